@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// Version, and the inline namespace that carries every choice which changes the code.
+///
+/// Every header opens `namespace fathom::inline FATHOM_ABI { … }`. Two translation units that were compiled with another
+/// version, instruction set or matmul therefore name other symbols: they fail to link instead of misbehaving.
+
+#define FATHOM_VERSION "0.1.0"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define FATHOM_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FATHOM_ISA avx2
+#else
+#define FATHOM_ISA portable
+#endif
+
+// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) asks for a BLAS.
+#if defined(FATHOM_USE_BLAS)
+#define FATHOM_MATMUL blas
+#else
+#define FATHOM_MATMUL native
+#endif
+
+#define FATHOM_JOIN_(a, b, c) a##_##b##_##c
+#define FATHOM_JOIN(a, b, c) FATHOM_JOIN_(a, b, c)
+#define FATHOM_ABI FATHOM_JOIN(v0_1, FATHOM_ISA, FATHOM_MATMUL)
+
+namespace fathom::inline FATHOM_ABI {
+inline constexpr const char* version = FATHOM_VERSION;
+}
