@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "fathom/core/config.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+/// One vector register, as wide as the instruction set allows, on the vector extensions of GCC and clang.
+///
+/// `Simd<T>` has the operators of T (`+ - * /`, unary minus, a scalar operand is broadcast). Comparisons give a
+/// `SimdBits<T>` whose lanes are all ones or all zeros, and `mask ? a : b` selects lane by lane. `&`, `|`, `<<` work on
+/// `SimdBits<T>`. A lane is read with `v[i]`. This header adds what the extensions lack.
+namespace fathom::inline FATHOM_ABI::cpu {
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define FATHOM_SIMD_BITS 512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FATHOM_SIMD_BITS 256
+#else
+#define FATHOM_SIMD_BITS 128
+#endif
+
+inline constexpr std::size_t simd_bytes = FATHOM_SIMD_BITS / 8;
+
+/// How many T one register holds.
+template <class T>
+inline constexpr std::size_t lanes = simd_bytes / sizeof(T);
+
+namespace detail {
+template <class T>
+struct SimdTypes;
+template <>
+struct SimdTypes<float> {
+  using Vector [[gnu::vector_size(simd_bytes)]] = float;
+  using Bits [[gnu::vector_size(simd_bytes)]] = std::int32_t;
+};
+template <>
+struct SimdTypes<double> {
+  using Vector [[gnu::vector_size(simd_bytes)]] = double;
+  using Bits [[gnu::vector_size(simd_bytes)]] = std::int64_t;
+};
+}  // namespace detail
+
+/// `lanes<T>` numbers, T = float or double.
+template <class T>
+using Simd = typename detail::SimdTypes<T>::Vector;
+
+/// As many signed integers of the same width: the result of a comparison, and the bit patterns of a `Simd<T>`.
+template <class T>
+using SimdBits = typename detail::SimdTypes<T>::Bits;
+
+/// All lanes x.
+template <class T>
+Simd<T> broadcast(T x) {
+  return x - Simd<T>{};  // and not `x + Simd<T>{}`, which would turn -0 into +0
+}
+
+/// p[0 … lanes), no alignment needed.
+template <class T>
+Simd<T> load(const T* p) {
+  Simd<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+/// p[0 … lanes) = v, no alignment needed.
+template <class T>
+void store(T* p, std::type_identity_t<Simd<T>> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+#if FATHOM_SIMD_BITS == 256
+namespace detail {
+/// All ones in lanes [0, n).
+template <class T>
+__m256i first_lanes(std::size_t n) {
+  using Lane = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  return []<std::size_t... I>(Lane count, std::index_sequence<I...>) {
+    return (__m256i)(SimdBits<T>{static_cast<Lane>(I)...} < count);
+  }(static_cast<Lane>(n), std::make_index_sequence<lanes<T>>{});
+}
+}  // namespace detail
+#endif
+
+/// p[0 … n) in the first n lanes, zero in the others; n <= lanes. Nothing beyond p[n) is touched.
+template <class T>
+Simd<T> load_first(const T* p, std::size_t n) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+  else
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<T, float>)
+    return _mm256_maskload_ps(p, detail::first_lanes<T>(n));
+  else
+    return _mm256_maskload_pd(p, detail::first_lanes<T>(n));
+#else
+  Simd<T> v{};
+  std::memcpy(&v, p, n * sizeof(T));
+  return v;
+#endif
+}
+
+/// p[0 … n) = the first n lanes of v; n <= lanes. Nothing beyond p[n) is touched.
+template <class T>
+void store_first(T* p, std::type_identity_t<Simd<T>> v, std::size_t n) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<T, float>)
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+  else
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<T, float>)
+    _mm256_maskstore_ps(p, detail::first_lanes<T>(n), v);
+  else
+    _mm256_maskstore_pd(p, detail::first_lanes<T>(n), v);
+#else
+  std::memcpy(p, &v, n * sizeof(T));
+#endif
+}
+
+/// a·b + c, rounded once where the instruction set can (x86 with AVX2 or AVX-512, Arm), else twice.
+template <class V>
+V fma(V a, V b, V c) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm512_fmadd_ps(a, b, c);
+  else
+    return _mm512_fmadd_pd(a, b, c);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm256_fmadd_ps(a, b, c);
+  else
+    return _mm256_fmadd_pd(a, b, c);
+#elif defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  for (std::size_t i = 0; i < sizeof(V) / sizeof(a[0]); ++i) c[i] = std::fma(a[i], b[i], c[i]);
+  return c;
+#else
+  return a * b + c;
+#endif
+}
+
+/// The greater of each pair of lanes; b where one is NaN.
+template <class V>
+V max(V a, V b) {
+  return a > b ? a : b;
+}
+
+/// The bit patterns of the lanes, and back.
+template <class T>
+SimdBits<T> to_bits(std::type_identity_t<Simd<T>> v) {
+  return (SimdBits<T>)v;
+}
+template <class T>
+Simd<T> from_bits(std::type_identity_t<SimdBits<T>> bits) {
+  return (Simd<T>)bits;
+}
+
+/// The lanes in the order Index…; counted through a, then through b.
+template <int... Index, class V>
+V shuffle(V a, V b) {
+  return __builtin_shufflevector(a, b, Index...);
+}
+
+namespace detail {
+/// Combines all lanes pairwise, first the most distant: the same tree for every value.
+template <class V, class Combine>
+auto reduce(V v, Combine combine) {
+  constexpr int count = sizeof(V) / sizeof(v[0]);
+  const auto step = [&]<int Distance, int... I>(std::integral_constant<int, Distance>,
+                                                std::integer_sequence<int, I...>) {
+    v = combine(v, shuffle<(I ^ Distance)...>(v, v));
+  };
+  constexpr std::make_integer_sequence<int, count> all;
+  if constexpr (count > 8) step(std::integral_constant<int, 8>{}, all);
+  if constexpr (count > 4) step(std::integral_constant<int, 4>{}, all);
+  if constexpr (count > 2) step(std::integral_constant<int, 2>{}, all);
+  step(std::integral_constant<int, 1>{}, all);
+  return v[0];
+}
+}  // namespace detail
+
+/// The sum of the lanes, always added in the same order.
+template <class V>
+auto horizontal_sum(V v) {
+  return detail::reduce(v, [](V a, V b) { return a + b; });
+}
+
+/// The greatest lane.
+template <class V>
+auto horizontal_max(V v) {
+  return detail::reduce(v, [](V a, V b) { return max(a, b); });
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu
