@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/core/config.hpp>
+#include <fathom/core/key.hpp>
 #include <numbers>
-#include <string_view>
 
 /// Counter-based random numbers: a number is a function of (key, counter), so any of them can be had at any time, in
 /// any order, on any thread, and nothing has to be stored to repeat a dropout mask or to resume a run.
@@ -14,29 +14,24 @@
 namespace fathom::inline FATHOM_ABI {
 
 /// Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); equal to
-/// Random123's and cuRAND's. A Philox is its key: eight bytes, copied freely.
+/// Random123's and cuRAND's. A Philox is its key (the low word first): eight bytes, copied freely.
 class Philox {
  public:
-  using Key = std::array<std::uint32_t, 2>;
   using Counter = std::array<std::uint32_t, 4>;
   using Block = std::array<std::uint32_t, 4>;
 
-  constexpr explicit Philox(Key key) : key_(key) {}
-  constexpr explicit Philox(std::uint64_t seed)
-      : key_{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)} {}
-
-  constexpr Key key() const { return key_; }
+  constexpr explicit Philox(Key key) : key_(key.value) {}
 
   /// The 128 random bits of one counter. For a fixed key this is a bijection of the 2^128 counters.
   constexpr Block operator()(Counter counter) const {
-    Key key = key_;
+    std::uint32_t low = static_cast<std::uint32_t>(key_), high = static_cast<std::uint32_t>(key_ >> 32);
     for (int round = 0; round < 10; ++round) {
       const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
       const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
-      counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
-                 static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
-      key[0] += 0x9E3779B9;  // golden ratio
-      key[1] += 0xBB67AE85;  // sqrt(3) - 1
+      counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ low, static_cast<std::uint32_t>(b),
+                 static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ high, static_cast<std::uint32_t>(a)};
+      low += 0x9E3779B9;   // golden ratio
+      high += 0xBB67AE85;  // sqrt(3) - 1
     }
     return counter;
   }
@@ -47,22 +42,8 @@ class Philox {
                            static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)});
   }
 
-  /// A generator of its own for a named purpose: `Philox{seed}.split("batches")` and `.split("dropout")` share nothing,
-  /// and adding a third leaves both as they are.
-  constexpr Philox split(std::string_view purpose) const {
-    std::uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-    for (const char character : purpose) hash = (hash ^ static_cast<unsigned char>(character)) * 0x100000001B3;
-    return split(hash);
-  }
-  constexpr Philox split(std::uint64_t number) const {
-    const Block bits = (*this)(number, ~std::uint64_t{0});  // the one stream that is kept for splitting
-    return Philox{Key{bits[0], bits[1]}};
-  }
-
-  constexpr bool operator==(const Philox&) const = default;
-
  private:
-  Key key_;
+  std::uint64_t key_;
 };
 
 /// 64 bits of a block: the first or the second half.
@@ -101,7 +82,7 @@ inline std::array<double, 2> normals(const Philox::Block& bits) {
 /// it lands inside (Black and Rogaway 2002); at most four steps on average.
 class Permutation {
  public:
-  constexpr Permutation(Philox random, std::uint64_t count) : random_(random), count_(count) {
+  constexpr Permutation(Key key, std::uint64_t count) : random_(key), count_(count) {
     while (half_ < 32 && (std::uint64_t{1} << (2 * half_)) < count) ++half_;
   }
 
