@@ -156,6 +156,31 @@ V max(V a, V b) {
   return a > b ? a : b;
 }
 
+/// The lesser of each pair of lanes; b where one is NaN.
+template <class V>
+V min(V a, V b) {
+  return a < b ? a : b;
+}
+
+/// The correctly rounded square root of each lane.
+template <class V>
+V sqrt(V v) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm512_sqrt_ps(v);
+  else
+    return _mm512_sqrt_pd(v);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm256_sqrt_ps(v);
+  else
+    return _mm256_sqrt_pd(v);
+#else
+  for (std::size_t i = 0; i < sizeof(V) / sizeof(v[0]); ++i) v[i] = std::sqrt(v[i]);
+  return v;
+#endif
+}
+
 /// The bit patterns of the lanes, and back.
 template <class T>
 SimdBits<T> to_bits(std::type_identity_t<Simd<T>> v) {
