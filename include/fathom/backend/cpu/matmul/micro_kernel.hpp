@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "fathom/backend/cpu/simd.hpp"
+
+namespace fathom::inline FATHOM_ABI::cpu::detail {
+
+/// The part of C that one micro-kernel call keeps in registers.
+/// 14 x 2 accumulators, two vectors of B and a broadcast of A fill the 32 registers of AVX-512; 6 x 2 the 16 of AVX2.
+template <class T>
+struct RegisterTile {
+  static constexpr std::size_t rows = FATHOM_SIMD_BITS == 512 ? 14 : 6;
+  static constexpr std::size_t vectors = 2;
+  static constexpr std::size_t columns = vectors * lanes<T>;
+};
+
+/// What the accumulators of a product begin with: scale·data, row i at data + i·stride; zero when data is null.
+/// Stride 0 repeats one row (a bias).
+template <class T>
+struct Start {
+  const T* data = nullptr;
+  std::size_t stride = 0;
+  T scale = 1;
+
+  Start at(std::size_t row, std::size_t column) const {
+    return data ? Start{data + row * stride + column, stride, scale} : *this;
+  }
+};
+
+/// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns], each element one chain of fma over ascending depth.
+/// A(i, p) is a[i·RowStride + p·a_step]; B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns
+/// whatever `columns` is. start may be C itself.
+template <std::size_t Rows, std::size_t RowStride, class T>
+void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step, Start<T> start,
+                  T* c, std::size_t c_stride, std::size_t columns) {
+  constexpr std::size_t vectors = RegisterTile<T>::vectors;
+  constexpr std::size_t width = lanes<T>;
+  const bool full = columns == RegisterTile<T>::columns;
+  const auto valid = [&](std::size_t v) { return std::min(columns - std::min(columns, v * width), width); };
+
+  Simd<T> sum[Rows][vectors];
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = Simd<T>{};
+  if (start.data) {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+      for (std::size_t v = 0; v < vectors; ++v) {
+        const T* p = start.data + i * start.stride + v * width;
+        sum[i][v] = start.scale * (full ? load(p) : load_first(p, valid(v)));
+      }
+  }
+
+  for (std::size_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+    Simd<T> row[vectors];
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const Simd<T> x = broadcast(a[i * RowStride]);
+#pragma GCC unroll 16
+      for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
+    }
+  }
+
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v) {
+      T* p = c + i * c_stride + v * width;
+      if (full)
+        store(p, sum[i][v]);
+      else
+        store_first(p, sum[i][v], valid(v));
+    }
+}
+
+/// `micro_kernel` for a number of rows known at run time, 1 … RegisterTile::rows.
+template <std::size_t RowStride, class T>
+void micro_kernel(std::size_t rows, std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step,
+                  Start<T> start, T* c, std::size_t c_stride, std::size_t columns) {
+  [&]<std::size_t... R>(std::index_sequence<R...>) {
+    using Kernel =
+        void (*)(std::size_t, const T*, std::size_t, const T*, std::size_t, Start<T>, T*, std::size_t, std::size_t);
+    static constexpr Kernel kernels[] = {&micro_kernel<R + 1, RowStride, T>...};
+    kernels[rows - 1](depth, a, a_step, b, b_step, start, c, c_stride, columns);
+  }(std::make_index_sequence<RegisterTile<T>::rows>{});
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu::detail

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fathom/backend/cpu/matmul.hpp"
+
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <cstddef>
+#include <random>
+#include <vector>
+
+namespace cpu = fathom::cpu;
+using cpu::MatmulSize, cpu::RowMajor;
+
+namespace {
+
+/// A matrix whose rows lie `gap` elements apart; the gaps hold a value nobody may touch, and nothing follows the last
+/// row.
+template <class T>
+struct Matrix {
+  static constexpr T untouched = T(-77);
+  std::size_t rows, columns, stride;
+  std::vector<T> values;
+
+  Matrix(std::size_t r, std::size_t c, std::size_t gap = 0)
+      : rows(r), columns(c), stride(c + gap), values(r ? (r - 1) * stride + c : 0, untouched) {}
+
+  static Matrix random(std::size_t r, std::size_t c, std::size_t gap, unsigned seed) {
+    std::mt19937 engine(seed);
+    std::uniform_real_distribution<T> uniform(-1, 1);
+    Matrix m(r, c, gap);
+    for (std::size_t i = 0; i < r; ++i)
+      for (std::size_t j = 0; j < c; ++j) m(i, j) = uniform(engine);
+    return m;
+  }
+
+  T& operator()(std::size_t i, std::size_t j) { return values[i * stride + j]; }
+  T operator()(std::size_t i, std::size_t j) const { return values[i * stride + j]; }
+  RowMajor<T> view() { return {values.data(), stride}; }
+  RowMajor<const T> view() const { return {values.data(), stride}; }
+};
+
+/// The arithmetic Native promises: one chain of fma (a·b + c on machines without), ascending.
+template <class T>
+T chained(T a, T b, T c) {
+#if defined(__FMA__)
+  return std::fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+template <class T>
+struct Problem {
+  MatmulSize size;
+  Matrix<T> x, w, dy, skip, bias;
+
+  explicit Problem(MatmulSize s, std::size_t gap = 0)
+      : size(s),
+        x(Matrix<T>::random(s.m, s.k, gap, 1)),
+        w(Matrix<T>::random(s.n, s.k, gap, 2)),
+        dy(Matrix<T>::random(s.m, s.n, gap, 3)),
+        skip(Matrix<T>::random(s.m, s.k, gap, 4)),
+        bias(Matrix<T>::random(1, s.n, 0, 5)) {}
+
+  Matrix<T> expected_forward(std::size_t gap, bool with_bias) const {
+    Matrix<T> y(size.m, size.n, gap);
+    for (std::size_t i = 0; i < size.m; ++i)
+      for (std::size_t j = 0; j < size.n; ++j) {
+        T sum = with_bias ? bias(0, j) : T(0);
+        for (std::size_t p = 0; p < size.k; ++p) sum = chained(x(i, p), w(j, p), sum);
+        y(i, j) = sum;
+      }
+    return y;
+  }
+
+  Matrix<T> expected_input_gradient(std::size_t gap, bool with_skip, T scale) const {
+    Matrix<T> dx(size.m, size.k, gap);
+    for (std::size_t i = 0; i < size.m; ++i)
+      for (std::size_t p = 0; p < size.k; ++p) {
+        T sum = with_skip ? scale * skip(i, p) : T(0);
+        for (std::size_t j = 0; j < size.n; ++j) sum = chained(dy(i, j), w(j, p), sum);
+        dx(i, p) = sum;
+      }
+    return dx;
+  }
+
+  void add_weight_gradient(Matrix<T>& dw, Matrix<T>& db) const {
+    for (std::size_t j = 0; j < size.n; ++j) {
+      for (std::size_t p = 0; p < size.k; ++p)
+        for (std::size_t i = 0; i < size.m; ++i) dw(j, p) = chained(dy(i, j), x(i, p), dw(j, p));
+      for (std::size_t i = 0; i < size.m; ++i) db(0, j) += dy(i, j);
+    }
+  }
+};
+
+template <class Engine, class T>
+std::vector<T> scratch_for(MatmulSize size) {
+  return std::vector<T>(Engine::template scratch_size<T>(size));
+}
+
+/// Edges of every kind: single elements, one more and one less than a tile, several cache blocks, empty sums.
+const MatmulSize sizes[] = {{1, 1, 1},    {2, 3, 5},     {14, 32, 16},  {15, 33, 17},   {13, 31, 300},  {28, 64, 64},
+                            {7, 100, 40}, {129, 48, 65}, {37, 530, 70}, {40, 70, 1100}, {600, 20, 30},  {5, 0, 4},
+                            {0, 5, 4},    {5, 6, 0},     {1, 257, 255}, {3, 600, 260},  {64, 192, 128}, {261, 16, 8}};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("every element is one fma chain", "[matmul]", float, double) {
+  using Engine = cpu::Native;
+  for (const auto size : sizes)
+    for (const std::size_t gap : {0, 3}) {
+      CAPTURE(size.m, size.n, size.k, gap);
+      const Problem<TestType> problem(size, gap);
+      auto scratch = scratch_for<Engine, TestType>(size);
+
+      for (const bool with_bias : {false, true}) {
+        Matrix<TestType> y(size.m, size.n, gap);
+        Engine::forward<TestType>(size, problem.x.view(), problem.w.view(),
+                                  with_bias ? problem.bias.values.data() : nullptr, y.view(), scratch.data());
+        CHECK(y.values == problem.expected_forward(gap, with_bias).values);
+      }
+
+      Matrix<TestType> dx(size.m, size.k, gap);
+      Engine::input_gradient<TestType>(size, problem.dy.view(), problem.w.view(), {}, 1, dx.view(), scratch.data());
+      CHECK(dx.values == problem.expected_input_gradient(gap, false, 1).values);
+      const TestType scale = TestType(2.7);
+      Engine::input_gradient<TestType>(size, problem.dy.view(), problem.w.view(), problem.skip.view(), scale, dx.view(),
+                                       scratch.data());
+      CHECK(dx.values == problem.expected_input_gradient(gap, true, scale).values);
+      auto in_place = problem.skip;
+      Engine::input_gradient<TestType>(size, problem.dy.view(), problem.w.view(), in_place.view(), scale,
+                                       in_place.view(), scratch.data());
+      CHECK(in_place.values == dx.values);
+
+      auto dw = Matrix<TestType>::random(size.n, size.k, gap, 6), db = Matrix<TestType>::random(1, size.n, 0, 7);
+      auto expected_dw = dw, expected_db = db;
+      problem.add_weight_gradient(expected_dw, expected_db);
+      Engine::weight_gradient<TestType>(size, problem.dy.view(), problem.x.view(), dw.view(), db.values.data(),
+                                        scratch.data());
+      CHECK(dw.values == expected_dw.values);
+      CHECK(db.values == expected_db.values);
+    }
+}
