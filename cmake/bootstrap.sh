@@ -86,7 +86,7 @@ install() {
 deps() {
   local wanted=(compiler cmake ninja eigen openblas catch2 benchmark cli11 json "$@")
   local packages
-  mapfile -t packages < <(missing "${wanted[@]}")
+  packages=($(missing "${wanted[@]}"))
   if ((${#packages[@]} == 0)); then
     say "dependencies: all there"
     return
@@ -100,10 +100,10 @@ deps() {
   apt update
   if ! has_compiler; then  # it is what tells which of the others are there
     install "${package[compiler]}"
-    mapfile -t packages < <(missing "${wanted[@]}")
+    packages=($(missing "${wanted[@]}"))
   fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
-  mapfile -t packages < <(missing "${wanted[@]}")
+  packages=($(missing "${wanted[@]}"))
   ((${#packages[@]} == 0)) ||
     fail "still missing or too old here: ${packages[*]} (needed: g++ 12 or clang 18, CMake 3.25, Catch2 3)"
   say "dependencies: all there now"

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# How fathom builds its own tests, benchmarks and programs. Nothing in this file reaches a program that uses fathom.
+option(FATHOM_TESTS "Build the tests" ON)
+option(FATHOM_BENCHMARKS "Offer the benchmarks (target: benchmarks)" ON)
+option(FATHOM_EXAMPLES "Build the example programs" ON)
+option(FATHOM_BLAS "Multiply matrices with the BLAS that CMake finds" OFF)
+option(FATHOM_NATIVE "Compile tests, benchmarks and programs for this machine's processor" ON)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set_property(CACHE CMAKE_BUILD_TYPE PROPERTY VALUE Release)
+endif()
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
+set_target_properties(fathom PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+
+add_library(fathom_dev INTERFACE)
+target_link_libraries(fathom_dev INTERFACE fathom::fathom)
+target_compile_options(fathom_dev INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+  $<$<BOOL:${FATHOM_NATIVE}>:-march=native>
+  $<$<CXX_COMPILER_ID:GNU>:-fconcepts-diagnostics-depth=2>)
+
+if(FATHOM_EXAMPLES)
+  add_subdirectory(examples)
+endif()
+if(FATHOM_TESTS)
+  find_package(Catch2 3 QUIET)
+  if(Catch2_FOUND)
+    enable_testing()
+    add_subdirectory(tests)
+  else()
+    message(STATUS "fathom: Catch2 >= 3 is not there, so the tests are off (./cmake/bootstrap.sh deps installs it)")
+  endif()
+endif()
+if(FATHOM_BENCHMARKS)
+  find_package(benchmark QUIET)
+  if(benchmark_FOUND)
+    add_subdirectory(benchmarks)
+  else()
+    message(STATUS "fathom: Google Benchmark is not there, so the benchmarks are off (./cmake/bootstrap.sh deps)")
+  endif()
+endif()

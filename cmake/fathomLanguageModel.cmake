@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+#[=[
+A program that trains, evaluates, samples from and describes a decoder-only language model of your own size:
+
+  fathom_add_language_model(
+    NAME my-model LAYERS 200 WIDTH 256 HEADS 4 CONTEXT 256 RESIDUAL DeepNorm
+    [VOCABULARY 256]          # 256: bytes
+    [FEED_FORWARD 1024]       # 4 * WIDTH unless given
+    [KV_HEADS 4]              # fewer than HEADS: grouped-query attention
+    [POSITIONS Learned]       # Learned, Sinusoidal or Rotary
+    [NORM LayerNorm]          # LayerNorm or RmsNorm
+    [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu
+    [BLAS])                   # multiply matrices with the BLAS that CMake finds
+
+RESIDUAL is DeepNorm, with alpha and beta for LAYERS, or any residual policy as C++ spells it inside `namespace fathom`:
+PreNorm, PostNorm, "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>".
+
+The model is a type, so each size is a program of its own; its depth costs no compile time. It is compiled for this
+machine's processor unless FATHOM_NATIVE is set and OFF. `my-model --help` tells the rest.
+]=]
+function(fathom_add_language_model)
+  set(sizes LAYERS WIDTH HEADS CONTEXT)
+  set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL BLAS "NAME;RESIDUAL;POSITIONS;NORM;ACTIVATION;${sizes};${optional_sizes}" "")
+  if(MODEL_UNPARSED_ARGUMENTS OR MODEL_KEYWORDS_MISSING_VALUES)
+    message(FATAL_ERROR "fathom_add_language_model: unknown or without a value: "
+                        "${MODEL_UNPARSED_ARGUMENTS} ${MODEL_KEYWORDS_MISSING_VALUES}")
+  endif()
+  foreach(argument IN ITEMS NAME RESIDUAL ${sizes})
+    if(NOT DEFINED MODEL_${argument})
+      message(FATAL_ERROR "fathom_add_language_model: ${argument} is missing")
+    endif()
+  endforeach()
+  foreach(size IN LISTS sizes optional_sizes)
+    if(DEFINED MODEL_${size} AND NOT MODEL_${size} MATCHES "^[1-9][0-9]*$")
+      message(FATAL_ERROR "fathom_add_language_model: ${size} is a whole number above 0, not ${MODEL_${size}}")
+    endif()
+  endforeach()
+  if(NOT DEFINED MODEL_FEED_FORWARD)
+    math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
+  endif()
+  foreach(default IN ITEMS VOCABULARY=256 KV_HEADS=${MODEL_HEADS} POSITIONS=Learned NORM=LayerNorm ACTIVATION=Gelu)
+    string(REGEX MATCH "^(.*)=(.*)$" matched ${default})
+    if(NOT DEFINED MODEL_${CMAKE_MATCH_1})
+      set(MODEL_${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
+    endif()
+  endforeach()
+  if(MODEL_RESIDUAL STREQUAL "DeepNorm")
+    set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
+  endif()
+
+  find_package(CLI11 QUIET)
+  if(NOT CLI11_FOUND)
+    message(FATAL_ERROR "fathom_add_language_model: its command line needs CLI11: install libcli11-dev")
+  endif()
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/${MODEL_NAME}.cpp)
+  configure_file(${CMAKE_CURRENT_FUNCTION_LIST_DIR}/language_model.cpp.in ${source} @ONLY)
+  add_executable(${MODEL_NAME} ${source})
+  target_include_directories(${MODEL_NAME} PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../examples)
+  target_link_libraries(${MODEL_NAME} PRIVATE fathom::fathom CLI11::CLI11)
+  if(MODEL_BLAS)
+    find_package(BLAS REQUIRED)
+    target_link_libraries(${MODEL_NAME} PRIVATE BLAS::BLAS)
+    target_compile_definitions(${MODEL_NAME} PRIVATE FATHOM_USE_BLAS)
+  endif()
+  if(NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE)
+    target_compile_options(${MODEL_NAME} PRIVATE -march=native)
+  endif()
+endfunction()

@@ -1,0 +1,2 @@
+// expect: anything
+#include <fathom/core/config.hpp>

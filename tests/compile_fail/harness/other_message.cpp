@@ -1,0 +1,2 @@
+// expect: the depth is wrong
+static_assert(false, "the width is wrong");

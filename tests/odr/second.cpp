@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fathom/fathom.hpp>
+
+const void* version_in_second();
+const void* version_in_second() { return &fathom::version; }
