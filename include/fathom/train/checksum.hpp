@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fathom/core/config.hpp>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// A 64-bit checksum of a sequence of bytes, however it is cut into calls. Every eight bytes are mixed in by a
+/// bijection of the state: damage within eight bytes is always seen, any other but for a chance of about 2^-64. It
+/// finds accidents, it is no defence against an adversary. About as fast as memory is read.
+class Checksum {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    length_ += bytes.size();
+    while (!bytes.empty()) {
+      if (filled_ == 0 && bytes.size() >= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, bytes.data(), 8);
+        mix(word);
+        bytes = bytes.subspan(8);
+      } else {
+        pending_ |= std::to_integer<std::uint64_t>(bytes[0]) << (8 * filled_);
+        filled_ = (filled_ + 1) % 8;
+        if (filled_ == 0) mix(std::exchange(pending_, 0));
+        bytes = bytes.subspan(1);
+      }
+    }
+  }
+  void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
+  void add(std::int64_t number) { add(std::as_bytes(std::span(&number, 1))); }
+
+  std::uint64_t value() const {
+    Checksum end = *this;
+    end.mix(pending_);
+    end.mix(length_);
+    return end.state_ ^ end.state_ >> 32;
+  }
+
+ private:
+  void mix(std::uint64_t word) { state_ = std::rotl(state_ ^ word, 29) * 0x9E3779B185EBCA87; }
+
+  std::uint64_t state_ = 0x243F6A8885A308D3, pending_ = 0, length_ = 0;
+  int filled_ = 0;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

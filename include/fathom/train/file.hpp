@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+/// Files whose every failure is a FileError. Streams of the standard library lose the reason (a full disk, a missing
+/// permission) and cannot be synced; these are thin owners of a POSIX descriptor.
+
+namespace fathom::inline FATHOM_ABI {
+
+namespace detail {
+
+/// What a user can do about a failed system call.
+inline const char* remedy(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some disk space";
+    case EFBIG:
+      return "raise the file size limit (ulimit -f)";
+    case ENOENT:
+      return "check the path";
+    case EACCES:
+    case EPERM:
+      return "check the permissions";
+    case EROFS:
+      return "choose a path on a writable file system";
+    case EISDIR:
+      return "name a file, not a directory";
+    case ENOTDIR:
+      return "a part of the path is not a directory";
+    case EMFILE:
+    case ENFILE:
+      return "raise the limit of open files (ulimit -n)";
+    default:
+      return "check the disk";
+  }
+}
+
+[[noreturn]] inline void throw_system_error(const std::filesystem::path& path, std::string_view action, int error) {
+  throw FileError(path.string() + ": cannot " + std::string(action) + ": " + std::generic_category().message(error) +
+                  "; " + remedy(error));
+}
+
+/// Owns a file descriptor.
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags, std::string_view action)
+      : value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+    if (value_ < 0) throw_system_error(path, action, errno);
+  }
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int operator*() const { return value_; }
+  /// Closes; returns whether that succeeded.
+  bool close() { return ::close(std::exchange(value_, -1)) == 0; }
+
+ private:
+  int value_;
+};
+
+}  // namespace detail
+
+/// A new file being written. Errors (all members): `FileError` with the path, the system's reason and what to do.
+class OutputFile {
+ public:
+  /// Creates the file, or empties the one that is there.
+  explicit OutputFile(std::filesystem::path path)
+      : path_(std::move(path)), file_(path_, O_WRONLY | O_CREAT | O_TRUNC, "create") {}
+
+  /// Appends.
+  void write(std::span<const std::byte> bytes) {
+    write_at(size_, bytes);
+    size_ += bytes.size();
+  }
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+  /// Replaces bytes from `position` on; does not move the end that `write` appends to.
+  void write_at(std::uint64_t position, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::pwrite(*file_, bytes.data(), bytes.size(), static_cast<off_t>(position));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) detail::throw_system_error(path_, "write", written < 0 ? errno : ENOSPC);
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+      position += static_cast<std::uint64_t>(written);
+    }
+  }
+
+  /// Waits until the disk has everything, then closes. A file that is destroyed without it may be incomplete.
+  void close() {
+    if (::fsync(*file_) != 0) detail::throw_system_error(path_, "sync", errno);
+    if (!file_.close()) detail::throw_system_error(path_, "close", errno);
+  }
+
+  std::uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  detail::Descriptor file_;
+  std::uint64_t size_ = 0;
+};
+
+/// The bytes of a regular file, mapped read-only; pages are read when touched. A file that another program shortens in
+/// the meantime ends the process with SIGBUS, as with every mapping; files that are replaced by renaming do not.
+class MappedFile {
+ public:
+  explicit MappedFile(std::filesystem::path path) : path_(std::move(path)) {
+    const detail::Descriptor file(path_, O_RDONLY, "open");
+    struct stat status;
+    if (::fstat(*file, &status) != 0) detail::throw_system_error(path_, "open", errno);
+    if (!S_ISREG(status.st_mode)) throw FileError(path_.string() + ": not a regular file; check the path");
+    size_ = static_cast<std::size_t>(status.st_size);
+    if (size_ == 0) return;
+    void* const address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, *file, 0);
+    if (address == MAP_FAILED) detail::throw_system_error(path_, "map", errno);
+    data_ = static_cast<const std::byte*>(address);
+  }
+  MappedFile(MappedFile&& other) noexcept
+      : path_(std::move(other.path_)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile() {
+    if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// The whole content of a file, a pipe or a device.
+inline std::string read_file(const std::filesystem::path& path) {
+  const detail::Descriptor file(path, O_RDONLY, "open");
+  struct stat status;
+  if (::fstat(*file, &status) != 0) detail::throw_system_error(path, "open", errno);
+  std::string content;
+  std::size_t size = 0;
+  // One byte more than a regular file's size, so that the read which finds the end needs no second buffer.
+  content.resize(S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) + 1 : std::size_t{1} << 16);
+  for (;;) {
+    if (size == content.size()) content.resize(2 * size);
+    const ssize_t count = ::read(*file, content.data() + size, content.size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) detail::throw_system_error(path, "read", errno);
+    if (count == 0) break;
+    size += static_cast<std::size_t>(count);
+  }
+  content.resize(size);
+  return content;
+}
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/train/file.hpp>
+#include <fathom/train/safetensors_format.hpp>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI::safetensors {
+
+/// A tensor of a mapped file. `bytes` need not be aligned to the element.
+struct Tensor {
+  std::string name;
+  Dtype dtype;
+  Shape shape;
+  std::span<const std::byte> bytes;
+
+  std::int64_t elements() const { return static_cast<std::int64_t>(bytes.size()) / facts(dtype).size; }
+};
+
+/// What `File::read` may do to a value that the asked type cannot hold.
+enum class Narrowing { refuse, round };
+
+/// A safetensors file, mapped and checked.
+///
+/// Errors (all members): `FileError` that names the file, the tensor or field, what is wrong and what to do. Opening
+/// checks the whole header: its length, JSON without duplicate or unknown fields, and that the tensors' sizes follow
+/// from their shapes and fill the file without gap, overlap or rest. Reading a tensor checks its checksum where the
+/// file has them.
+class File {
+ public:
+  explicit File(const std::filesystem::path& path) : file_(path) { parse(); }
+
+  /// In the order of their data.
+  std::span<const Tensor> tensors() const { return tensors_; }
+  const Metadata& metadata() const { return metadata_; }
+  const std::filesystem::path& path() const { return file_.path(); }
+
+  /// Null when there is none of that name.
+  const Tensor* find(std::string_view name) const {
+    const auto found = index_.find(name);
+    return found == index_.end() ? nullptr : &tensors_[found->second];
+  }
+  const Tensor& at(std::string_view name) const {
+    if (const Tensor* const tensor = find(name)) return *tensor;
+    throw FileError(path().string() + ": tensor " + detail::quoted(name) +
+                    " is missing; the file belongs to another model");
+  }
+
+  /// Copies a tensor into `out`, which is overwritten and must have as many elements as `shape`. Widens F16, BF16 and
+  /// F32 to wider floating-point types; narrows only with `Narrowing::round`; integers are read as they are.
+  template <Element T>
+  void read(std::string_view name, std::span<const std::int64_t> shape, std::span<T> out,
+            Narrowing narrowing = Narrowing::refuse) const {
+    const Tensor& tensor = at(name);
+    if (!std::ranges::equal(tensor.shape, shape))
+      refuse(tensor, "has shape " + detail::text(tensor.shape) + " where " + detail::text(shape) + " is needed",
+             "the file belongs to another model");
+    if (static_cast<std::int64_t>(out.size()) != tensor.elements())
+      throw ShapeError("safetensors: " + std::to_string(out.size()) + " elements cannot take tensor " +
+                       detail::quoted(name) + " of shape " + detail::text(shape));
+    verify(tensor);
+    if (!convert(tensor, out, narrowing))
+      refuse(tensor,
+             "is " + std::string(facts(tensor.dtype).name) + ", which " + std::string(facts(dtype_of<T>).name) +
+                 " cannot hold",
+             "read it at the precision it was written with");
+  }
+
+  /// Compares a tensor with its checksum, where the file has them.
+  void verify(const Tensor& tensor) const {
+    if (checksums_.empty()) return;
+    Checksum checksum = detail::checksum_of(tensor.name, tensor.dtype, tensor.shape);
+    checksum.add(tensor.bytes);
+    if (detail::hexadecimal(checksum.value()) !=
+        recorded_checksum(1 + static_cast<std::size_t>(&tensor - tensors_.data())))
+      refuse(tensor, "does not match its checksum", damaged);
+  }
+
+ private:
+  using Json = nlohmann::json;
+  static constexpr const char* damaged = "the file is damaged: restore it from a copy";
+
+  [[noreturn]] void refuse(const std::string& what, const char* remedy = damaged) const {
+    throw FileError(path().string() + ": " + what + "; " + remedy);
+  }
+  [[noreturn]] void refuse(const Tensor& tensor, const std::string& what, const char* remedy = damaged) const {
+    refuse("tensor " + detail::quoted(tensor.name) + " " + what, remedy);
+  }
+
+  void parse() {
+    const std::span<const std::byte> bytes = file_.bytes();
+    std::uint64_t length = 0;
+    if (bytes.size() < sizeof length)
+      refuse("has " + std::to_string(bytes.size()) + " bytes, too few for a safetensors file");
+    std::memcpy(&length, bytes.data(), sizeof length);
+    if (length > detail::longest_header)
+      refuse("header length " + std::to_string(length) + " exceeds the format's limit of " +
+                 std::to_string(detail::longest_header),
+             "this is not a safetensors file");
+    if (length > bytes.size() - sizeof length)
+      refuse("header of " + std::to_string(length) + " bytes is cut off at " +
+             std::to_string(bytes.size() - sizeof length));
+    const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
+    if (!header.starts_with('{')) refuse("header does not start with '{'", "this is not a safetensors file");
+
+    const Json root = parse_json(header);
+    for (const auto& [name, value] : root.items()) {
+      if (name == detail::metadata_name) {
+        parse_metadata(value);
+      } else {
+        parse_tensor(name, value);
+      }
+    }
+    place(bytes.subspan(sizeof length + length));
+    take_checksums();
+  }
+
+  /// Refuses what a tree cannot show afterwards: duplicate names, and depths that the format does not have.
+  Json parse_json(std::string_view header) const {
+    std::set<std::string> names, fields;
+    const auto watch = [&](int depth, Json::parse_event_t event, const Json& parsed) {
+      using Event = Json::parse_event_t;
+      if ((event == Event::object_start && depth > 1) || (event == Event::array_start && depth > 2))
+        refuse("header is nested too deeply");
+      if (event == Event::object_start) fields.clear();
+      if (event == Event::key) {
+        const std::string& name = parsed.get_ref<const std::string&>();
+        if (!(depth == 1 ? names : fields).insert(name).second) refuse("header has " + detail::quoted(name) + " twice");
+      }
+      return true;
+    };
+    try {
+      return Json::parse(header, watch);
+    } catch (const Json::parse_error& error) {
+      refuse("header is not valid JSON at byte " + std::to_string(error.byte));
+    } catch (const Json::exception&) {
+      refuse("header holds a number that is out of range");
+    }
+  }
+
+  void parse_metadata(const Json& value) {
+    if (!value.is_object()) refuse("field '__metadata__' is not an object");
+    for (const auto& [key, item] : value.items()) {
+      if (!item.is_string()) refuse("metadata " + detail::quoted(key) + " is not a text");
+      metadata_.emplace(key, item.get_ref<const std::string&>());
+    }
+  }
+
+  /// Takes name, dtype and shape; `bytes` gets its length, and for now the offset in place of the address.
+  void parse_tensor(const std::string& name, const Json& value) {
+    Tensor tensor{name, Dtype::u8, {}, {}};
+    if (!value.is_object()) refuse(tensor, "is not described by an object");
+    for (const auto& [field, item] : value.items()) {
+      if (field != "dtype" && field != "shape" && field != "data_offsets")
+        refuse(tensor, "has the unknown field " + detail::quoted(field));
+    }
+    const auto field = [&](const char* key) -> const Json& {
+      const auto found = value.find(key);
+      if (found == value.end()) refuse(tensor, "has no field '" + std::string(key) + "'");
+      return *found;
+    };
+    const auto numbers = [&](const char* key) {
+      const Json& array = field(key);
+      Shape result;
+      if (!array.is_array()) refuse(tensor, "has a '" + std::string(key) + "' that is not an array");
+      for (const Json& number : array) {
+        if (!number.is_number_unsigned() || number.get<std::uint64_t>() > INT64_MAX)
+          refuse(tensor, "has a '" + std::string(key) + "' entry that is not a whole number from 0 to 2^63 - 1");
+        result.push_back(number.get<std::int64_t>());
+      }
+      return result;
+    };
+
+    const Json& dtype = field("dtype");
+    if (!dtype.is_string()) refuse(tensor, "has a 'dtype' that is not a text");
+    const auto known = std::ranges::find(dtypes, dtype.get_ref<const std::string&>(), &DtypeFacts::name);
+    if (known == dtypes.end())
+      refuse(tensor, "has the unknown dtype " + detail::quoted(dtype.get_ref<const std::string&>()),
+             "F64, F32, F16, BF16, I64, I32, U64, U32 and U8 are read");
+    tensor.dtype = static_cast<Dtype>(known - dtypes.begin());
+    tensor.shape = numbers("shape");
+    const Shape offsets = numbers("data_offsets");
+    if (offsets.size() != 2 || offsets[0] > offsets[1]) refuse(tensor, "has no valid 'data_offsets'");
+    std::int64_t needed = 0;
+    if (!detail::byte_count(tensor.shape, tensor.dtype, needed) || needed != offsets[1] - offsets[0])
+      refuse(tensor, "has 'data_offsets' " + detail::text(offsets) + " that do not fit shape " +
+                         detail::text(tensor.shape) + " of " + std::string(known->name));
+    ranges_.push_back({offsets[0], offsets[1], tensors_.size()});
+    tensors_.push_back(std::move(tensor));
+  }
+
+  /// Sorts the tensors by their place and gives each its bytes of `data`.
+  void place(std::span<const std::byte> data) {
+    std::ranges::sort(ranges_);
+    std::vector<Tensor> sorted;
+    sorted.reserve(tensors_.size());
+    std::int64_t position = 0;
+    const std::int64_t size = static_cast<std::int64_t>(data.size());
+    for (const auto& [begin, end, unsorted] : ranges_) {
+      Tensor& tensor = sorted.emplace_back(std::move(tensors_[unsorted]));
+      if (begin != position)
+        refuse(tensor, "starts at byte " + std::to_string(begin) + " where the one before it ends at " +
+                           std::to_string(position));
+      if (end > size)
+        refuse(tensor,
+               "ends at byte " + std::to_string(end) + " of the data, which is cut off at " + std::to_string(size));
+      tensor.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+      index_.emplace(tensor.name, sorted.size() - 1);
+      position = end;
+    }
+    if (position != size) refuse("has " + std::to_string(size - position) + " bytes after the last tensor");
+    tensors_ = std::move(sorted);
+  }
+
+  void take_checksums() {
+    const auto entry = metadata_.find(detail::checksums_key);
+    if (entry == metadata_.end()) return;
+    checksums_ = std::move(entry->second);
+    metadata_.erase(entry);
+    if (checksums_.size() != (tensors_.size() + 1) * (detail::checksum_digits + 1) - 1)
+      refuse("has checksums that do not fit its tensors");
+    if (detail::hexadecimal(detail::checksum_of(metadata_).value()) != recorded_checksum(0))
+      refuse("has metadata that does not match its checksum");
+  }
+
+  /// Entry 0 is the metadata's, entry 1 + i that of tensor i.
+  std::string_view recorded_checksum(std::size_t entry) const {
+    return std::string_view(checksums_).substr(entry * (detail::checksum_digits + 1), detail::checksum_digits);
+  }
+
+  template <class T>
+  static bool convert(const Tensor& tensor, std::span<T> out, Narrowing narrowing) {
+    if (tensor.dtype == dtype_of<T>) {
+      std::ranges::copy(tensor.bytes, std::as_writable_bytes(out).begin());
+      return true;
+    }
+    if constexpr (std::is_floating_point_v<T>) {
+      const auto each = [&]<class Stored>(Stored, auto&& widen) {
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          Stored stored;
+          std::memcpy(&stored, tensor.bytes.data() + i * sizeof stored, sizeof stored);
+          out[i] = static_cast<T>(widen(stored));
+        }
+        return true;
+      };
+      switch (tensor.dtype) {
+        case Dtype::f16:
+          return each(std::uint16_t{}, half_to_float);
+        case Dtype::bf16:
+          return each(std::uint16_t{}, bfloat16_to_float);
+        case Dtype::f32:
+          return each(float{}, std::identity{});
+        case Dtype::f64:
+          return narrowing == Narrowing::round && each(double{}, std::identity{});
+        default:
+          return false;
+      }
+    }
+    return false;
+  }
+
+  MappedFile file_;
+  std::vector<Tensor> tensors_;
+  std::vector<std::tuple<std::int64_t, std::int64_t, std::size_t>> ranges_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+  Metadata metadata_;
+  std::string checksums_;
+};
+
+/// Collects tensors and writes them as a safetensors file. The order in the file is that of `add`, but wider elements
+/// come first, so that every tensor is aligned to its element; equal calls give equal bytes.
+class Writer {
+ public:
+  /// Takes a tensor's bytes in as many pieces as the source likes.
+  class Sink {
+   public:
+    void write(std::span<const std::byte> bytes) {
+      file_.write(bytes);
+      checksum_.add(bytes);
+    }
+
+   private:
+    friend Writer;
+    Sink(OutputFile& file, Checksum checksum) : file_(file), checksum_(checksum) {}
+    OutputFile& file_;
+    Checksum checksum_;
+  };
+  using Source = std::function<void(Sink&)>;
+
+  /// A text of the metadata. Keys that start with "fathom." are the library's.
+  void set(std::string key, std::string value) { metadata_.insert_or_assign(std::move(key), std::move(value)); }
+
+  /// A tensor that is called for its bytes while the file is written.
+  /// Errors: `Error` for a name that was added before or is reserved; `ShapeError` for an extent below zero.
+  void add(std::string name, Dtype dtype, Shape shape, Source source) {
+    std::int64_t bytes = 0;
+    if (!detail::byte_count(shape, dtype, bytes))
+      throw ShapeError("safetensors: tensor " + detail::quoted(name) + " cannot have shape " + detail::text(shape));
+    if (name == detail::metadata_name || !names_.insert(name).second)
+      throw Error("safetensors: a tensor cannot be named " + detail::quoted(name) +
+                  (name == detail::metadata_name ? ", the name is reserved" : ", another one is"));
+    const auto width = [](const Entry& entry) { return facts(entry.dtype).size; };
+    entries_.insert(std::ranges::upper_bound(entries_, facts(dtype).size, std::greater{}, width),
+                    {std::move(name), dtype, std::move(shape), bytes, std::move(source), 0});
+  }
+
+  /// A tensor in memory, which must stay as it is until the file is written.
+  template <Element T>
+  void add(std::string name, Shape shape, std::span<const T> data) {
+    std::int64_t bytes = 0;
+    if (!detail::byte_count(shape, dtype_of<T>, bytes) || bytes != static_cast<std::int64_t>(data.size_bytes()))
+      throw ShapeError("safetensors: tensor " + detail::quoted(name) + " of shape " + detail::text(shape) +
+                       " is given " + std::to_string(data.size()) + " elements");
+    add(std::move(name), dtype_of<T>, std::move(shape), [data](Sink& sink) { sink.write(std::as_bytes(data)); });
+  }
+
+  /// Writes and syncs the file. To replace one in use, write into an `AtomicDirectory`.
+  /// Errors: `FileError` when the disk refuses; `Error` when a source gives another number of bytes than its shape.
+  void write(const std::filesystem::path& path) {
+    OutputFile file(path);
+    // The header is written twice: its length is known now, its checksums when the data has passed. Until then the file
+    // starts with zeros, which no reader accepts.
+    const std::string blank(header().size(), '\0');
+    file.write(blank);
+    for (Entry& entry : entries_) {
+      const std::uint64_t begin = file.size();
+      Sink sink(file, detail::checksum_of(entry.name, entry.dtype, entry.shape));
+      entry.source(sink);
+      if (file.size() - begin != static_cast<std::uint64_t>(entry.bytes))
+        throw Error("safetensors: the source of tensor " + detail::quoted(entry.name) + " gave " +
+                    std::to_string(file.size() - begin) + " bytes, its shape " + detail::text(entry.shape) + " needs " +
+                    std::to_string(entry.bytes));
+      entry.checksum = sink.checksum_.value();
+    }
+    const std::string header_text = header();
+    file.write_at(0, std::as_bytes(std::span(header_text)));
+    file.close();
+  }
+
+ private:
+  struct Entry {
+    std::string name;
+    Dtype dtype;
+    Shape shape;
+    std::int64_t bytes;
+    Source source;
+    std::uint64_t checksum;
+  };
+
+  /// Length and JSON, as they stand at the start of the file.
+  std::string header() const try {
+    const auto json = [](std::string_view text) { return nlohmann::json(text).dump(); };
+    std::string checksums = detail::hexadecimal(detail::checksum_of(metadata_).value());
+    for (const Entry& entry : entries_) checksums += " " + detail::hexadecimal(entry.checksum);
+
+    std::string text(sizeof(std::uint64_t), '\0');
+    text += "{\"__metadata__\":{";
+    for (const auto& [key, value] : metadata_) text += json(key) + ":" + json(value) + ",";
+    text += json(detail::checksums_key) + ":" + json(checksums) + "}";
+    std::int64_t position = 0;
+    for (const Entry& entry : entries_) {
+      const Shape offsets{position, position + entry.bytes};
+      position = offsets[1];
+      text += "," + json(entry.name) + ":{\"dtype\":" + json(facts(entry.dtype).name) +
+              ",\"shape\":" + nlohmann::json(entry.shape).dump() +
+              ",\"data_offsets\":" + nlohmann::json(offsets).dump() + "}";
+    }
+    text += "}";
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t length = text.size() - sizeof length;
+    std::memcpy(text.data(), &length, sizeof length);
+    return text;
+  } catch (const nlohmann::json::exception&) {
+    throw Error("safetensors: a tensor's name or the metadata is not valid UTF-8");
+  }
+
+  Metadata metadata_;
+  std::vector<Entry> entries_;
+  std::set<std::string, std::less<>> names_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI::safetensors
