@@ -85,7 +85,8 @@ TEST_CASE("tanh, erf and sigmoid are accurate", "[math]") {
   for (bool negative : {false, true}) {
     CHECK(worst_ulp(tanh_lanes, [](double x) { return std::tanh(x); }, 0, 100, step, negative) < 2.5 * slack);
     CHECK(worst_ulp(erf_lanes, [](double x) { return std::erf(x); }, 0, 100, step, negative) < 3.0 * slack);
-    CHECK(worst_ulp(sigmoid_lanes, [](double x) { return 1 / (1 + std::exp(-x)); }, 0, 100, step, negative, flushed) <
+    CHECK(worst_ulp(
+              sigmoid_lanes, [](double x) { return 1 / (1 + std::exp(-x)); }, 0, 100, step, negative, flushed) <
           3.0 * slack);
   }
 }

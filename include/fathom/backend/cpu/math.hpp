@@ -94,9 +94,9 @@ V exp2(V x) {
     x = min(broadcast(128.0f), max(broadcast(-126.0f), x));
     const V shifted = x + detail::round_to_integer;
     const V r = x - (shifted - detail::round_to_integer);
-    return detail::scale_by_power_of_two(
-        detail::polynomial(r, 2.0f, 1.386294408f, 0.480452955f, 0.111006587f, 0.0192369f, 0.00268003456f, 0.000307046222f),
-        shifted);
+    return detail::scale_by_power_of_two(detail::polynomial(r, 2.0f, 1.386294408f, 0.480452955f, 0.111006587f,
+                                                            0.0192369f, 0.00268003456f, 0.000307046222f),
+                                         shifted);
   }
 }
 
@@ -133,7 +133,8 @@ V tanh(V x) {
     return detail::map(x, [](double lane) { return std::tanh(lane); });
   } else {
     const V a = abs(x), square = x * x;
-    const V tail = detail::polynomial(square, -0.333332819f, 0.133314423f, -0.0537397219f, 0.0206391067f, -0.00570500632f);
+    const V tail =
+        detail::polynomial(square, -0.333332819f, 0.133314423f, -0.0537397219f, 0.0206391067f, -0.00570500632f);
     const V near = fma(x * square, tail, x);
     const V far = 1.0f - 2.0f / (exp(a + a) + 1.0f);
     return a < 0.625f ? near : copy_sign(far, x);
@@ -166,8 +167,8 @@ Normal<V> normal(V x) {
   } else {
     // The lower tail is e^(-x²/2) · u P(u), u = 1 / (1 + |x| / 4): the form of Hastings (Abramowitz and Stegun 7.1.26).
     const V u = 1.0f / fma(abs(x), broadcast(0.25f), broadcast(1.0f));
-    const V tail = bell * (u * detail::polynomial(u, 0.0986723729f, 0.113470933f, 0.0202766785f, 0.28955466f, -0.275553692f,
-                                                  0.346179902f, -0.0926008587f));
+    const V tail = bell * (u * detail::polynomial(u, 0.0986723729f, 0.113470933f, 0.0202766785f, 0.28955466f,
+                                                  -0.275553692f, 0.346179902f, -0.0926008587f));
     return {x < 0.0f ? tail : 1.0f - tail, bell * inverse_root_two_pi};
   }
 }
@@ -179,8 +180,10 @@ V erf(V x) {
     return detail::map(x, [](double lane) { return std::erf(lane); });
   } else {
     const V a = abs(x), square = x * x;
-    const V near = fma(x, detail::polynomial(square, 0.128379143f, -0.376124465f, 0.11281324f, -0.0267489477f, 0.0049675986f,
-                                             -0.000586244981f), x);
+    const V near = fma(x,
+                       detail::polynomial(square, 0.128379143f, -0.376124465f, 0.11281324f, -0.0267489477f,
+                                          0.0049675986f, -0.000586244981f),
+                       x);
     const V far = 1.0f - 2.0f * normal(a * -1.41421356f).cumulative;
     return a < 0.9375f ? near : copy_sign(far, x);
   }

@@ -167,9 +167,9 @@ template <class V>
 V sqrt(V v) {
 #if FATHOM_SIMD_BITS == 512
   if constexpr (std::is_same_v<V, Simd<float>>)
-    return _mm512_sqrt_ps(v);
+    return _mm512_maskz_sqrt_ps(0xffff, v);  // g++ 12 warns about an uninitialised operand in the unmasked ones
   else
-    return _mm512_sqrt_pd(v);
+    return _mm512_maskz_sqrt_pd(0xff, v);
 #elif FATHOM_SIMD_BITS == 256
   if constexpr (std::is_same_v<V, Simd<float>>)
     return _mm256_sqrt_ps(v);
@@ -179,6 +179,14 @@ V sqrt(V v) {
   for (std::size_t i = 0; i < sizeof(V) / sizeof(v[0]); ++i) v[i] = std::sqrt(v[i]);
   return v;
 #endif
+}
+
+/// 0, 1, 2, … in the lanes.
+template <class T>
+SimdBits<T> lane_numbers() {
+  return []<std::size_t... I>(std::index_sequence<I...>) {
+    return SimdBits<T>{I...};
+  }(std::make_index_sequence<lanes<T>>{});
 }
 
 /// The bit patterns of the lanes, and back.

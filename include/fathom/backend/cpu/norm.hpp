@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <fathom/backend/cpu/simd.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/core/config.hpp>
+
+/// Normalisation of rows, alone and joined with the residual sum before it.
+///
+/// With z a row of n numbers, forward and backward are
+///   y  = gain · x̂ + bias,            x̂ = (z - mean) · rstd,   rstd = 1 / √(mean((z - mean)²) + epsilon)
+///   dz = rstd · (g - mean(g) - x̂ · mean(g · x̂)),   g = dy · gain
+///   dgain = Σ dy · x̂,   dbias = Σ dy   over the rows.
+/// Kind `layer` is LayerNorm (Ba, Kiros, Hinton 2016, arXiv 1607.06450). Kind `rms` is RMSNorm (Zhang, Sennrich 2019,
+/// arXiv 1910.07467): mean = 0, and mean(g) is left out. A row is read two or three times while it lies in L1. Rows are
+/// independent of each other and of how the caller cuts them; dgain and dbias are added to row by row.
+namespace fathom::inline FATHOM_ABI::cpu {
+
+enum class Normalization { layer, rms };
+
+/// The scale a of a residual stream: one number, or one for each column.
+template <class T>
+struct Uniform {
+  T value;
+  template <class Place>
+  Simd<T> at(Place) const {
+    return broadcast(value);
+  }
+};
+template <class T>
+struct PerColumn {
+  const T* values;  // (width)
+  template <class Place>
+  Simd<T> at(Place place) const {
+    return place.load(values);
+  }
+};
+
+/// What the backward pass needs of the forward one.
+template <class T>
+struct NormSaved {
+  const T* z;     // (rows, width), the normalised rows: x, or what join_norm_forward saved
+  const T* mean;  // (rows), not read by rms
+  const T* rstd;  // (rows)
+};
+
+namespace detail {
+
+/// Statistics and output of one row; `first(place)` gives the row's numbers (and may store them to z), once each.
+template <Normalization Kind, class T, class First>
+void norm_row(std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z, T* y, T& mean,
+              T& rstd) {
+  Simd<T> sum{}, squares{};
+  sweep<T>(width, [&](auto place) {
+    const Simd<T> v = first(place);
+    if constexpr (Kind == Normalization::layer)
+      sum += v;
+    else
+      squares = fma(v, v, squares);
+  });
+  mean = horizontal_sum(sum) / static_cast<T>(width);
+  if constexpr (Kind == Normalization::layer)
+    sweep<T>(width, [&](auto place) {
+      const Simd<T> centered = place.select(place.load(z) - mean, 0);
+      squares = fma(centered, centered, squares);
+    });
+  rstd = 1 / std::sqrt(horizontal_sum(squares) / static_cast<T>(width) + epsilon);
+  sweep<T>(width, [&](auto place) {
+    const Simd<T> normal = (place.load(z) - mean) * rstd;
+    place.store(y, fma(normal, place.load(gain), bias ? place.load(bias) : Simd<T>{}));
+  });
+}
+
+/// `Rows` rows at once, so that gain, dgain and dbias pass through the registers once for all of them.
+template <Normalization Kind, std::size_t Rows, class T, class Output>
+void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
+                        T* dbias, Output output) {
+  const auto normalized = [&](std::size_t r, auto place) {
+    const Simd<T> z = place.load(saved.z + r * width);
+    if constexpr (Kind == Normalization::layer)
+      return place.select((z - saved.mean[r]) * saved.rstd[r], 0);
+    else
+      return z * saved.rstd[r];
+  };
+  Simd<T> sum[Rows] = {}, product[Rows] = {};
+  sweep<T>(width, [&](auto place) {
+    const Simd<T> scale = place.load(gain);
+    Simd<T> dscale = place.load(dgain), doffset = dbias ? place.load(dbias) : Simd<T>{};
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const Simd<T> d = place.load(dy + (row + i) * width), normal = normalized(row + i, place), g = d * scale;
+      dscale = fma(d, normal, dscale);
+      doffset += d;
+      sum[i] += g;
+      product[i] = fma(g, normal, product[i]);
+    }
+    place.store(dgain, dscale);
+    if (dbias) place.store(dbias, doffset);
+  });
+  for (std::size_t i = 0; i < Rows; ++i) {
+    const std::size_t r = row + i;
+    const T mean = Kind == Normalization::layer ? horizontal_sum(sum[i]) / static_cast<T>(width) : T(0);
+    const T correlation = horizontal_sum(product[i]) / static_cast<T>(width);
+    sweep<T>(width, [&](auto place) {
+      const Simd<T> g = place.load(dy + r * width) * place.load(gain);
+      output(r, place, (g - mean - normalized(r, place) * correlation) * saved.rstd[r]);
+    });
+  }
+}
+
+/// dgain and dbias (if not null) are added to; output(row, place, dz) is called once for each number, row by row.
+template <Normalization Kind, class T, class Output>
+void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
+                   T* dbias, Output output) {
+  constexpr std::size_t block = 4;
+  std::size_t row = 0;
+  for (; row + block <= rows; row += block)
+    norm_backward_rows<Kind, block>(row, width, saved, gain, dy, dgain, dbias, output);
+  for (; row < rows; ++row) norm_backward_rows<Kind, 1>(row, width, saved, gain, dy, dgain, dbias, output);
+}
+
+}  // namespace detail
+
+/// y = norm(x), x and y (rows, width), y may be x; saves mean (0 for rms) and rstd (rows). bias may be null.
+template <Normalization Kind, class T>
+void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, const T* x, T* y,
+                  T* mean, T* rstd) {
+  for (std::size_t r = 0; r < rows; ++r, x += width, y += width)
+    detail::norm_row<Kind>(
+        width, epsilon, gain, bias, [&](auto place) { return place.load(x); }, x, y, mean[r], rstd[r]);
+}
+
+/// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
+/// any of the three; otherwise as norm_forward.
+template <Normalization Kind, class T, class Scale>
+void join_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
+                       const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
+  for (std::size_t r = 0; r < rows; ++r, x += width, f += width, z += width, y += width) {
+    const auto join = [&](auto place) {
+      const Simd<T> v = fma(a.at(place), place.load(x), place.load(f));
+      place.store(z, v);
+      return v;
+    };
+    detail::norm_row<Kind>(width, epsilon, gain, bias, join, z, y, mean[r], rstd[r]);
+  }
+}
+
+/// dx = gradient of the norm's input. dgain, dbias (width) are ADDED TO; dbias may be null. dx may be dy.
+template <Normalization Kind, class T>
+void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dx, T* dgain,
+                   T* dbias) {
+  detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias,
+                              [&](std::size_t row, auto place, Simd<T> dz) { place.store(dx + row * width, dz); });
+}
+
+/// dx = skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or skip.
+template <Normalization Kind, class T>
+void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy,
+                             const T* skip, T* dx, T* dgain, T* dbias) {
+  detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
+    place.store(dx + row * width, place.load(skip + row * width) + dz);
+  });
+}
+
+/// df = gradient of z = a · x + f, and dx = a · df. Either may be dy; they may not be each other.
+template <Normalization Kind, class T, class Scale>
+void join_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a, const T* dy,
+                        T* dx, T* df, T* dgain, T* dbias) {
+  detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
+    place.store(df + row * width, dz);
+    place.store(dx + row * width, a.at(place) * dz);
+  });
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <fathom/backend/cpu/simd.hpp>
+#include <fathom/core/config.hpp>
+#include <type_traits>
+
+/// Loops over contiguous numbers, one vector at a time, with a masked vector for what is left at the end.
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// A place in a sweep: the `lanes<T>` numbers from `begin`.
+template <class T>
+struct Whole {
+  std::size_t begin;
+
+  Simd<T> load(const T* p) const { return cpu::load(p + begin); }
+  void store(T* p, Simd<T> v) const { cpu::store(p + begin, v); }
+  /// v in the lanes that belong to the sweep, `other` elsewhere.
+  Simd<T> select(Simd<T> v, T /*other*/) const { return v; }
+};
+
+/// The last place of a sweep: `count` numbers from `begin`, fewer than `lanes<T>`. Lanes beyond them load zero.
+template <class T>
+struct Part {
+  std::size_t begin, count;
+
+  Simd<T> load(const T* p) const { return load_first(p + begin, count); }
+  void store(T* p, Simd<T> v) const { store_first(p + begin, v, count); }
+  Simd<T> select(Simd<T> v, T other) const {
+    using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    return lane_numbers<T>() < static_cast<Number>(count) ? v : broadcast(other);
+  }
+};
+
+/// f(place) for all places of n numbers, in order. The place is a Whole<T> or a Part<T>.
+template <class T, class F>
+void sweep(std::size_t n, F f) {
+  std::size_t i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) f(Whole<T>{i});
+  if (i < n) f(Part<T>{i, n - i});
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu
