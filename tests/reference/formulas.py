@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formulas of fathom's layers, losses and optimizers, written once more from elementary PyTorch operations.
+
+Nothing here calls torch.nn, torch.nn.functional or torch.optim, so that this file states each formula by itself;
+generate.py compares it to PyTorch's own modules wherever one exists. Activations are token-major, (rows, width), the
+rows of all sequences one after another; `offsets` holds the first row of each sequence, then the number of rows.
+Parameters are dictionaries from checkpoint names to tensors.
+"""
+
+import math
+
+import torch
+
+EPSILON = 1e-5  # of both norms
+
+
+def part(parameters, prefix):
+    """The parameters below `prefix.`, named from there."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in parameters.items() if name.startswith(prefix + ".")}
+
+
+def spans(offsets):
+    offsets = offsets.tolist()
+    return list(zip(offsets, offsets[1:]))
+
+
+# Layers
+
+
+def linear(p, x):
+    y = x @ p["weight"].T
+    return y + p["bias"] if "bias" in p else y
+
+
+def layer_norm(p, x):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = (centred * centred).mean(-1, keepdim=True)
+    return centred / torch.sqrt(variance + EPSILON) * p["gain"] + p["bias"]
+
+
+def rms_norm(p, x):
+    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + EPSILON) * p["gain"]
+
+
+def relu(x):
+    return torch.where(x > 0, x, torch.zeros_like(x))
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def silu(x):
+    return x / (1 + torch.exp(-x))
+
+
+def feed_forward(p, x, activation):
+    """With a gate: output(activation(gate(x)) * input(x)); without: output(activation(input(x)))."""
+    hidden = linear(part(p, "input"), x)
+    if "gate.weight" in p:
+        hidden = activation(linear(part(p, "gate"), x)) * hidden
+    else:
+        hidden = activation(hidden)
+    return linear(part(p, "output"), hidden)
+
+
+def rotary(x, offsets, heads, base=10000.0):
+    """Rotates the neighbours (2i, 2i+1) of each head by position * base^(-2i / head width)."""
+    rows, width = x.shape
+    head = width // heads
+    position = torch.cat([torch.arange(end - begin) for begin, end in spans(offsets)]).to(x.dtype)
+    rate = base ** (-torch.arange(0, head, 2).to(x.dtype) / head)
+    angle = (position[:, None] * rate)[:, None, :]
+    even, odd = x.view(rows, heads, head // 2, 2).unbind(-1)
+    turned = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
+    return torch.stack(turned, -1).reshape(rows, width)
+
+
+def attention_core(q, k, v, offsets, key_offsets, heads, kv_heads, causal):
+    """softmax(q k^T / sqrt(head width)) v; query head h reads key/value head h // (heads // kv_heads).
+
+    Causal: row i of T queries sees the keys j <= i + (S - T). Also returns the natural log-sum-exp, (rows, heads).
+    """
+    head = q.shape[1] // heads
+    group = heads // kv_heads
+    outputs, sums = [], []
+    for (begin, end), (key_begin, key_end) in zip(spans(offsets), spans(key_offsets)):
+        rows, keys = end - begin, key_end - key_begin
+        seen = torch.arange(keys)[None, :] <= torch.arange(rows)[:, None] + (keys - rows)
+        columns, column_sums = [], []
+        for h in range(heads):
+            mine, shared = slice(h * head, (h + 1) * head), slice(h // group * head, (h // group + 1) * head)
+            scores = q[begin:end, mine] @ k[key_begin:key_end, shared].T / math.sqrt(head)
+            if causal:
+                scores = scores.masked_fill(~seen, -math.inf)
+            lse = torch.logsumexp(scores, 1, keepdim=True)
+            columns.append(torch.exp(scores - lse) @ v[key_begin:key_end, shared])
+            column_sums.append(lse)
+        outputs.append(torch.cat(columns, 1))
+        sums.append(torch.cat(column_sums, 1))
+    return torch.cat(outputs), torch.cat(sums)
+
+
+def attention(p, x, offsets, heads, kv_heads, causal, rotate=False, memory=None, memory_offsets=None):
+    source, source_offsets = (x, offsets) if memory is None else (memory, memory_offsets)
+    q = linear(part(p, "query"), x)
+    k = linear(part(p, "key"), source)
+    v = linear(part(p, "value"), source)
+    if rotate:
+        q, k = rotary(q, offsets, heads), rotary(k, source_offsets, kv_heads)
+    o, _ = attention_core(q, k, v, offsets, source_offsets, heads, kv_heads, causal)
+    return linear(part(p, "output"), o)
+
+
+def sinusoid(positions, width):
+    """Channel 2i is sin(p / 10000^(2i / width)), channel 2i+1 the cosine ("Attention is all you need", section 3.5)."""
+    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = torch.arange(positions, dtype=torch.float64)[:, None] * rate
+    return torch.stack((angle.sin(), angle.cos()), -1).reshape(positions, width)
+
+
+def embedding(p, tokens, offsets, scale=1.0):
+    """scale * token row + position row; the position counts from 0 in each sequence; sinusoids when none is learned."""
+    lengths = [end - begin for begin, end in spans(offsets)]
+    table = p.get("position.weight")
+    if table is None:
+        table = sinusoid(max(lengths), p["token.weight"].shape[1])
+    position = torch.cat([torch.arange(length) for length in lengths])
+    return scale * p["token.weight"][tokens.long()] + table[position]
+
+
+def linear_cross_entropy(p, x, targets, smoothing=0.0, z_loss=0.0):
+    """Mean over the targets that are not negative of (1 - s) ce + s mean_v(-log p_v) + z_loss * logsumexp^2."""
+    counted = targets >= 0
+    logits = linear(p, x)[counted]
+    lse = torch.logsumexp(logits, 1)
+    logs = logits - lse[:, None]
+    entropy = -logs[torch.arange(len(logs)), targets[counted].long()]
+    loss = (1 - smoothing) * entropy + smoothing * -logs.mean(1) + z_loss * lse * lse
+    return loss.mean()
+
+
+# Residual policies: x is the sublayer's input, branch a function of it, p the sublayer's parameters
+
+
+def post_norm(p, x, branch):
+    return layer_norm(part(p, "norm"), x + branch(x))
+
+
+def pre_norm(p, x, branch):
+    return x + branch(layer_norm(part(p, "norm"), x))
+
+
+def deep_norm(alpha):
+    return lambda p, x, branch: layer_norm(part(p, "norm"), alpha * x + branch(x))
+
+
+def rezero(p, x, branch):
+    return x + p["scale"] * branch(x)
+
+
+def admin(p, x, branch):
+    return layer_norm(part(p, "norm"), p["scale"] * x + branch(x))
+
+
+def block(p, x, residual, offsets, heads, causal=True, activation=gelu):
+    """A sublayer of attention, where there is one, and a sublayer of feed-forward."""
+    a, f = part(p, "attention"), part(p, "feed_forward")
+    if a:
+        x = residual(a, x, lambda y: attention(a, y, offsets, heads, heads, causal))
+    return residual(f, x, lambda y: feed_forward(f, y, activation))
+
+
+def dlcl(p, x, depth, layer):
+    """Dynamic linear combination of layers, pre-norm (Wang et al. 2019): returns the combination after the last layer.
+
+    The input of layer l is sum_{k <= l} W[l, k] LN_k(y_k), y_0 = x without a norm, y_k the output of layer k - 1.
+    history.weight holds the rows of the lower triangle W one after another, blocks.<k - 1>.history the norm LN_k.
+    """
+    history = [x]
+    for l in range(depth + 1):
+        first = l * (l + 1) // 2
+        y = sum(p["history.weight"][first + k] * stream for k, stream in enumerate(history))
+        if l == depth:
+            return y
+        history.append(layer_norm(part(p, f"blocks.{l}.history"), layer(part(p, f"blocks.{l}"), y)))
+
+
+# A decoder-only language model
+
+
+def language_model(p, tokens, offsets, depth, heads, residual):
+    """Hidden states behind the last layer (and behind final_norm where there is one)."""
+    x = embedding(part(p, "embedding"), tokens, offsets)
+    for i in range(depth):
+        x = block(part(p, f"blocks.{i}"), x, residual, offsets, heads)
+    return layer_norm(part(p, "final_norm"), x) if "final_norm.gain" in p else x
+
+
+def output_weight(p):
+    return p["output.weight"] if "output.weight" in p else p["embedding.token.weight"]
+
+
+def language_model_loss(p, tokens, targets, offsets, depth, heads, residual):
+    hidden = language_model(p, tokens, offsets, depth, heads, residual)
+    return linear_cross_entropy({"weight": output_weight(p)}, hidden, targets)
+
+
+# Optimizers: update(parameter, gradient, rate, decay) of one tensor; the state lives in the object
+
+
+class Sgd:
+    def __init__(self, momentum=0.0, nesterov=False):
+        self.momentum, self.nesterov, self.velocity = momentum, nesterov, 0.0
+
+    def update(self, p, g, rate, decay):
+        self.velocity = self.momentum * self.velocity + g
+        return p * (1 - rate * decay) - rate * (g + self.momentum * self.velocity if self.nesterov else self.velocity)
+
+
+class Adam:
+    """AdamW when the decay is not zero: p shrinks by rate * decay before the step (Loshchilov and Hutter 2019)."""
+
+    def __init__(self, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.m, self.v, self.step = 0.0, 0.0, 0
+
+    def update(self, p, g, rate, decay):
+        self.step += 1
+        self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g * g
+        m = self.m / (1 - self.beta1**self.step)
+        v = self.v / (1 - self.beta2**self.step)
+        return p * (1 - rate * decay) - rate * m / (torch.sqrt(v) + self.epsilon)
+
+
+class Lion:
+    """Chen et al. 2023, arXiv:2302.06675, program 1."""
+
+    def __init__(self, beta1=0.9, beta2=0.99):
+        self.beta1, self.beta2, self.m = beta1, beta2, 0.0
+
+    def update(self, p, g, rate, decay):
+        direction = torch.sign(self.beta1 * self.m + (1 - self.beta1) * g)
+        self.m = self.beta2 * self.m + (1 - self.beta2) * g
+        return p - rate * (direction + decay * p)
+
+
+class Adafactor:
+    """Shazeer and Stern 2018, arXiv:1804.04235, algorithm 4 and 5, without momentum.
+
+    beta2 of step t is 1 - t^-0.8; the step is max(1e-3, rms(p)) * min(rate, 1 / sqrt(t)) * u / max(1, rms(u)). The
+    paper's epsilon_1 (1e-30, added to g^2) is left out: it is below double's resolution here.
+    """
+
+    def __init__(self):
+        self.row, self.column, self.v, self.step = 0.0, 0.0, 0.0, 0
+
+    def update(self, p, g, rate, decay):
+        self.step += 1
+        beta2 = 1 - self.step**-0.8
+        if g.dim() > 1:
+            self.row = beta2 * self.row + (1 - beta2) * (g * g).mean(1, keepdim=True)
+            self.column = beta2 * self.column + (1 - beta2) * (g * g).mean(0, keepdim=True)
+            v = self.row * self.column / self.row.mean()
+        else:
+            v = self.v = beta2 * self.v + (1 - beta2) * g * g
+        u = g / torch.sqrt(v)
+        scale = max(1e-3, rms(p)) * min(rate, 1 / math.sqrt(self.step)) / max(1.0, rms(u))
+        return p * (1 - rate * decay) - scale * u
+
+
+def rms(x):
+    return math.sqrt((x * x).mean())
+
+
+def clip_by_global_norm(gradients, limit):
+    """Scales all gradients by min(1, limit / norm), without PyTorch's 1e-6 in the denominator. Returns the norm."""
+    norm = math.sqrt(sum((g * g).sum() for g in gradients.values()))
+    factor = min(1.0, limit / norm)
+    return norm, {name: g * factor for name, g in gradients.items()}
