@@ -3,8 +3,8 @@
 
 /// Version, and the inline namespace that carries every choice which changes the code.
 ///
-/// Every header opens `namespace fathom::inline FATHOM_ABI { … }`. Two translation units that were compiled with another
-/// version, instruction set or matmul therefore name other symbols: they fail to link instead of misbehaving.
+/// Every header opens `namespace fathom::inline FATHOM_ABI { … }`. Two translation units that were compiled with
+/// another version, instruction set or matmul therefore name other symbols: they fail to link instead of misbehaving.
 
 #define FATHOM_VERSION "0.1.0"
 
@@ -16,7 +16,8 @@
 #define FATHOM_ISA portable
 #endif
 
-// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) asks for a BLAS.
+// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) asks for a
+// BLAS.
 #if defined(FATHOM_USE_BLAS)
 #define FATHOM_MATMUL blas
 #else

@@ -3,6 +3,7 @@
 
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/root.hpp>
 #include <numbers>
 
 /// DeepNorm's constants: x_{l+1} = LN(alpha * x_l + G_l(x_l)), where the value, output and both feed-forward matrices
@@ -25,15 +26,6 @@ struct EncoderDecoderConstants {
 
 namespace detail {
 
-/// sqrt(x) for a finite x > 0, to one unit in the last place; std::sqrt is no constant expression before C++26.
-constexpr double square_root(double x) {
-  double root = x < 1 ? 1 : x;  // at or above the root, from where Newton's iteration only descends
-  for (double next = (root + x / root) / 2; next < root; next = (root + x / root) / 2) root = next;
-  return root;
-}
-
-constexpr double fourth_root(double x) { return square_root(square_root(x)); }
-
 /// (N^4 M)^(1/16), as (N M^(1/4))^(1/4): N^4 alone leaves the exact integers of a double at N = 9,742.
 constexpr double encoder_scale(double encoder_layers, double decoder_layers) {
   return fourth_root(encoder_layers * fourth_root(decoder_layers));
@@ -49,7 +41,7 @@ constexpr double checked_depth(int layers) {
 /// Encoder of N layers without a decoder: alpha = (2N)^(1/4), beta = (8N)^(-1/4).
 constexpr Constants encoder_only(int layers) {
   const double depth = detail::checked_depth(layers);
-  return {.alpha = detail::fourth_root(2 * depth), .beta = 1 / detail::fourth_root(8 * depth)};
+  return {.alpha = fourth_root(2 * depth), .beta = 1 / fourth_root(8 * depth)};
 }
 
 /// Decoder of M layers without cross-attention: alpha = (2M)^(1/4), beta = (8M)^(-1/4).
@@ -61,7 +53,7 @@ constexpr EncoderDecoderConstants encoder_decoder(int encoder_layers, int decode
   const double depth = detail::checked_depth(decoder_layers);
   const double scale = detail::encoder_scale(detail::checked_depth(encoder_layers), depth);
   return {.encoder = {.alpha = 0.81 * scale, .beta = 0.87 / scale},
-          .decoder = {.alpha = detail::fourth_root(3 * depth), .beta = 1 / detail::fourth_root(12 * depth)}};
+          .decoder = {.alpha = fourth_root(3 * depth), .beta = 1 / fourth_root(12 * depth)}};
 }
 
 /// What the derivation (Appendix B) gives before rounding. There every stack obeys alpha * beta = 1/sqrt(2).

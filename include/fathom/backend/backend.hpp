@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+#include <string_view>
+
+/// What a backend is: a type that names a precision and a machine, and runs every op of the vocabulary.
+///
+///   Precision        the bundle of number types
+///   Options          what the user chooses (threads, …)
+///   Machine          owns threads or streams; `run(f)` calls f(lane) on each of them and waits
+///   Lane             one thread or stream: `on(packing)` sets the rows that ops are about, `settle()` ends work that
+///   was
+///                    put off, `enter(name, index)` and `leave()` tell of scopes
+///   run(lane, op)    one overload for each op
+///   scratch_bytes(op, packing, lanes)      per-lane memory that the op needs while it runs
+///   deferred_bytes(op, packing, lanes)     memory that all lanes share and that the op holds until `settle()`
+namespace fathom::inline FATHOM_ABI {
+
+template <class B, class Op>
+concept Runs = requires(typename B::Lane& lane, const Op& op) {
+  B::run(lane, op);
+};
+
+template <class B, class P = typename B::Precision>
+concept LinearOps = Runs<B, op::Linear<P>> && Runs<B, op::LinearBackwardInput<P>> &&
+    Runs<B, op::LinearBackwardWeight<P>> && Runs<B, op::LinearCrossEntropy<P>>;
+template <class B, class P = typename B::Precision>
+concept AttentionOps = Runs<B, op::Attention<P>> && Runs<B, op::AttentionBackward<P>> && Runs<B, op::Rotary<P>>;
+template <class B, class P = typename B::Precision>
+concept ActivationOps = Runs<B, op::Activation<P>> && Runs<B, op::ActivationBackward<P>>;
+template <class B, class P = typename B::Precision>
+concept NormOps = Runs<B, op::Norm<P>> && Runs<B, op::NormBackward<P>> && Runs<B, op::JoinNorm<P>>;
+template <class B, class P = typename B::Precision>
+concept StreamOps = Runs<B, op::Join<P>> && Runs<B, op::JoinBackward<P>> && Runs<B, op::WeightedSum<P>> &&
+    Runs<B, op::WeightedSumBackward<P>> && Runs<B, op::Variance<P>> && Runs<B, op::Copy<P>> && Runs<B, op::Zero<P>>;
+template <class B, class P = typename B::Precision>
+concept EmbeddingOps = Runs<B, op::Embedding<P>> && Runs<B, op::EmbeddingBackward<P>>;
+template <class B, class P = typename B::Precision>
+concept UpdateOps = Runs<B, op::SumOfSquares<P>> && Runs<B, op::Sgd<P>> && Runs<B, op::Adam<P>> &&
+    Runs<B, op::Lion<P>> && Runs<B, op::Average<P>> && Runs<B, op::Scale<P>>;
+
+template <class B>
+concept Backend = LinearOps<B> && AttentionOps<B> && ActivationOps<B> && NormOps<B> && StreamOps<B> &&
+    EmbeddingOps<B> && UpdateOps<B>;
+
+/// A lane to which scopes and deferred work mean nothing.
+struct QuietLane {
+  const Packing* packing = nullptr;
+
+  constexpr void on(const Packing& p) { packing = &p; }
+  constexpr void settle() {}
+  constexpr void enter(std::string_view, int) {}
+  constexpr void leave() {}
+};
+
+}  // namespace fathom::inline FATHOM_ABI

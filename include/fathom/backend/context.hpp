@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/backend/backend.hpp>
+#include <fathom/backend/worker.hpp>
+#include <fathom/core/buffer.hpp>
+#include <fathom/core/config.hpp>
+#include <utility>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Bytes that a pass needs besides weights and saved activations, found by a dry run.
+struct WorkspaceSize {
+  std::int64_t workspace = 0;  ///< temporaries of layers, shared by all lanes
+  std::int64_t deferred = 0;   ///< of ops, held until a frame closes, shared by all lanes
+  std::int64_t scratch = 0;    ///< of one op, per lane
+
+  constexpr std::int64_t total(int lanes) const { return workspace + deferred + lanes * align_up(scratch); }
+  friend constexpr WorkspaceSize max(WorkspaceSize a, WorkspaceSize b) {
+    return {std::max(a.workspace, b.workspace), std::max(a.deferred, b.deferred), std::max(a.scratch, b.scratch)};
+  }
+};
+
+/// What every caller brings: the threads or streams of a backend, and the workspace of the passes it runs. Not shared
+/// between threads; weights are.
+template <class B>
+class Context {
+ public:
+  using Options = typename B::Options;
+
+  explicit Context(const Options& options = {}) : machine_(options) {}
+
+  /// Makes sure that passes of this size run without allocating. Keeps what is large enough.
+  void reserve(const WorkspaceSize& size) {
+    if (workspace_.size() < size.workspace) workspace_ = Buffer<std::byte>(size.workspace);
+    machine_.reserve(size.deferred, size.scratch);
+  }
+
+  /// Runs f(worker) on every lane, all with the same arguments, and waits. Errors thrown by f are rethrown here.
+  template <class F>
+  void run(const Packing& packing, const Pass& pass, F&& f) {
+    machine_.run([&](typename B::Lane& lane) {
+      Memory memory = workspace_.memory();
+      Worker<B> worker(lane, memory, packing, pass);
+      f(worker);
+      lane.settle();
+    });
+  }
+
+  int lanes() const { return machine_.lanes(); }
+  typename B::Machine& machine() { return machine_; }
+
+ private:
+  typename B::Machine machine_;
+  Buffer<std::byte> workspace_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <fathom/core/config.hpp>
+#include <fathom/core/dropout.hpp>
+#include <fathom/core/packing.hpp>
+#include <fathom/core/precision.hpp>
+#include <fathom/core/view.hpp>
+#include <span>
+
+/// The op vocabulary: everything a layer asks of a machine.
+///
+/// An op is a plain struct of views and constants; a layer fills one in by name and hands it to its worker, and a
+/// backend is a type with a `run(lane, op)` for each. Decorators (timer, recorder, non-finite finder) are written once
+/// for all ops, from the facts that each op states about itself:
+///   name         for profiles and messages
+///   flops()      floating-point operations, a multiply-add counted as two, causal attention counted once
+///   bytes()      bytes that must move when every view is touched once
+///   outputs(f)   calls f(matrix) for each view that is written
+///
+/// Common rules. Matrices are row-major, one row per token, packed as the worker's current `Packing` says.
+/// "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value. Unless an alias is
+/// allowed here, views of one op do not overlap. A null view means "absent" or "not wanted" where the comment allows
+/// it. Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, because a
+/// backend may put that work off until then.
+namespace fathom::inline FATHOM_ABI {
+
+enum class ActivationKind { relu, gelu, gelu_tanh, silu };
+enum class NormKind { layer, rms };
+
+/// What an input gradient starts from: `scale * value`; null: zero.
+template <class P>
+struct Skip {
+  Matrix<const typename P::Stream> value;
+  double scale = 1;
+};
+
+/// Keys and values of earlier tokens, one slab per sequence; `Attention` appends to it.
+template <class P>
+struct KeyValueCache {
+  typename P::Activation* keys = nullptr;    ///< (sequences, length, Hkv·K)
+  typename P::Activation* values = nullptr;  ///< (sequences, length, Hkv·K)
+  int length = 0;                            ///< rows that a slab holds
+};
+
+/// Scale of one addend of a join: a constant times an optional learned factor, one for all channels or one each.
+template <class P>
+struct JoinScale {
+  double constant = 1;
+  std::span<const typename P::Weight> learned;  ///< empty, or one element, or D
+};
+
+/// Sums over the counted targets of one batch.
+struct LossSums {
+  double cross_entropy = 0;  ///< −log p(target), nats
+  double smoothing = 0;      ///< mean over the vocabulary of −log p
+  double z = 0;              ///< squared log of the normalizer
+  std::int64_t targets = 0;  ///< targets that count
+  std::int64_t correct = 0;  ///< targets that have the largest logit
+};
+
+/// What is minimized: per counted target (1 − smoothing) · ce + smoothing · mean_v(−log p_v) + z_loss · log² Z.
+/// Sources: Szegedy et al. 2016, arXiv:1512.00567, section 7; PaLM, arXiv:2204.02311, section 5.
+struct LossOptions {
+  double smoothing = 0, z_loss = 0;
+
+  constexpr double total(const LossSums& sums) const {
+    return (1 - smoothing) * sums.cross_entropy + smoothing * sums.smoothing + z_loss * sums.z;
+  }
+};
+
+/// What the elementwise optimizer updates share. All spans have n elements.
+///
+/// g = gradient · gradient_scale (clipping, and averaging over micro-batches); the gradient is cleared in the same
+/// pass.
+template <class P>
+struct UpdateTarget {
+  std::span<typename P::Master> weights;
+  std::span<typename P::Gradient> gradient;
+  double gradient_scale = 1;
+  double learning_rate;
+  double weight_decay = 0;
+};
+
+namespace op {
+
+template <class T>
+constexpr double bytes_of(const Matrix<T>& m) {
+  return m.data == nullptr ? 0.0 : double(m.rows) * m.columns * sizeof(T);
+}
+template <class T>
+constexpr double bytes_of(std::span<T> s) {
+  return double(s.size()) * sizeof(T);
+}
+
+/// y = x Wᵀ + b.   x (N, In); weight (Out, In); bias (Out) or empty; y (N, Out) overwritten.
+template <class P>
+struct Linear {
+  static constexpr const char* name = "linear";
+  Matrix<const typename P::Activation> x;
+  Matrix<const typename P::Weight> weight;
+  std::span<const typename P::Weight> bias;
+  Matrix<typename P::Activation> y;
+
+  constexpr double flops() const { return 2.0 * x.rows * weight.rows * weight.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(weight) + bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// dx = skip.scale · skip.value + dy W.   dy (N, Out); weight (Out, In); dx (N, In) overwritten; skip.value (N, In) may
+/// be null, and may be dx itself.
+template <class P>
+struct LinearBackwardInput {
+  static constexpr const char* name = "linear dx";
+  Matrix<const typename P::Activation> dy;
+  Matrix<const typename P::Weight> weight;
+  Skip<P> skip;
+  Matrix<typename P::Activation> dx;
+
+  constexpr double flops() const { return 2.0 * dy.rows * weight.rows * weight.columns; }
+  constexpr double bytes() const { return bytes_of(dy) + bytes_of(weight) + bytes_of(skip.value) + bytes_of(dx); }
+  constexpr void outputs(auto&& f) const { f(dx); }
+};
+
+/// dweight += dyᵀ x;  dbias += column sums of dy.   x (N, In); dy (N, Out); dweight (Out, In); dbias (Out) or empty.
+template <class P>
+struct LinearBackwardWeight {
+  static constexpr const char* name = "linear dw";
+  Matrix<const typename P::Activation> x;
+  Matrix<const typename P::Activation> dy;
+  Matrix<typename P::Gradient> dweight;
+  std::span<typename P::Gradient> dbias;
+
+  constexpr double flops() const { return 2.0 * x.rows * dweight.rows * dweight.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + 2 * bytes_of(dweight); }
+  constexpr void outputs(auto&& f) const { f(dweight); }
+};
+
+/// y = dropout(act(x)), or with a gate y = dropout(act(x[:, :F]) ⊙ x[:, F:]).   x (N, F) or gated (N, 2F); y (N, F)
+/// overwritten.
+template <class P>
+struct Activation {
+  static constexpr const char* name = "activation";
+  ActivationKind kind;
+  bool gated = false;
+  Dropout dropout;
+  Matrix<const typename P::Activation> x;
+  Matrix<typename P::Activation> y;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// Backward of `Activation`.   dy (N, F); dx as x, overwritten, without a gate it may be dy; y (N, F): the output of
+/// the forward op once more, overwritten, null when not wanted.
+template <class P>
+struct ActivationBackward {
+  static constexpr const char* name = "activation dx";
+  ActivationKind kind;
+  bool gated = false;
+  Dropout dropout;
+  Matrix<const typename P::Activation> x;
+  Matrix<const typename P::Activation> dy;
+  Matrix<typename P::Activation> dx, y;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + bytes_of(dx) + bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(dx); }
+};
+
+/// o = softmax(scale · q kᵀ + mask) v for every sequence and head; the T×T matrix is never stored.
+///
+/// q, o (N, H·K); k, v (S, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
+/// `packing` attends to sequence s of `key_packing`. With `causal` row i of T sees keys j <= i + (S − T). lse (N, H):
+/// natural log of the sum of exponentials, overwritten; null: not wanted. Dropout acts on the probabilities. With a
+/// cache, k and v are appended behind the `past` rows of each sequence first, and the keys are all that the cache then
+/// holds. o overwritten.
+template <class P>
+struct Attention {
+  static constexpr const char* name = "attention";
+  int heads, kv_heads, head_width;
+  bool causal;
+  double scale;
+  Dropout dropout;
+  const Packing* packing;      ///< of q and o
+  const Packing* key_packing;  ///< of k and v
+  Matrix<const typename P::Activation> q, k, v;
+  KeyValueCache<P> cache;
+  Matrix<typename P::Activation> o;
+  Matrix<typename P::Statistic> lse;
+
+  constexpr double flops() const { return 4.0 * visible_pairs(*packing, *key_packing, causal) * heads * head_width; }
+  constexpr double bytes() const { return bytes_of(q) + bytes_of(k) + bytes_of(v) + bytes_of(o); }
+  constexpr void outputs(auto&& f) const {
+    f(o);
+    f(lse);
+  }
+};
+
+/// Backward of `Attention` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k, v, all
+/// overwritten.
+template <class P>
+struct AttentionBackward {
+  static constexpr const char* name = "attention backward";
+  int heads, kv_heads, head_width;
+  bool causal;
+  double scale;
+  Dropout dropout;
+  const Packing* packing;
+  const Packing* key_packing;
+  Matrix<const typename P::Activation> q, k, v;
+  Matrix<const typename P::Activation> o, d_o;
+  Matrix<const typename P::Statistic> lse;
+  Matrix<typename P::Activation> dq, dk, dv;
+
+  constexpr double flops() const { return 10.0 * visible_pairs(*packing, *key_packing, causal) * heads * head_width; }
+  constexpr double bytes() const {
+    return 2 * bytes_of(q) + 2 * bytes_of(k) + 2 * bytes_of(v) + bytes_of(o) + bytes_of(d_o);
+  }
+  constexpr void outputs(auto&& f) const {
+    f(dq);
+    f(dk);
+    f(dv);
+  }
+};
+
+/// Rotates neighbouring pairs (2i, 2i+1) of each head of x (N, heads·K), in place, by position · base^(−2i/K); backward
+/// rotates the other way. The position counts from the start of the sequence, past rows included.
+/// Source: Su et al. 2021, arXiv:2104.09864, eq. 34.
+template <class P>
+struct Rotary {
+  static constexpr const char* name = "rotary";
+  int head_width;
+  double base;
+  bool backward = false;
+  Matrix<typename P::Activation> x;
+
+  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return 2 * bytes_of(x); }
+  constexpr void outputs(auto&& f) const { f(x); }
+};
+
+/// y = (x − mean) · rstd · gain + bias over each row, or for `rms` y = x · rstd · gain.
+///
+/// x (N, D); gain (D); bias (D) or empty; y (N, D) overwritten. statistics (N, 2): mean and rstd, overwritten.
+/// Source: Ba et al. 2016, arXiv:1607.06450; Zhang and Sennrich 2019, arXiv:1910.07467.
+template <class P>
+struct Norm {
+  static constexpr const char* name = "norm";
+  NormKind kind;
+  double epsilon;
+  Matrix<const typename P::Stream> x;
+  std::span<const typename P::Weight> gain, bias;
+  Matrix<typename P::Activation> y;
+  Matrix<typename P::Statistic> statistics;
+
+  constexpr double flops() const { return 8.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
+  constexpr void outputs(auto&& f) const {
+    f(y);
+    f(statistics);
+  }
+};
+
+/// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain,
+/// dbias (D) added to. dx may be dy.
+template <class P>
+struct NormBackward {
+  static constexpr const char* name = "norm backward";
+  NormKind kind;
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Statistic> statistics;
+  std::span<const typename P::Weight> gain;
+  Matrix<const typename P::Activation> dy;
+  Skip<P> skip;
+  Matrix<typename P::Stream> dx;
+  std::span<typename P::Gradient> dgain, dbias;
+
+  constexpr double flops() const { return 13.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + bytes_of(skip.value) + bytes_of(dx); }
+  constexpr void outputs(auto&& f) const { f(dx); }
+};
+
+/// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f.
+template <class P>
+struct Join {
+  static constexpr const char* name = "join";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(y); }
+  constexpr void outputs(auto&& g) const { g(y); }
+};
+
+/// Backward of `Join`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
+/// the gradients of the learned factors, added to, empty when there are none (x is read for da, f for db; null
+/// otherwise).
+template <class P>
+struct JoinBackward {
+  static constexpr const char* name = "join backward";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Stream> dx;
+  Matrix<typename P::Activation> df;
+  std::span<typename P::Gradient> da, db;
+
+  constexpr double flops() const { return 3.0 * dy.rows * dy.columns; }
+  constexpr double bytes() const { return bytes_of(dy) + bytes_of(dx) + bytes_of(df) + bytes_of(x) + bytes_of(f); }
+  constexpr void outputs(auto&& g) const {
+    g(dx);
+    g(df);
+  }
+};
+
+/// The DeepNorm op, one pass over a row: z = a ⊙ x + b ⊙ dropout(f);  y = norm(z).
+///
+/// As `Join` then `Norm`. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
+/// Source: Wang et al. 2022, arXiv:2203.00555, section 4.
+template <class P>
+struct JoinNorm {
+  static constexpr const char* name = "join + norm";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  NormKind kind;
+  double epsilon;
+  std::span<const typename P::Weight> gain, bias;
+  Matrix<typename P::Stream> z;
+  Matrix<typename P::Statistic> statistics;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 11.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(z) + bytes_of(y); }
+  constexpr void outputs(auto&& g) const {
+    g(z);
+    g(y);
+  }
+};
+
+/// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart.   x_k, y (N, D); w (>= count); y
+/// overwritten. Source: Wang et al. 2019, arXiv:1906.01787, eq. 6.
+template <class P>
+struct WeightedSum {
+  static constexpr const char* name = "weighted sum";
+  Matrix<const typename P::Stream> first;
+  std::int64_t pitch;
+  int count;
+  std::span<const typename P::Weight> weights;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 2.0 * count * y.rows * y.columns; }
+  constexpr double bytes() const { return bytes_of(y) * (count + 1); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// Backward of `WeightedSum`.   dx_k += w[k] · dy, streams `pitch` apart from `dfirst`; dweights[k] += <dy, x_k>.
+template <class P>
+struct WeightedSumBackward {
+  static constexpr const char* name = "weighted sum backward";
+  Matrix<const typename P::Stream> first;
+  std::int64_t pitch;
+  int count;
+  std::span<const typename P::Weight> weights;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Stream> dfirst;
+  std::span<typename P::Gradient> dweights;
+
+  constexpr double flops() const { return 4.0 * count * dy.rows * dy.columns; }
+  constexpr double bytes() const { return bytes_of(dy) * (3.0 * count + 1); }
+  constexpr void outputs(auto&& f) const { f(dfirst); }
+};
+
+/// y = dropout(scale · table[token] + position row).   tokens (N); table (V, D); positions (L, D), row = place in the
+/// sequence, past rows included, or null; with `sinusoidal` the position row is computed: channel 2i is
+/// sin(p / 10000^(2i/D)), 2i+1 the cosine. y (N, D) overwritten.
+template <class P>
+struct Embedding {
+  static constexpr const char* name = "embedding";
+  std::span<const int> tokens;
+  Matrix<const typename P::Weight> table, positions;
+  bool sinusoidal = false;
+  double scale = 1;
+  Dropout dropout;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 2.0 * y.rows * y.columns; }
+  constexpr double bytes() const { return 2 * bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy), dpositions likewise (null: not wanted), summed in
+/// the order of the rows.
+template <class P>
+struct EmbeddingBackward {
+  static constexpr const char* name = "embedding backward";
+  std::span<const int> tokens;
+  double scale = 1;
+  Dropout dropout;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Gradient> dtable, dpositions;
+
+  constexpr double flops() const { return 2.0 * dy.rows * dy.columns; }
+  constexpr double bytes() const { return 3 * bytes_of(dy); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
+///
+/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten. With dx (N, D),
+/// overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and dbias (V) added
+/// to. Without dx only the loss.
+template <class P>
+struct LinearCrossEntropy {
+  static constexpr const char* name = "linear + cross-entropy";
+  Matrix<const typename P::Activation> x;
+  Matrix<const typename P::Weight> weight;
+  std::span<const typename P::Weight> bias;
+  std::span<const int> targets;
+  LossOptions options;
+  double normalizer = 1;
+  LossSums* sums = nullptr;
+  Matrix<typename P::Activation> dx;
+  Matrix<typename P::Gradient> dweight;
+  std::span<typename P::Gradient> dbias;
+
+  constexpr double flops() const { return (dx ? 6.0 : 2.0) * x.rows * weight.rows * weight.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(weight) + bytes_of(dx) + 2 * bytes_of(dweight); }
+  constexpr void outputs(auto&& f) const {
+    f(dx);
+    f(dweight);
+  }
+};
+
+/// *result = population variance of all elements of x (N, D). Admin's profiling pass needs it.
+template <class P>
+struct Variance {
+  static constexpr const char* name = "variance";
+  Matrix<const typename P::Activation> x;
+  double* result;
+
+  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// y = x, or y += x when `add`.   x, y (N, D).
+template <class P>
+struct Copy {
+  static constexpr const char* name = "copy";
+  Matrix<const typename P::Stream> x;
+  Matrix<typename P::Stream> y;
+  bool add = false;
+
+  constexpr double flops() const { return add ? double(x.rows) * x.columns : 0; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y) * (add ? 2 : 1); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// y = 0.   y (N, D).
+template <class P>
+struct Zero {
+  static constexpr const char* name = "zero";
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// *result = Σ x², summed in shards of a fixed size in a fixed order.   x (n).
+template <class P>
+struct SumOfSquares {
+  static constexpr const char* name = "sum of squares";
+  std::span<const typename P::Gradient> x;
+  double* result;
+
+  constexpr double flops() const { return 2.0 * x.size(); }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// x *= factor, elementwise; factor 0 clears, also NaN.   x (n).
+template <class P>
+struct Scale {
+  static constexpr const char* name = "scale";
+  std::span<typename P::Gradient> x;
+  double factor;
+
+  constexpr double flops() const { return double(x.size()); }
+  constexpr double bytes() const { return 2 * bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// average = decay · average + (1 − decay) · x.   Both (n).
+template <class P>
+struct Average {
+  static constexpr const char* name = "average";
+  std::span<const typename P::Master> x;
+  std::span<typename P::Master> average;
+  double decay;
+
+  constexpr double flops() const { return 3.0 * x.size(); }
+  constexpr double bytes() const { return bytes_of(x) + 2 * bytes_of(average); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Momentum SGD, as PyTorch's: g += weight_decay · w;  m = momentum · m + (first ? g : (1 − dampening) g), dampening 0;
+/// w −= learning_rate · (nesterov ? g + momentum · m : m).   momentum (n), or empty when the factor is 0.
+template <class P>
+struct Sgd {
+  static constexpr const char* name = "sgd";
+  UpdateTarget<P> target;
+  std::span<typename P::Master> momentum;
+  double momentum_factor;
+  bool nesterov;
+
+  constexpr double flops() const { return 6.0 * target.weights.size(); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Adam and AdamW: m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;
+/// w −= learning_rate · (m / (1 − β₁ᵗ)) / (sqrt(v / (1 − β₂ᵗ)) + ε), after w *= 1 − learning_rate · weight_decay when
+/// `decoupled`, else with g += weight_decay · w.   Sources: arXiv:1412.6980, algorithm 1; arXiv:1711.05101,
+/// algorithm 2.
+template <class P>
+struct Adam {
+  static constexpr const char* name = "adam";
+  UpdateTarget<P> target;
+  std::span<typename P::Master> first, second;
+  double beta1, beta2, epsilon;
+  bool decoupled;
+  std::int64_t step;  ///< of this update, from 1
+
+  constexpr double flops() const { return 14.0 * target.weights.size(); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Lion: w −= learning_rate · (sign(β₁ m + (1 − β₁) g) + weight_decay · w);  m = β₂ m + (1 − β₂) g.
+/// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+template <class P>
+struct Lion {
+  static constexpr const char* name = "lion";
+  UpdateTarget<P> target;
+  std::span<typename P::Master> momentum;
+  double beta1, beta2;
+
+  constexpr double flops() const { return 8.0 * target.weights.size(); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+}  // namespace op
+}  // namespace fathom::inline FATHOM_ABI

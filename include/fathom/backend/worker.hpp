@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/dropout.hpp>
+#include <fathom/core/key.hpp>
+#include <fathom/core/memory.hpp>
+#include <fathom/core/packing.hpp>
+#include <string_view>
+#include <utility>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// What the layers of one pass have in common besides the machine.
+struct Pass {
+  Key key;               ///< (seed, step): dropout masks follow from it
+  DropoutRates dropout;  ///< all zero in inference
+};
+
+/// What a layer is handed: one thread (or stream) of a backend, the workspace, the packing of the rows and the current
+/// scope. All workers of a context run the same layer code with the same views; each op does the worker's share of it.
+///
+///   worker(op::Linear<P>{.x = x, …});             runs an op
+///   auto scope = worker.scope("attention");       names what follows, and derives its random key
+///   auto frame = worker.frame();                  workspace taken from here on is given back when the frame closes
+///   auto rows = worker.template rows<T, Width>(n) uninitialized workspace
+template <class B>
+class Worker {
+ public:
+  using Backend = B;
+  using Precision = typename B::Precision;
+  using Lane = typename B::Lane;
+
+  constexpr Worker(Lane& lane, Memory& workspace, const Packing& packing, const Pass& pass)
+      : lane_(lane), workspace_(workspace), packing_(&packing), pass_(pass), key_(pass.key) {
+    lane_.on(packing);
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  template <class Op>
+  constexpr void operator()(const Op& op) {
+    B::run(lane_, op);
+  }
+
+  class Scope {
+   public:
+    constexpr Scope(Worker& worker, std::string_view name, int index) : worker_(worker), outer_(worker.key_) {
+      worker.key_ = worker.key_.child(name);
+      if (index >= 0) worker.key_ = worker.key_.child(std::uint64_t(index));
+      worker.lane_.enter(name, index);
+    }
+    constexpr ~Scope() {
+      worker_.lane_.leave();
+      worker_.key_ = outer_;
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Worker& worker_;
+    Key outer_;
+  };
+  [[nodiscard]] constexpr Scope scope(std::string_view name, int index = -1) { return {*this, name, index}; }
+
+  /// A scope that listeners see and keys do not: "forward" or "backward".
+  class Phase {
+   public:
+    constexpr Phase(Worker& worker, std::string_view name) : worker_(worker) { worker.lane_.enter(name, -1); }
+    constexpr ~Phase() { worker_.lane_.leave(); }
+    Phase(const Phase&) = delete;
+    Phase& operator=(const Phase&) = delete;
+
+   private:
+    Worker& worker_;
+  };
+  [[nodiscard]] constexpr Phase phase(std::string_view name) { return {*this, name}; }
+
+  /// Closing a frame ends all work that was put off, then frees the workspace taken since it was opened.
+  class Frame {
+   public:
+    constexpr explicit Frame(Worker& worker) : worker_(worker), mark_(worker.workspace_.used()) {}
+    constexpr ~Frame() {
+      worker_.lane_.settle();
+      worker_.workspace_.release(mark_);
+    }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+   private:
+    Worker& worker_;
+    std::int64_t mark_;
+  };
+  [[nodiscard]] constexpr Frame frame() { return Frame(*this); }
+
+  template <class T, int Width>
+  constexpr Rows<T, Width> rows(int count) {
+    return workspace_.rows<T, Width>(count);
+  }
+  constexpr Memory& workspace() { return workspace_; }
+
+  /// Rows of another packing (the encoder's, inside the decoder) until the returned guard is gone.
+  class Elsewhere {
+   public:
+    constexpr Elsewhere(Worker& worker, const Packing& packing) : worker_(worker), outer_(worker.packing_) {
+      worker_.move_to(&packing);
+    }
+    constexpr ~Elsewhere() { worker_.move_to(outer_); }
+    Elsewhere(const Elsewhere&) = delete;
+    Elsewhere& operator=(const Elsewhere&) = delete;
+
+   private:
+    Worker& worker_;
+    const Packing* outer_;
+  };
+  [[nodiscard]] constexpr Elsewhere on(const Packing& packing) { return {*this, packing}; }
+
+  constexpr const Packing& packing() const { return *packing_; }
+  constexpr const DropoutRates& dropout_rates() const { return pass_.dropout; }
+  /// Dropout at `rate`, keyed by the current scope and the site in it.
+  constexpr Dropout dropout(std::string_view site, double rate) const { return {rate, key_.child(site)}; }
+  constexpr Lane& lane() { return lane_; }
+
+ private:
+  constexpr void move_to(const Packing* packing) {
+    packing_ = packing;
+    lane_.on(*packing);
+  }
+
+  Lane& lane_;
+  Memory& workspace_;
+  const Packing* packing_;
+  Pass pass_;
+  Key key_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <fathom/core/config.hpp>
+#include <fathom/core/memory.hpp>
+#include <new>
+#include <span>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Owns a zeroed, aligned array of `count` trivially copyable elements. Large ones ask the kernel for huge pages.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::int64_t count) : size_(count) {
+    if (count == 0) return;
+    const auto bytes = std::size_t(align_up(count * std::int64_t(sizeof(T))));
+    const bool large = bytes >= std::size_t(huge_page);
+    align_ = std::align_val_t(large ? huge_page : alignment);
+    data_ = static_cast<T*>(::operator new(bytes, align_));
+#if defined(__linux__)
+    if (large) ::madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+    std::memset(static_cast<void*>(data_), 0, bytes);
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) ::operator delete(data_, align_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::int64_t size() const { return size_; }
+  std::span<T> span() { return {data_, std::size_t(size_)}; }
+  std::span<const T> span() const { return {data_, std::size_t(size_)}; }
+  Memory memory() requires(sizeof(T) == 1) { return {data_, size_}; }
+
+ private:
+  static constexpr std::int64_t huge_page = 2_MiB;
+
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(align_, other.align_);
+  }
+
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+  std::align_val_t align_{std::size_t(alignment)};
+};
+
+}  // namespace fathom::inline FATHOM_ABI

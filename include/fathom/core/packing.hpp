@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// The largest batch a buffer is planned for. A batch may hold fewer rows or sequences, never more.
+struct Capacity {
+  int rows = 0;         ///< tokens of all sequences together
+  int sequences = 0;    ///< number of sequences
+  int longest = 0;      ///< tokens of the longest sequence
+  int memory_rows = 0;  ///< rows of the side input that cross-attention reads
+
+  friend constexpr bool operator==(const Capacity&, const Capacity&) = default;
+};
+
+/// Reductions over rows are cut into shards of at most this many rows of one sequence. The cut depends on the batch
+/// alone, never on the number of threads, and so do the bits of every sum.
+inline constexpr int shard_rows = 128;
+
+constexpr int maximal_shards(const Capacity& capacity) {
+  return std::min(capacity.rows, capacity.sequences + capacity.rows / shard_rows);
+}
+
+/// How the rows of a batch are packed: the rows of all sequences one after another. A view; `PackedRows` owns one.
+struct Packing {
+  Capacity capacity;
+  std::span<const int> offsets;         ///< first row of each sequence, then the number of rows: sequences + 1 entries
+  std::span<const int> shards;          ///< first row of each shard, then the number of rows
+  std::span<const int> sequence_shard;  ///< first shard of each sequence, then the number of shards
+  std::span<const int> past;            ///< rows of each sequence that a key/value cache holds already; empty: none
+
+  constexpr int sequences() const { return offsets.empty() ? 0 : int(offsets.size()) - 1; }
+  constexpr int rows() const { return offsets.empty() ? capacity.rows : offsets.back(); }
+  constexpr int length(int sequence) const { return offsets[sequence + 1] - offsets[sequence]; }
+  constexpr int past_of(int sequence) const { return past.empty() ? 0 : past[sequence]; }
+  constexpr int shard_count() const { return shards.empty() ? maximal_shards(capacity) : int(shards.size()) - 1; }
+};
+
+/// Pairs (query, key) that attention lets through, all sequences together; past rows of a cache count as keys.
+constexpr double visible_pairs(const Packing& queries, const Packing& keys, bool causal) {
+  const auto pairs = [causal](double rows, double columns) {
+    return causal ? rows * (columns - rows) + rows * (rows + 1) / 2 : rows * columns;
+  };
+  if (queries.sequences() == 0)
+    return pairs(queries.capacity.longest, keys.capacity.longest) * queries.capacity.sequences;
+  double sum = 0;
+  for (int s = 0; s < queries.sequences(); ++s) sum += pairs(queries.length(s), keys.length(s) + keys.past_of(s));
+  return sum;
+}
+
+/// Owns the offsets of a packed batch. Memory is reserved once, for the capacity; `assign` allocates nothing.
+class PackedRows {
+ public:
+  PackedRows() = default;
+  explicit PackedRows(const Capacity& capacity) : capacity_(capacity) {
+    if (capacity.rows <= 0 || capacity.sequences <= 0 || capacity.longest <= 0)
+      throw ShapeError("PackedRows: rows, sequences and longest of the capacity must all be positive");
+    offsets_.reserve(std::size_t(capacity.sequences) + 1);
+    sequence_shard_.reserve(std::size_t(capacity.sequences) + 1);
+    shards_.reserve(std::size_t(maximal_shards(capacity)) + 2);
+    past_.reserve(std::size_t(capacity.sequences));
+  }
+  /// `count` sequences of `length` rows each.
+  static PackedRows uniform(int count, int length) {
+    PackedRows packed({count * length, count, length});
+    const std::vector<int> lengths(std::size_t(count), length);
+    packed.assign(lengths);
+    return packed;
+  }
+
+  /// Packs sequences of these lengths. Errors: `ShapeError` when one is empty or they exceed the capacity.
+  void assign(std::span<const int> lengths, std::span<const int> past = {}) {
+    if (lengths.empty() || int(lengths.size()) > capacity_.sequences)
+      throw ShapeError("PackedRows: " + std::to_string(lengths.size()) + " sequences do not fit a capacity of " +
+                       std::to_string(capacity_.sequences));
+    if (!past.empty() && past.size() != lengths.size())
+      throw ShapeError("PackedRows: " + std::to_string(past.size()) + " past lengths for " +
+                       std::to_string(lengths.size()) + " sequences");
+    offsets_.assign(1, 0);
+    shards_.clear();
+    sequence_shard_.assign(1, 0);
+    for (const int length : lengths) {
+      const int first = offsets_.back();
+      if (length <= 0 || length > capacity_.longest || first + length > capacity_.rows)
+        throw ShapeError("PackedRows: a sequence of " + std::to_string(length) + " rows after " +
+                         std::to_string(first) + " does not fit a capacity of " + std::to_string(capacity_.rows) +
+                         " rows, longest " + std::to_string(capacity_.longest));
+      for (int row = 0; row < length; row += shard_rows) shards_.push_back(first + row);
+      offsets_.push_back(first + length);
+      sequence_shard_.push_back(int(shards_.size()));
+    }
+    shards_.push_back(offsets_.back());
+    past_.assign(past.begin(), past.end());
+  }
+
+  Packing view() const { return {capacity_, offsets_, shards_, sequence_shard_, past_}; }
+  operator Packing() const { return view(); }
+  const Capacity& capacity() const { return capacity_; }
+  int rows() const { return offsets_.empty() ? 0 : offsets_.back(); }
+  int sequences() const { return offsets_.empty() ? 0 : int(offsets_.size()) - 1; }
+
+ private:
+  Capacity capacity_;
+  std::vector<int> offsets_, shards_, sequence_shard_, past_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

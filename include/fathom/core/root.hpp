@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// sqrt(x) for a finite x > 0, to one unit in the last place; std::sqrt is no constant expression before C++26.
+constexpr double square_root(double x) {
+  double root = x < 1 ? 1 : x;  // at or above the root, from where Newton's iteration only descends
+  for (double next = (root + x / root) / 2; next < root; next = (root + x / root) / 2) root = next;
+  return root;
+}
+
+constexpr double fourth_root(double x) { return square_root(square_root(x)); }
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <fathom/core/config.hpp>
+#include <span>
+#include <type_traits>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// `pointer + offset`, also in constant evaluation for the null pointers of a dry run.
+template <class T>
+constexpr T* offset(T* pointer, std::int64_t count) {
+  return pointer == nullptr ? nullptr : pointer + count;
+}
+
+/// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; null data means "not wanted".
+template <class T>
+struct Matrix {
+  T* data = nullptr;
+  int rows = 0, columns = 0;
+  int stride = 0;  ///< elements from one row to the next
+
+  constexpr Matrix() = default;
+  constexpr Matrix(T* data, int rows, int columns, int stride)
+      : data(data), rows(rows), columns(columns), stride(stride) {}
+  constexpr Matrix(T* data, int rows, int columns) : Matrix(data, rows, columns, columns) {}
+
+  constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, columns, stride}; }
+  constexpr explicit operator bool() const { return data != nullptr; }
+  constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
+  constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
+};
+
+/// What layers see: one row per token, the width and the stride known at compile time, the number of rows at run time.
+template <class T, int Width, int Stride = Width>
+struct Rows {
+  static_assert(Width > 0 && Stride >= Width, "Rows: the width must be positive and no larger than the stride");
+  T* data = nullptr;
+  int count = 0;
+
+  constexpr Rows() = default;
+  constexpr Rows(T* data, int count) : data(data), count(count) {}
+
+  constexpr operator Rows<const T, Width, Stride>() const requires(!std::is_const_v<T>) { return {data, count}; }
+  constexpr operator Matrix<T>() const { return {data, count, Width, Stride}; }
+  constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, count, Width, Stride}; }
+  constexpr explicit operator bool() const { return data != nullptr; }
+
+  /// Columns `First` to `First + Count` of every row.
+  template <int First, int Count>
+  constexpr Rows<T, Count, Stride> columns() const {
+    static_assert(First >= 0 && First + Count <= Width, "Rows::columns: the slice leaves the row");
+    return {offset(data, First), count};
+  }
+};
+
+/// The first `count` rows: saved values are laid out for the capacity of a batch and used for its extent.
+template <class T, int Width, int Stride>
+constexpr Rows<T, Width, Stride> resized(Rows<T, Width, Stride> rows, int count) {
+  return {rows.data, count};
+}
+
+/// A parameter matrix [Out, In], row-major and contiguous; every extent known at compile time.
+template <class T, int Out, int In>
+struct WeightMatrix {
+  static_assert(Out > 0 && In > 0, "WeightMatrix: both extents must be positive");
+  static constexpr int rows = Out, columns = In;
+  T* data = nullptr;
+
+  constexpr operator Matrix<T>() const { return {data, Out, In}; }
+  constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, Out, In}; }
+  constexpr explicit operator bool() const { return data != nullptr; }
+};
+
+/// A parameter vector [Size].
+template <class T, int Size>
+struct Vector {
+  static_assert(Size > 0, "Vector: the size must be positive");
+  static constexpr int rows = 1, columns = Size;
+  T* data = nullptr;
+
+  constexpr operator std::span<T>() const { return {data, data == nullptr ? 0u : std::size_t(Size)}; }
+  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) {
+    return {data, data == nullptr ? 0u : std::size_t(Size)};
+  }
+  constexpr explicit operator bool() const { return data != nullptr; }
+};
+
+}  // namespace fathom::inline FATHOM_ABI

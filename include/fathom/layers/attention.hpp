@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/core/options.hpp>
+#include <fathom/core/root.hpp>
+#include <fathom/layers/layer.hpp>
+#include <fathom/layers/linear.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Which keys a query sees.
+struct Causal {
+  static constexpr bool causal = true;
+};
+struct Full {
+  static constexpr bool causal = false;
+};
+
+struct KeyValueHeadsTag {};
+/// Grouped-query attention: `Count` key/value heads serve all query heads. Source: Ainslie et al. 2023,
+/// arXiv:2305.13245.
+template <int Count>
+struct KeyValueHeads {
+  using tag = KeyValueHeadsTag;
+  static constexpr int value = Count;
+};
+
+struct RotaryTag {};
+/// Rotary positions on queries and keys, neighbouring pairs. Source: Su et al. 2021, arXiv:2104.09864.
+template <double Base = 10000.0>
+struct Rotary {
+  using tag = RotaryTag;
+  static constexpr double base = Base;
+};
+struct NoRotary {
+  using tag = RotaryTag;
+  static constexpr double base = 0;
+};
+
+/// The head counts and widths that self- and cross-attention share, checked once.
+template <int Width, int Heads, class... Options>
+struct AttentionShape {
+  static_assert(Width > 0 && Heads > 0, "Attention: width and heads must be positive");
+  static_assert(Width % Heads == 0,
+                "Attention: the width is not divisible by the number of heads; choose heads that divide it");
+  static_assert((option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, BiasTag> && ...),
+                "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, NoBias");
+  static constexpr int kv_heads = Option<KeyValueHeads<Heads>, Options...>::value;
+  static_assert(kv_heads > 0 && Heads % kv_heads == 0,
+                "Attention: the number of heads is not divisible by KeyValueHeads; choose a divisor");
+  static constexpr int head_width = Width / Heads;
+  static constexpr int kv_width = kv_heads * head_width;
+  static constexpr double scale = 1 / square_root(head_width);
+  static constexpr double rotary_base = Option<NoRotary, Options...>::base;
+  static constexpr bool rotates = rotary_base > 0;
+  static_assert(!rotates || head_width % 2 == 0, "Rotary: the head width must be even; choose fewer heads");
+  static constexpr bool biased = Option<WithBias, Options...>::value;
+};
+
+/// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
+///
+/// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), computed by one product with the fused weight.
+/// Options    KeyValueHeads<n>, Rotary<base>, NoBias.
+/// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
+/// Saves      q, k, v (rotated), o, log-sum-exp: never the T×T matrix.
+/// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
+template <int Width, int Heads, class Mask = Causal, class... Options>
+struct Attention {
+  using Shape = AttentionShape<Width, Heads, Options...>;
+  static constexpr const char* name = "attention";
+  static constexpr int input_width = Width, output_width = Width;
+  static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
+
+  template <class T>
+  struct Params {
+    WeightMatrix<T, fused_width, Width> qkv_weight;  // (query rows, key rows, value rows)
+    Vector<T, fused_width> qkv_bias;
+    LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
+
+    constexpr void each(auto& visitor) {
+      visitor.fused(qkv_weight, {Part{"query.weight", Width, Role::query, init::xavier},
+                                 Part{"key.weight", kv_width, Role::key, init::xavier},
+                                 Part{"value.weight", kv_width, Role::value, init::xavier}});
+      if constexpr (Shape::biased)
+        visitor.fused(qkv_bias, {Part{"query.bias", Width, Role::bias, init::zeros},
+                                 Part{"key.bias", kv_width, Role::bias, init::zeros},
+                                 Part{"value.bias", kv_width, Role::bias, init::zeros}});
+      visitor.nested("output", output);
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    Rows<typename P::Activation, fused_width> qkv;
+    Rows<typename P::Activation, Width> o;
+    Rows<typename P::Statistic, Heads> lse;
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      return {memory.rows<typename P::Activation, fused_width>(capacity.rows),
+              memory.rows<typename P::Activation, Width>(capacity.rows),
+              memory.rows<typename P::Statistic, Heads>(capacity.rows)};
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
+                                Saved<P>& saved) {
+    const auto qkv = resized(saved.qkv, x.count);
+    const auto o = resized(saved.o, x.count);
+    worker(op::Linear<P>{.x = x, .weight = p.qkv_weight, .bias = p.qkv_bias, .y = qkv});
+    if constexpr (Shape::rotates) worker(rotary<P>(qkv, false));
+    worker(op::Attention<P>{.heads = Heads,
+                            .kv_heads = Shape::kv_heads,
+                            .head_width = Shape::head_width,
+                            .causal = Mask::causal,
+                            .scale = Shape::scale,
+                            .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                            .packing = &worker.packing(),
+                            .key_packing = &worker.packing(),
+                            .q = query(qkv),
+                            .k = key(qkv),
+                            .v = value(qkv),
+                            .cache = take_cache(flow, worker.packing()),
+                            .o = o,
+                            .lse = resized(saved.lse, x.count)});
+    worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>&,
+                                 Rows<const typename P::Activation, Width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
+                                 Skip<P> skip) {
+    const auto qkv = resized(saved.qkv, x.count);
+    const auto o = resized(saved.o, x.count);
+    const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
+    const auto dqkv = worker.template rows<typename P::Activation, fused_width>(x.count);
+    worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
+    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
+    worker(op::AttentionBackward<P>{.heads = Heads,
+                                    .kv_heads = Shape::kv_heads,
+                                    .head_width = Shape::head_width,
+                                    .causal = Mask::causal,
+                                    .scale = Shape::scale,
+                                    .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                                    .packing = &worker.packing(),
+                                    .key_packing = &worker.packing(),
+                                    .q = query(qkv),
+                                    .k = key(qkv),
+                                    .v = value(qkv),
+                                    .o = o,
+                                    .d_o = d_o,
+                                    .lse = resized(saved.lse, x.count),
+                                    .dq = query(dqkv),
+                                    .dk = key(dqkv),
+                                    .dv = value(dqkv)});
+    if constexpr (Shape::rotates) worker(rotary<P>(dqkv, true));
+    worker(op::LinearBackwardInput<P>{.dy = dqkv, .weight = p.qkv_weight, .skip = skip, .dx = dx});
+    worker(op::LinearBackwardWeight<P>{.x = x, .dy = dqkv, .dweight = dp.qkv_weight, .dbias = dp.qkv_bias});
+  }
+
+ private:
+  static constexpr auto query(auto qkv) { return qkv.template columns<0, Width>(); }
+  static constexpr auto key(auto qkv) { return qkv.template columns<Width, kv_width>(); }
+  static constexpr auto value(auto qkv) { return qkv.template columns<Width + kv_width, kv_width>(); }
+
+  template <class P>
+  static constexpr op::Rotary<P> rotary(Rows<typename P::Activation, fused_width> qkv, bool backward) {
+    return {.head_width = Shape::head_width,
+            .base = Shape::rotary_base,
+            .backward = backward,
+            .x = qkv.template columns<0, Width + kv_width>()};
+  }
+
+  template <class P>
+  static constexpr KeyValueCache<P> take_cache(const Flow<P>& flow, const Packing& packing) {
+    if (flow.cache == nullptr) return {};
+    const std::int64_t slab = std::int64_t(packing.capacity.sequences) * flow.cache_length * kv_width;
+    auto* keys = flow.cache->template take<typename P::Activation>(slab);
+    auto* values = flow.cache->template take<typename P::Activation>(slab);
+    return {keys, values, flow.cache_length};
+  }
+};
+
+/// Cross-attention: queries from x, keys and values from the encoder's output `flow.memory` (S, MemoryWidth).
+///
+/// Gradients  flow.memory_gradient is ADDED TO, because every decoder layer reads one memory.
+/// Otherwise as `Attention`, always full. Options: KeyValueHeads<n>, NoBias.
+template <int Width, int Heads, int MemoryWidth = Width, class... Options>
+struct CrossAttention {
+  using Shape = AttentionShape<Width, Heads, Options...>;
+  static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");
+  static constexpr const char* name = "cross_attention";
+  static constexpr int input_width = Width, output_width = Width;
+  static constexpr int kv_width = Shape::kv_width;
+
+  template <class T>
+  struct Params {
+    WeightMatrix<T, Width, Width> query_weight;
+    Vector<T, Width> query_bias;
+    WeightMatrix<T, 2 * kv_width, MemoryWidth> kv_weight;  // (key rows, value rows)
+    Vector<T, 2 * kv_width> kv_bias;
+    LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
+
+    constexpr void each(auto& visitor) {
+      visitor.tensor("query.weight", query_weight, Role::query, init::xavier);
+      visitor.fused(kv_weight, {Part{"key.weight", kv_width, Role::key, init::xavier},
+                                Part{"value.weight", kv_width, Role::value, init::xavier}});
+      if constexpr (Shape::biased) {
+        visitor.tensor("query.bias", query_bias, Role::bias, init::zeros);
+        visitor.fused(kv_bias, {Part{"key.bias", kv_width, Role::bias, init::zeros},
+                                Part{"value.bias", kv_width, Role::bias, init::zeros}});
+      }
+      visitor.nested("output", output);
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    Rows<typename P::Activation, Width> q, o;
+    Rows<typename P::Activation, 2 * kv_width> kv;  // (S, 2 Hkv K)
+    Rows<typename P::Statistic, Heads> lse;
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      return {memory.rows<typename P::Activation, Width>(capacity.rows),
+              memory.rows<typename P::Activation, Width>(capacity.rows),
+              memory.rows<typename P::Activation, 2 * kv_width>(capacity.memory_rows),
+              memory.rows<typename P::Statistic, Heads>(capacity.rows)};
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
+                                Saved<P>& saved) {
+    const auto q = resized(saved.q, x.count);
+    const auto o = resized(saved.o, x.count);
+    const auto kv = resized(saved.kv, flow.memory.rows);
+    {
+      const auto source = worker.on(*flow.memory_packing);
+      worker(op::Linear<P>{.x = flow.memory, .weight = p.kv_weight, .bias = p.kv_bias, .y = kv});
+    }
+    worker(op::Linear<P>{.x = x, .weight = p.query_weight, .bias = p.query_bias, .y = q});
+    worker(op::Attention<P>{.heads = Heads,
+                            .kv_heads = Shape::kv_heads,
+                            .head_width = Shape::head_width,
+                            .causal = false,
+                            .scale = Shape::scale,
+                            .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                            .packing = &worker.packing(),
+                            .key_packing = flow.memory_packing,
+                            .q = q,
+                            .k = kv.template columns<0, kv_width>(),
+                            .v = kv.template columns<kv_width, kv_width>(),
+                            .cache = {},
+                            .o = o,
+                            .lse = resized(saved.lse, x.count)});
+    worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                 Rows<const typename P::Activation, Width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
+                                 Skip<P> skip) {
+    const auto q = resized(saved.q, x.count);
+    const auto o = resized(saved.o, x.count);
+    const auto kv = resized(saved.kv, flow.memory.rows);
+    const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
+    const auto dq = worker.template rows<typename P::Activation, Width>(x.count);
+    const auto dkv = worker.template rows<typename P::Activation, 2 * kv_width>(kv.count);
+    worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
+    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
+    worker(op::AttentionBackward<P>{.heads = Heads,
+                                    .kv_heads = Shape::kv_heads,
+                                    .head_width = Shape::head_width,
+                                    .causal = false,
+                                    .scale = Shape::scale,
+                                    .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                                    .packing = &worker.packing(),
+                                    .key_packing = flow.memory_packing,
+                                    .q = q,
+                                    .k = kv.template columns<0, kv_width>(),
+                                    .v = kv.template columns<kv_width, kv_width>(),
+                                    .o = o,
+                                    .d_o = d_o,
+                                    .lse = resized(saved.lse, x.count),
+                                    .dq = dq,
+                                    .dk = dkv.template columns<0, kv_width>(),
+                                    .dv = dkv.template columns<kv_width, kv_width>()});
+    worker(op::LinearBackwardInput<P>{.dy = dq, .weight = p.query_weight, .skip = skip, .dx = dx});
+    worker(op::LinearBackwardWeight<P>{.x = x, .dy = dq, .dweight = dp.query_weight, .dbias = dp.query_bias});
+    const auto source = worker.on(*flow.memory_packing);
+    worker(op::LinearBackwardInput<P>{
+        .dy = dkv, .weight = p.kv_weight, .skip = {flow.memory_gradient, 1}, .dx = flow.memory_gradient});
+    worker(op::LinearBackwardWeight<P>{.x = flow.memory, .dy = dkv, .dweight = dp.kv_weight, .dbias = dp.kv_bias});
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <fathom/backend/worker.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/memory.hpp>
+#include <fathom/core/packing.hpp>
+#include <fathom/core/parameters.hpp>
+#include <fathom/core/view.hpp>
+
+/// What a layer is: an empty type with static functions and these members.
+///
+///   name                    what scopes and checkpoints call it
+///   input_width, output_width
+///   Params<T>               views of its parameters, or of their gradients; `each(visitor)` lists them
+///   Saved<P>                views of what backward needs; `take(memory, capacity)` lays them out
+///   forward(worker, params, flow, x, y, saved)
+///       x (N, input_width); y (N, output_width) OVERWRITTEN; saved OVERWRITTEN.
+///   backward(worker, params, gradients, flow, x, saved, dy, dx, skip)
+///       x and saved as in forward; dy (N, output_width), read; dx (N, input_width) OVERWRITTEN with
+///       skip.scale · skip.value + Jᵀ dy; gradients ADDED TO, and so are the gradients of side inputs in `flow`.
+///       x, saved and dy stay unchanged until the caller's frame closes: weight gradients may be put off until then.
+///
+/// A layer has no state, names no device and does no arithmetic: it hands ops to its worker.
+namespace fathom::inline FATHOM_ABI {
+
+template <class W>
+using PrecisionOf = typename W::Precision;
+
+/// What Admin's profiling pass gathers, on one thread.
+struct AdminProfile {
+  double* scales = nullptr;  ///< one per sublayer, in the order of execution: written
+  int count = 0;             ///< sublayers so far
+  double variance = 0;       ///< sum of the variances of their branches
+};
+
+/// What a sublayer may see besides its own input.
+///
+/// Gradients of side inputs are ADDED TO: every decoder layer reads one memory.
+template <class P>
+struct Flow {
+  Position position;  ///< of the block in its stack
+
+  Matrix<const typename P::Activation> memory;  ///< the encoder's output
+  const Packing* memory_packing = nullptr;
+  Matrix<typename P::Activation> memory_gradient;
+
+  Memory* cache = nullptr;  ///< key/value cache: attention layers take their slabs from it, in order
+  int cache_length = 0;     ///< rows of a slab
+
+  AdminProfile* profile = nullptr;  ///< set during the profiling pass
+};
+
+template <class L>
+concept HasShapes = requires {
+  { L::input_width } -> std::convertible_to<int>;
+  { L::output_width } -> std::convertible_to<int>;
+  { L::name } -> std::convertible_to<const char*>;
+};
+template <class L>
+concept HasParams = requires(typename L::template Params<float> p, Counter& visitor) {
+  p.each(visitor);
+};
+template <class L>
+concept HasSaved = requires(Memory& memory, Capacity capacity) {
+  { L::template Saved<Single>::take(memory, capacity) } -> std::same_as<typename L::template Saved<Single>>;
+};
+template <class L>
+concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L>;
+
+/// The layer at `Position` of a composition is a layer; the template arguments are the message.
+template <int Place, class L>
+struct CheckLayer {
+  static_assert(HasShapes<L>, "fathom: the layer at this Place lacks name, input_width or output_width; see layer.hpp");
+  static_assert(HasParams<L>, "fathom: the layer at this Place lacks Params<T> with each(visitor); see layer.hpp");
+  static_assert(HasSaved<L>,
+                "fathom: the layer at this Place lacks Saved<P> with take(memory, capacity); see layer.hpp");
+  static constexpr bool value = true;
+};
+
+/// The layer at `Place` produces what the next one expects; the template arguments are the message.
+template <int Place, int Produces, int NextExpects>
+struct CheckChain {
+  static_assert(Produces == NextExpects,
+                "fathom: the layer at this Place produces another width than the next one expects; make the two widths "
+                "equal");
+  static constexpr bool value = Produces == NextExpects;
+};
+
+/// Parameters of a layer that has none.
+template <class T>
+struct NoParams {
+  constexpr void each(auto&) {}
+};
+
+/// Saved values of a layer that needs none.
+template <class P>
+struct NothingSaved {
+  static constexpr NothingSaved take(Memory&, const Capacity&) { return {}; }
+};
+
+/// Bytes of a layer's saved values.
+template <class L, class P>
+constexpr std::int64_t saved_bytes(const Capacity& capacity) {
+  Memory memory;
+  L::template Saved<P>::take(memory, capacity);
+  return memory.peak();
+}
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/layers/layer.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Normalization over the last axis, the common part of `LayerNorm` and `RmsNorm`.
+///
+/// Shapes     x, y (N, Width); gain, bias (Width); saved statistics (N, 2).
+/// Gradients  u = dy ⊙ gain;  x̂ = (x − mean) · rstd;  dx = rstd · (u − mean(u) − x̂ · mean(u ⊙ x̂)), for RMS without
+///            mean(u);  dgain += Σ dy ⊙ x̂;  dbias += Σ dy.
+template <NormKind Kind, int Width, double Epsilon>
+struct Normalization {
+  static_assert(Width > 0, "LayerNorm, RmsNorm: the width must be positive");
+  static_assert(Epsilon > 0, "LayerNorm, RmsNorm: epsilon must be positive");
+  static constexpr const char* name = "norm";
+  static constexpr int input_width = Width, output_width = Width;
+  static constexpr NormKind kind = Kind;
+  static constexpr double epsilon = Epsilon;
+
+  template <class T>
+  struct Params {
+    Vector<T, Width> gain, bias;
+
+    constexpr void each(auto& visitor) {
+      visitor.tensor("gain", gain, Role::norm_gain, init::ones);
+      if constexpr (Kind == NormKind::layer) visitor.tensor("bias", bias, Role::bias, init::zeros);
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    Rows<typename P::Statistic, 2> statistics;
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      return {memory.rows<typename P::Statistic, 2>(capacity.rows)};
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>&,
+                                Rows<const typename P::Stream, Width> x, Rows<typename P::Activation, Width> y,
+                                Saved<P>& saved) {
+    worker(op::Norm<P>{.kind = Kind,
+                       .epsilon = Epsilon,
+                       .x = x,
+                       .gain = p.gain,
+                       .bias = p.bias,
+                       .y = y,
+                       .statistics = resized(saved.statistics, x.count)});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>&,
+                                 Rows<const typename P::Stream, Width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
+                                 Skip<P> skip) {
+    worker(op::NormBackward<P>{.kind = Kind,
+                               .x = x,
+                               .statistics = resized(saved.statistics, x.count),
+                               .gain = p.gain,
+                               .dy = dy,
+                               .skip = skip,
+                               .dx = dx,
+                               .dgain = dp.gain,
+                               .dbias = dp.bias});
+  }
+};
+
+/// y = (x − mean) / sqrt(variance + epsilon) ⊙ gain + bias.   Source: Ba et al. 2016, arXiv:1607.06450, eqs. 3-4.
+template <int Width, double Epsilon = 1e-5>
+struct LayerNorm : Normalization<NormKind::layer, Width, Epsilon> {};
+
+/// y = x / sqrt(mean square + epsilon) ⊙ gain.   Source: Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4.
+template <int Width, double Epsilon = 1e-5>
+struct RmsNorm : Normalization<NormKind::rms, Width, Epsilon> {};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/core/parameters.hpp>
+#include <fathom/core/root.hpp>
+
+/// Residual policies. Each is a handful of facts about z = a(l) ⊙ x + b(l) ⊙ G(pre(x)), with or without norms, and
+/// about the initial gain of the matrices in G; `Residual` turns them into a sublayer.
+namespace fathom::inline FATHOM_ABI {
+
+/// What a sublayer learns besides G and its norms.
+enum class LearnedScale { none, branch_scalar, skip_vector };
+
+/// The facts of y = x + G(x) with gain 1; policies override what differs.
+struct PlainResidual {
+  static constexpr bool pre_norm = false;    ///< G reads norm(x)
+  static constexpr bool post_norm = false;   ///< y = norm(z)
+  static constexpr bool final_norm = false;  ///< the stack's output wants one more norm
+  static constexpr LearnedScale learned = LearnedScale::none;
+  static constexpr double learned_init = 1;
+  static constexpr bool profiled = false;  ///< the learned scale starts from a profiling pass
+
+  static constexpr double skip(Position) { return 1; }
+  static constexpr double branch(Position) { return 1; }
+  static constexpr double gain(Role, Position) { return 1; }
+  /// Depth for which the policy's constants were made, as a decoder or encoder alone; 0: any.
+  static constexpr double made_for_depth() { return 0; }
+};
+
+/// Value, attention output and feed-forward matrices: what DeepNorm's theory and its relatives scale. Queries, keys and
+/// the gate of a gated layer keep gain 1, so that a gated branch scales with beta squared like an ungated one.
+constexpr bool scaled_by_depth(Role role) {
+  return role == Role::value || role == Role::attention_output || role == Role::feed_forward_input ||
+         role == Role::feed_forward_output;
+}
+
+/// y = LN(x + G(x)).   Source: Vaswani et al. 2017, arXiv:1706.03762.
+struct PostNorm : PlainResidual {
+  static constexpr const char* name = "PostNorm";
+  static constexpr bool post_norm = true;
+};
+
+/// y = x + G(LN(x)), one more norm at the end of the stack.   Source: Xiong et al. 2020, arXiv:2002.04745.
+struct PreNorm : PlainResidual {
+  static constexpr const char* name = "PreNorm";
+  static constexpr bool pre_norm = true, final_norm = true;
+};
+
+/// y = LN(Alpha · x + G(x)), matrices of G initialized with gain Beta.
+///
+/// Alpha from `deepnorm::decoder_only(depth).alpha` and its relatives; Beta is exactly 1 / (sqrt 2 · Alpha) in every
+/// architecture of the paper.   Source: Wang et al. 2022, arXiv:2203.00555, figure 2.
+template <double Alpha, double Beta = 1 / (square_root(2) * Alpha)>
+struct DeepNorm : PostNorm {
+  static_assert(Alpha > 0 && Beta > 0, "DeepNorm: alpha and beta must be positive");
+  static constexpr const char* name = "DeepNorm";
+  static constexpr double alpha = Alpha, beta = Beta;
+  static constexpr double skip(Position) { return Alpha; }
+  static constexpr double gain(Role role, Position) { return scaled_by_depth(role) ? Beta : 1; }
+  static constexpr double made_for_depth() { return Alpha * Alpha * Alpha * Alpha / 2; }
+};
+
+/// Policy as it stands, whatever the depth: a model does not check that its constants fit.
+template <class Policy>
+struct Unchecked : Policy {
+  static constexpr double made_for_depth() { return 0; }
+};
+
+/// Post-LN whose layer l of N is initialized smaller by N − l + 1.   Source: DeepNet, arXiv:2203.00555, section 3;
+/// which matrices is not stated there: those that DeepNorm scales.
+struct PostNormInit : PostNorm {
+  static constexpr const char* name = "PostNormInit";
+  static constexpr double gain(Role role, Position position) {
+    return scaled_by_depth(role) ? 1.0 / (position.depth - position.index) : 1;
+  }
+};
+
+/// y = x + s · G(x) with a learned scalar s that starts at 0.   Source: Bachlechner et al. 2020, arXiv:2003.04887.
+struct ReZero : PlainResidual {
+  static constexpr const char* name = "ReZero";
+  static constexpr LearnedScale learned = LearnedScale::branch_scalar;
+  static constexpr double learned_init = 0;
+};
+
+/// y = LN(ω ⊙ x + G(x)) with a learned vector ω per sublayer that starts from a profiling pass: ω_l² = 1 + Σ_{j<l} Var
+/// G_j. Source: Liu et al. 2020, arXiv:2004.08249, section 4.
+struct Admin : PostNorm {
+  static constexpr const char* name = "Admin";
+  static constexpr LearnedScale learned = LearnedScale::skip_vector;
+  static constexpr bool profiled = true;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/core/config.hpp>
+#include <fathom/core/options.hpp>
+#include <fathom/core/root.hpp>
+#include <fathom/layers/layer.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+struct RecomputeTag {};
+/// Every block's activations stay until its backward.
+struct StoreAll {
+  using tag = RecomputeTag;
+  static constexpr int segment(int) { return 0; }
+};
+/// Only the input of every `Every`-th block stays; the blocks between are computed again, one segment at a time.
+template <int Every>
+struct Recompute {
+  static_assert(Every > 0, "Recompute: name the number of blocks of a segment, at least 1");
+  using tag = RecomputeTag;
+  static constexpr int segment(int) { return Every; }
+};
+/// Segments of about sqrt(N) blocks: activations grow with sqrt(N).   Source: Chen et al. 2016, arXiv:1604.06174.
+struct RecomputeSqrt {
+  using tag = RecomputeTag;
+  static constexpr int segment(int depth) {
+    const int root = int(square_root(depth));
+    return root * root < depth ? root + 1 : root;
+  }
+};
+
+/// `count` equal buffers of rows, one behind another.
+template <class T, int Width>
+struct RowsArray {
+  T* data = nullptr;
+  std::int64_t pitch = 0;
+
+  static constexpr RowsArray take(Memory& memory, int count, int rows) {
+    const std::int64_t pitch = align_up(std::int64_t(rows) * Width * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
+    return {memory.take<T>(count * pitch), pitch};
+  }
+  constexpr Rows<T, Width> at(int index, int rows) const { return {offset(data, index * pitch), rows}; }
+};
+
+/// What `count` equal blocks save, one behind another, bound on demand.
+template <class Block, class P>
+struct SavedArray {
+  using Saved = typename Block::template Saved<P>;
+  std::byte* data = nullptr;
+  std::int64_t pitch = 0;
+  Capacity capacity;
+
+  static constexpr SavedArray take(Memory& memory, int count, const Capacity& capacity) {
+    const std::int64_t pitch = saved_bytes<Block, P>(capacity);
+    return {memory.take<std::byte>(count * pitch), pitch, capacity};
+  }
+  constexpr Saved operator[](int index) const {
+    Memory memory(offset(data, index * pitch), pitch);
+    return Saved::take(memory, capacity);
+  }
+};
+
+/// The run-time loops of a stack: instantiated once per block, whatever the depth, which comes as an ordinary integer.
+template <class BlockType>
+struct BlockLoop {
+  using Block = BlockType;
+  static constexpr int width = Block::output_width;
+  static_assert(CheckLayer<0, Block>::value);
+  static_assert(CheckChain<0, Block::output_width, Block::input_width>::value);
+
+  template <class P>
+  struct Saved {
+    int depth = 0, segment = 0;                   // segment 0: everything is stored
+    SavedArray<Block, P> blocks;                  // segment 0: one per block
+    RowsArray<typename P::Stream, width> inputs;  // of blocks 1, 2, … or of segments 1, 2, …
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity, int depth, int segment) {
+      Saved saved{depth, segment, {}, {}};
+      if (segment == 0) saved.blocks = SavedArray<Block, P>::take(memory, depth, capacity);
+      const int pieces = segment == 0 ? depth : (depth + segment - 1) / segment;
+      saved.inputs = RowsArray<typename P::Stream, width>::take(memory, pieces - 1, capacity.rows);
+      return saved;
+    }
+  };
+
+  template <class W, class Blocks, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, Rows<const typename P::Stream, width> x,
+                                Rows<typename P::Stream, width> y, const Saved<P>& saved) {
+    if (saved.segment == 0) {
+      for (int index = 0; index < saved.depth; ++index) {
+        const auto out = index + 1 == saved.depth ? y : saved.inputs.at(index, x.count);
+        auto block = saved.blocks[index];
+        forward_block(worker, p, flow, index, saved.depth, x, out, block);
+        x = out;
+      }
+      return;
+    }
+    const auto frame = worker.frame();
+    const auto scratch = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
+    const auto streams = take_streams<P>(worker, 2);
+    for (int index = 0; index < saved.depth; ++index) {
+      const bool ends_segment = (index + 1) % saved.segment == 0;
+      const auto out = index + 1 == saved.depth ? y
+                       : ends_segment           ? saved.inputs.at(index / saved.segment, x.count)
+                                                : streams.at(index % 2, x.count);
+      auto block = scratch[0];
+      forward_block(worker, p, flow, index, saved.depth, x, out, block);
+      x = out;
+    }
+  }
+
+  template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Blocks& p, const Gradients& dp, Flow<P> flow,
+                                 Rows<const typename P::Stream, width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Stream, width> dy, Rows<typename P::Stream, width> dx,
+                                 Skip<P> skip) {
+    const auto frame = worker.frame();
+    const auto gradients = take_streams<P>(worker, 2);
+    const auto backward_range = [&](int begin, int end, const SavedArray<Block, P>& blocks, auto input_of) {
+      for (int index = end - 1; index >= begin; --index) {
+        const auto inner = worker.frame();
+        const auto scope = worker.scope("blocks", index);
+        flow.position = {index, saved.depth};
+        const auto d = index == 0 ? dx : gradients.at(index % 2, x.count);
+        Block::backward(worker, p[index], dp[index], flow, input_of(index), blocks[index - begin], dy, d,
+                        index == 0 ? skip : Skip<P>{});
+        dy = d;
+      }
+    };
+    if (saved.segment == 0) {
+      backward_range(0, saved.depth, saved.blocks, [&](int index) -> Rows<const typename P::Stream, width> {
+        return index == 0 ? x : saved.inputs.at(index - 1, x.count);
+      });
+      return;
+    }
+    const int longest = std::min(saved.segment, saved.depth);
+    const auto blocks = SavedArray<Block, P>::take(worker.workspace(), longest, worker.packing().capacity);
+    const auto inner = take_streams<P>(worker, longest);  // outputs of the segment's blocks
+    for (int begin = (saved.depth - 1) / saved.segment * saved.segment; begin >= 0; begin -= saved.segment) {
+      const int end = std::min(begin + saved.segment, saved.depth);
+      const auto input_of = [&](int index) -> Rows<const typename P::Stream, width> {
+        if (index > begin) return inner.at(index - begin - 1, x.count);
+        return begin == 0 ? x : saved.inputs.at(begin / saved.segment - 1, x.count);
+      };
+      for (int index = begin; index < end; ++index) {
+        auto block = blocks[index - begin];
+        forward_block(worker, p, flow, index, saved.depth, input_of(index), inner.at(index - begin, x.count), block);
+      }
+      backward_range(begin, end, blocks, input_of);
+    }
+  }
+
+  template <class P>
+  static constexpr auto take_streams(auto& worker, int count) {
+    return RowsArray<typename P::Stream, width>::take(worker.workspace(), count, worker.packing().capacity.rows);
+  }
+
+  template <class W, class Blocks, class P = PrecisionOf<W>>
+  static constexpr void forward_block(W& worker, const Blocks& p, Flow<P>& flow, int index, int depth,
+                                      Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
+                                      typename Block::template Saved<P>& saved) {
+    const auto scope = worker.scope("blocks", index);
+    flow.position = {index, depth};
+    Block::forward(worker, p[index], flow, x, y, saved);
+  }
+};
+
+/// `N` copies of one block, one after another: N times the parameters, one instantiation of the code.
+///
+/// Shapes     x, y (width) rows.
+/// Options    what backward finds stored: StoreAll (default), Recompute<every>, RecomputeSqrt; gradients are bit-equal.
+/// Saves      StoreAll: what every block saves and its input; otherwise the inputs of segments.
+template <int N, class BlockType, class... Options>
+struct Repeat {
+  static_assert(N > 0, "Repeat: the number of blocks must be positive");
+  static_assert((option_is_one_of<Options, RecomputeTag> && ...),
+                "Repeat: an option that it does not know; it takes StoreAll, Recompute<every>, RecomputeSqrt");
+  using Block = BlockType;
+  using Loop = BlockLoop<Block>;
+  static constexpr const char* name = "stack";
+  static constexpr int depth = N;
+  static constexpr int input_width = Block::input_width, output_width = Block::output_width;
+  static constexpr int segment = Option<StoreAll, Options...>::segment(N);
+
+  template <class T>
+  struct Params {
+    BlockParams<T, N, Block> blocks;
+    constexpr void each(auto& visitor) { visitor.blocks("blocks", blocks); }
+  };
+  template <class P>
+  struct Saved : Loop::template Saved<P> {
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      return {Loop::template Saved<P>::take(memory, capacity, N, segment)};
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
+                                Saved<P>& saved) {
+    Loop::forward(worker, p.blocks.any_count(), flow, x, y, saved);
+  }
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                 Rows<const typename P::Stream, input_width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Stream, output_width> dy,
+                                 Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
+    Loop::backward(worker, p.blocks.any_count(), dp.blocks.any_count(), flow, x, saved, dy, dx, skip);
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/layers/layer.hpp>
+#include <fathom/layers/norm.hpp>
+#include <fathom/layers/policies.hpp>
+#include <type_traits>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// A sublayer G inside the residual stream, by the rule of a policy:
+///
+///   z = a ⊙ x + b ⊙ dropout(G(pre(x)));   y = norm(z) or z.
+///
+/// Shapes     x, z, y (N, Width).
+/// Gradients  dz = normᵀ dy or dy;  dG = b ⊙ dropout'(dz);  dx = a ⊙ dz + preᵀ J_Gᵀ dG; the learned scale: Σ dz ⊙ x for
+///            a skip vector, Σ dz ⊙ G for a branch scalar.
+/// Saves      what G saves; with a post-norm z, with a pre-norm its output, with a learned branch scale G(x).
+template <class Policy, class Sublayer, class NormLayer = LayerNorm<Sublayer::output_width>>
+struct Residual {
+  static_assert(CheckLayer<0, Sublayer>::value);
+  static_assert(CheckChain<0, Sublayer::output_width, Sublayer::input_width>::value);
+  static_assert(CheckChain<0, Sublayer::output_width, NormLayer::input_width>::value);
+  static constexpr const char* name = Sublayer::name;
+  static constexpr int width = Sublayer::output_width, input_width = width, output_width = width;
+  using ResidualPolicy = Policy;
+  using FinalNorm = std::conditional_t<Policy::final_norm, NormLayer, void>;
+
+  static constexpr bool keeps_branch = Policy::learned == LearnedScale::branch_scalar;
+  static constexpr bool scales_skip = Policy::learned == LearnedScale::skip_vector;
+  static constexpr int scale_size = scales_skip ? width : 1;
+  static constexpr int profiled_sublayers = Policy::profiled ? 1 : 0;
+
+  template <class T>
+  struct Params {
+    typename Sublayer::template Params<T> sublayer;
+    typename NormLayer::template Params<T> pre_norm, post_norm;
+    Vector<T, scale_size> scale;
+
+    constexpr void each(auto& visitor) {
+      visitor.scaled(&Policy::gain, sublayer);
+      if constexpr (Policy::pre_norm) visitor.nested(Policy::post_norm ? "pre_norm" : "norm", pre_norm);
+      if constexpr (Policy::post_norm) visitor.nested("norm", post_norm);
+      if constexpr (Policy::learned != LearnedScale::none)
+        visitor.tensor("scale", scale, scales_skip ? Role::skip_scale : Role::branch_scale,
+                       init::constant(Policy::learned_init));
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    typename Sublayer::template Saved<P> sublayer;
+    typename NormLayer::template Saved<P> pre, post;
+    Rows<typename P::Activation, width> h;  // pre(x)
+    Rows<typename P::Activation, width> f;  // G(pre(x)), for a learned branch scale
+    Rows<typename P::Stream, width> z;      // for a post-norm
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      Saved saved{};
+      saved.sublayer = Sublayer::template Saved<P>::take(memory, capacity);
+      if constexpr (Policy::pre_norm) {
+        saved.pre = NormLayer::template Saved<P>::take(memory, capacity);
+        saved.h = memory.rows<typename P::Activation, width>(capacity.rows);
+      }
+      if constexpr (keeps_branch) saved.f = memory.rows<typename P::Activation, width>(capacity.rows);
+      if constexpr (Policy::post_norm) {
+        saved.post = NormLayer::template Saved<P>::take(memory, capacity);
+        saved.z = memory.rows<typename P::Stream, width>(capacity.rows);
+      }
+      return saved;
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
+                                Saved<P>& saved) {
+    static_assert(std::is_same_v<typename P::Stream, typename P::Activation>,
+                  "Residual: branch and stream share buffers, so Stream and Activation must be one type");
+    // The branch is written where the join wants to read it: no buffer of its own unless its values are needed again.
+    const auto f = keeps_branch ? resized(saved.f, x.count) : Policy::post_norm ? resized(saved.z, x.count) : y;
+    if constexpr (Policy::pre_norm) {
+      const auto h = resized(saved.h, x.count);
+      NormLayer::forward(worker, p.pre_norm, flow, x, h, saved.pre);
+      Sublayer::forward(worker, p.sublayer, flow, h, f, saved.sublayer);
+    } else {
+      Sublayer::forward(worker, p.sublayer, flow, x, f, saved.sublayer);
+    }
+    const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
+    JoinScale<P> a = skip_scale<P>(p, flow);
+    if constexpr (Policy::profiled)
+      if (flow.profile != nullptr) a = {.constant = measure<P>(worker, *flow.profile, f), .learned = {}};
+    if constexpr (Policy::post_norm)
+      worker(op::JoinNorm<P>{.x = x,
+                             .f = f,
+                             .a = a,
+                             .b = branch_scale<P>(p, flow),
+                             .dropout = dropout,
+                             .kind = NormLayer::kind,
+                             .epsilon = NormLayer::epsilon,
+                             .gain = p.post_norm.gain,
+                             .bias = p.post_norm.bias,
+                             .z = resized(saved.z, x.count),
+                             .statistics = resized(saved.post.statistics, x.count),
+                             .y = y});
+    else
+      worker(op::Join<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                 Rows<const typename P::Stream, width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Stream, width> dy, Rows<typename P::Stream, width> dx,
+                                 Skip<P> skip) {
+    Rows<const typename P::Stream, width> dz = dy;
+    if constexpr (Policy::post_norm) {
+      const auto rows = worker.template rows<typename P::Stream, width>(x.count);
+      NormLayer::backward(worker, p.post_norm, dp.post_norm, flow, resized(saved.z, x.count), saved.post, dy, rows, {});
+      dz = rows;
+    }
+    const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
+    const auto b = branch_scale<P>(p, flow);
+    Rows<const typename P::Activation, width> df = dz;
+    Skip<P> through{dz, Policy::skip(flow.position)};
+    if (Policy::learned != LearnedScale::none || dropout.active() || b.constant != 1) {
+      const auto branch = worker.template rows<typename P::Activation, width>(x.count);
+      Rows<typename P::Stream, width> scaled_skip;
+      if constexpr (scales_skip) {
+        scaled_skip = worker.template rows<typename P::Stream, width>(x.count);
+        through = {scaled_skip, 1};
+      }
+      op::JoinBackward<P> join{.a = skip_scale<P>(p, flow), .b = b, .dropout = dropout, .dy = dz, .df = branch};
+      if constexpr (scales_skip) join.x = x, join.dx = scaled_skip, join.da = dp.scale;
+      if constexpr (keeps_branch) join.f = resized(saved.f, x.count), join.db = dp.scale;
+      worker(join);
+      df = branch;
+    }
+    if (skip.value.data != nullptr) through = combined(worker, through, skip, x.count);
+    if constexpr (Policy::pre_norm) {
+      const auto dh = worker.template rows<typename P::Activation, width>(x.count);
+      const auto h = resized(saved.h, x.count);
+      Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, h, saved.sublayer, df, dh, {});
+      NormLayer::backward(worker, p.pre_norm, dp.pre_norm, flow, x, saved.pre, dh, dx, through);
+    } else {
+      Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, x, saved.sublayer, df, dx, through);
+    }
+  }
+
+ private:
+  template <class P>
+  static constexpr JoinScale<P> skip_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
+    JoinScale<P> scale{Policy::skip(flow.position), {}};
+    if constexpr (scales_skip) scale.learned = p.scale;
+    return scale;
+  }
+  template <class P>
+  static constexpr JoinScale<P> branch_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
+    JoinScale<P> scale{Policy::branch(flow.position), {}};
+    if constexpr (keeps_branch) scale.learned = p.scale;
+    return scale;
+  }
+
+  /// Admin's profiling pass: notes this sublayer's skip scale and adds the variance of its branch to the running sum.
+  template <class P>
+  static constexpr double measure(auto& worker, AdminProfile& profile, Rows<typename P::Activation, width> f) {
+    const double scale = square_root(1 + profile.variance);
+    profile.scales[profile.count++] = scale;
+    double variance = 0;
+    worker(op::Variance<P>{.x = f, .result = &variance});
+    profile.variance += variance;
+    return scale;
+  }
+
+  /// The sum of two skips, for a sublayer that stands inside another sublayer's branch.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr Skip<P> combined(W& worker, Skip<P> inner, Skip<P> outer, int count) {
+    const auto sum = worker.template rows<typename P::Stream, width>(count);
+    worker(op::Join<P>{
+        .x = inner.value, .f = outer.value, .a = {inner.scale, {}}, .b = {outer.scale, {}}, .dropout = {}, .y = sum});
+    return {sum, 1};
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI

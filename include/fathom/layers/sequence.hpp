@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <fathom/core/config.hpp>
+#include <fathom/layers/layer.hpp>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Layers one after another, each a type of its own; for copies of one block use `Repeat`, whose depth costs nothing.
+///
+/// Shapes     x (N, input width of the first); y (N, output width of the last).
+/// Saves      what each layer saves, and the streams between them.
+template <class... Layers>
+struct Sequence {
+  static constexpr int count = sizeof...(Layers);
+  static_assert(count > 0, "Sequence: name at least one layer");
+  static_assert(count <= 16, "Sequence: more than 16 layers; use Repeat<N, Block> for repeated blocks");
+
+  template <int Index>
+  using Child = std::tuple_element_t<Index, std::tuple<Layers...>>;
+
+ private:
+  template <int... Index>
+  static constexpr bool check(std::integer_sequence<int, Index...>) {
+    return (CheckLayer<Index, Child<Index>>::value && ...);
+  }
+  template <int... Index>
+  static constexpr bool check_chain(std::integer_sequence<int, Index...>) {
+    return (CheckChain<Index, Child<Index>::output_width, Child<Index + 1>::input_width>::value && ...);
+  }
+  static_assert(check(std::make_integer_sequence<int, count>{}));
+  static_assert(check_chain(std::make_integer_sequence<int, count - 1>{}));
+
+ public:
+  static constexpr const char* name = "sequence";
+  static constexpr int input_width = Child<0>::input_width, output_width = Child<count - 1>::output_width;
+
+  template <class T>
+  struct Params {
+    std::tuple<typename Layers::template Params<T>...> layers;
+
+    constexpr void each(auto& visitor) { each(visitor, std::make_integer_sequence<int, count>{}); }
+
+   private:
+    template <int... Index>
+    constexpr void each(auto& visitor, std::integer_sequence<int, Index...>) {
+      (visitor.nested(Child<Index>::name, std::get<Index>(layers), sibling<Index>()), ...);
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    std::tuple<typename Layers::template Saved<P>...> layers;
+    std::tuple<Rows<typename P::Stream, Layers::output_width>...> outputs;  // the last is the caller's y
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      Saved saved{};
+      take<0>(saved, memory, capacity);
+      return saved;
+    }
+
+   private:
+    template <int Index>
+    static constexpr void take(Saved& saved, Memory& memory, const Capacity& capacity) {
+      std::get<Index>(saved.layers) = Child<Index>::template Saved<P>::take(memory, capacity);
+      if constexpr (Index + 1 < count) {
+        std::get<Index>(saved.outputs) =
+            memory.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
+        take<Index + 1>(saved, memory, capacity);
+      }
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
+                                Saved<P>& saved) {
+    forward_from<0>(worker, p, flow, x, y, saved);
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                 Rows<const typename P::Stream, input_width> x, const Saved<P>& saved,
+                                 Rows<const typename P::Stream, output_width> dy,
+                                 Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
+    backward_from<count - 1>(worker, p, dp, flow, x, saved, dy, dx, skip);
+  }
+
+  /// Calls `f` with each child as a `std::type_identity`.
+  static constexpr void each_child(auto&& f) { (f(std::type_identity<Layers>{}), ...); }
+
+ private:
+  /// Index among siblings of the same name, or -1 where the name is unique.
+  template <int Index>
+  static constexpr int sibling() {
+    constexpr std::array<std::string_view, count> names{Layers::name...};
+    int before = 0, all = 0;
+    for (int i = 0; i < count; ++i) {
+      all += names[i] == names[Index];
+      before += i < Index && names[i] == names[Index];
+    }
+    return all == 1 ? -1 : before;
+  }
+
+  template <int Index, class W, class P = PrecisionOf<W>>
+  static constexpr void forward_from(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow, auto x,
+                                     Rows<typename P::Stream, output_width> y, Saved<P>& saved) {
+    const auto out = [&] {
+      if constexpr (Index + 1 == count)
+        return y;
+      else
+        return resized(std::get<Index>(saved.outputs), x.count);
+    }();
+    {
+      const auto scope = worker.scope(Child<Index>::name, sibling<Index>());
+      Child<Index>::forward(worker, std::get<Index>(p.layers), flow, x, out, std::get<Index>(saved.layers));
+    }
+    if constexpr (Index + 1 < count) forward_from<Index + 1>(worker, p, flow, out, y, saved);
+  }
+
+  template <int Index, class W, class P = PrecisionOf<W>>
+  static constexpr void backward_from(W& worker, const Params<const typename P::Weight>& p,
+                                      const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                      Rows<const typename P::Stream, input_width> x, const Saved<P>& saved, auto dy,
+                                      Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
+    if constexpr (Index == 0) {
+      const auto scope = worker.scope(Child<0>::name, sibling<0>());
+      Child<0>::backward(worker, std::get<0>(p.layers), std::get<0>(dp.layers), flow, x, std::get<0>(saved.layers), dy,
+                         dx, skip);
+    } else {
+      const auto input = resized(std::get<Index - 1>(saved.outputs), x.count);
+      const auto d = worker.template rows<typename P::Stream, Child<Index>::input_width>(x.count);
+      {
+        const auto scope = worker.scope(Child<Index>::name, sibling<Index>());
+        Child<Index>::backward(worker, std::get<Index>(p.layers), std::get<Index>(dp.layers), flow, input,
+                               std::get<Index>(saved.layers), dy, d, {});
+      }
+      backward_from<Index - 1>(worker, p, dp, flow, x, saved, d, dx, skip);
+    }
+  }
+};
+
+/// Calls `f(std::type_identity<Residual<…>>)` for every residual sublayer inside `L`.
+template <class L>
+constexpr void each_residual(auto&& f) {
+  if constexpr (requires { typename L::ResidualPolicy; })
+    f(std::type_identity<L>{});
+  else if constexpr (requires { typename L::Block; })
+    each_residual<typename L::Block>(f);
+  else if constexpr (requires { L::each_child([](auto) {}); })
+    L::each_child([&](auto child) { each_residual<typename decltype(child)::type>(f); });
+}
+
+}  // namespace fathom::inline FATHOM_ABI
