@@ -244,7 +244,7 @@ struct Rotary {
 
 /// y = (x − mean) · rstd · gain + bias over each row, or for `rms` y = x · rstd · gain.
 ///
-/// x (N, D); gain (D); bias (D) or empty; y (N, D) overwritten. statistics (N, 2): mean and rstd, overwritten.
+/// x (N, D); gain (D); bias (D) or empty; y (N, D) overwritten. mean (empty for rms), rstd (N): overwritten.
 /// Source: Ba et al. 2016, arXiv:1607.06450; Zhang and Sennrich 2019, arXiv:1910.07467.
 template <class P>
 struct Norm {
@@ -254,14 +254,11 @@ struct Norm {
   Matrix<const typename P::Stream> x;
   std::span<const typename P::Weight> gain, bias;
   Matrix<typename P::Activation> y;
-  Matrix<typename P::Statistic> statistics;
+  std::span<typename P::Statistic> mean, rstd;
 
   constexpr double flops() const { return 8.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
-  constexpr void outputs(auto&& f) const {
-    f(y);
-    f(statistics);
-  }
+  constexpr void outputs(auto&& f) const { f(y); }
 };
 
 /// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain,
@@ -271,7 +268,7 @@ struct NormBackward {
   static constexpr const char* name = "norm backward";
   NormKind kind;
   Matrix<const typename P::Stream> x;
-  Matrix<const typename P::Statistic> statistics;
+  std::span<const typename P::Statistic> mean, rstd;
   std::span<const typename P::Weight> gain;
   Matrix<const typename P::Activation> dy;
   Skip<P> skip;
@@ -336,7 +333,7 @@ struct JoinNorm {
   double epsilon;
   std::span<const typename P::Weight> gain, bias;
   Matrix<typename P::Stream> z;
-  Matrix<typename P::Statistic> statistics;
+  std::span<typename P::Statistic> mean, rstd;
   Matrix<typename P::Stream> y;
 
   constexpr double flops() const { return 11.0 * x.rows * x.columns; }

@@ -8,7 +8,7 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Normalization over the last axis, the common part of `LayerNorm` and `RmsNorm`.
 ///
-/// Shapes     x, y (N, Width); gain, bias (Width); saved statistics (N, 2).
+/// Shapes     x, y (N, Width); gain, bias (Width); saved mean, rstd (N).
 /// Gradients  u = dy ⊙ gain;  x̂ = (x − mean) · rstd;  dx = rstd · (u − mean(u) − x̂ · mean(u ⊙ x̂)), for RMS without
 ///            mean(u);  dgain += Σ dy ⊙ x̂;  dbias += Σ dy.
 template <NormKind Kind, int Width, double Epsilon>
@@ -32,10 +32,14 @@ struct Normalization {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Statistic, 2> statistics;
+    std::span<typename P::Statistic> mean, rstd;  // (N), mean empty for RMS
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Statistic, 2>(capacity.rows)};
+      const auto rows = std::size_t(capacity.rows);
+      Saved saved{};
+      if constexpr (Kind == NormKind::layer) saved.mean = {memory.take<typename P::Statistic>(capacity.rows), rows};
+      saved.rstd = {memory.take<typename P::Statistic>(capacity.rows), rows};
+      return saved;
     }
   };
 
@@ -49,7 +53,8 @@ struct Normalization {
                        .gain = p.gain,
                        .bias = p.bias,
                        .y = y,
-                       .statistics = resized(saved.statistics, x.count)});
+                       .mean = saved.mean,
+                       .rstd = saved.rstd});
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -60,7 +65,8 @@ struct Normalization {
                                  Skip<P> skip) {
     worker(op::NormBackward<P>{.kind = Kind,
                                .x = x,
-                               .statistics = resized(saved.statistics, x.count),
+                               .mean = saved.mean,
+                               .rstd = saved.rstd,
                                .gain = p.gain,
                                .dy = dy,
                                .skip = skip,

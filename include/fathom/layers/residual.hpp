@@ -102,7 +102,8 @@ struct Residual {
                              .gain = p.post_norm.gain,
                              .bias = p.post_norm.bias,
                              .z = resized(saved.z, x.count),
-                             .statistics = resized(saved.post.statistics, x.count),
+                             .mean = saved.post.mean,
+                             .rstd = saved.post.rstd,
                              .y = y});
     else
       worker(op::Join<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
