@@ -13,8 +13,8 @@
 namespace fathom::inline FATHOM_ABI {
 
 /// A 64-bit checksum of a sequence of bytes, however it is cut into calls. Every eight bytes are mixed in by a
-/// bijection of the state: damage within eight bytes is always seen, any other but for a chance of about 2^-64. It
-/// finds accidents, it is no defence against an adversary. About as fast as memory is read.
+/// bijection of the state, so damage within eight bytes is always seen, and any other but for a negligible chance. It
+/// finds accidents, it is no defence against an adversary. About 1 GB/s.
 class Checksum {
  public:
   void add(std::span<const std::byte> bytes) {
@@ -40,11 +40,18 @@ class Checksum {
     Checksum end = *this;
     end.mix(pending_);
     end.mix(length_);
-    return end.state_ ^ end.state_ >> 32;
+    return end.state_;
   }
 
  private:
-  void mix(std::uint64_t word) { state_ = std::rotl(state_ ^ word, 29) * 0x9E3779B185EBCA87; }
+  /// The finalizer of SplitMix64 over state and word. Two multiplications, because with one the flipped signs of three
+  /// floats can cancel.
+  void mix(std::uint64_t word) {
+    state_ ^= word;
+    state_ = (state_ ^ state_ >> 30) * 0xBF58476D1CE4E5B9;
+    state_ = (state_ ^ state_ >> 27) * 0x94D049BB133111EB;
+    state_ ^= state_ >> 31;
+  }
 
   std::uint64_t state_ = 0x243F6A8885A308D3, pending_ = 0, length_ = 0;
   int filled_ = 0;

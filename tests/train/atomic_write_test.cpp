@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cstdlib>
+#include <fathom/train/atomic_write.hpp>
+#include <filesystem>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <support/temporary_directory.hpp>
+#include <thread>
+
+using namespace fathom;
+using namespace fathom_test;
+using Catch::Matchers::ContainsSubstring;
+namespace fs = std::filesystem;
+
+namespace {
+
+void write_version(const fs::path& directory, const std::string& version) {
+  fs::create_directories(directory / "deep");
+  for (const char* name : {"a", "deep/b"}) {
+    OutputFile file(directory / name);
+    file.write(version);
+    file.close();
+  }
+}
+
+void commit_version(const fs::path& target, const std::string& version) {
+  AtomicDirectory directory(target);
+  write_version(directory.path(), version);
+  directory.commit();
+}
+
+/// The version of a directory, if it is complete and consistent.
+std::string version_of(const fs::path& target) {
+  const fs::path directory = committed_directory(target);
+  const std::string version = read_file(directory / "a");
+  return read_file(directory / "deep/b") == version ? version : "inconsistent";
+}
+
+std::ptrdiff_t entries(const fs::path& directory) {
+  return std::distance(fs::directory_iterator(directory), fs::directory_iterator());
+}
+
+/// The number of a process that has ended.
+pid_t ended_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+/// Runs `action` in a process of its own; what it returns is the exit status.
+int run_apart(const std::function<int()>& action) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int status = 99;
+    try {
+      status = action();
+    } catch (...) {
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+}  // namespace
+
+TEST_CASE("a file is replaced whole or stays", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  write_file(folder / "new/folder/a", "one");
+  write_file(folder / "new/folder/a", "two");
+  CHECK(read_file(folder / "new/folder/a") == "two");
+  CHECK(entries(folder / "new/folder") == 1);
+  CHECK_THAT(message_of<FileError>([&] { write_file(folder / "new", "x"); }), ContainsSubstring("not a regular file"));
+  CHECK_THAT(message_of<FileError>([] { write_file("/dev/null", "x"); }), ContainsSubstring("not a regular file"));
+}
+
+TEST_CASE("a committed directory replaces the old one, and nothing else remains", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "runs/model";
+  commit_version(target, "1");
+  CHECK(version_of(target) == "1");
+  commit_version(target, "2");
+  CHECK(version_of(target) == "2");
+  commit_version(folder / "runs/model/", "3");  // a slash at the end is the same directory
+  CHECK(version_of(folder / "runs/model/") == "3");
+  CHECK(entries(folder / "runs") == 1);
+  fs::create_directory_symlink("model", folder / "runs/latest");
+  commit_version(folder / "runs/latest", "4");
+  CHECK(version_of(target) == "4");
+  CHECK(fs::is_symlink(folder / "runs/latest"));
+}
+
+TEST_CASE("without a commit the old directory stays", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "model";
+  commit_version(target, "1");
+  {
+    write_version(AtomicDirectory(target).path(), "2");
+  }
+  CHECK(version_of(target) == "1");
+  CHECK(entries(folder.path()) == 1);
+}
+
+TEST_CASE("what dead processes left is removed, the rest is not", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "model";
+  const std::string dead = std::to_string(ended_process());
+  fs::create_directories(folder / ("model.tmp-" + dead + "/deep"));
+  fs::create_directories(folder / ("model.tmp-" + std::to_string(::getpid()) + "/deep"));
+  fs::create_directories(folder / "model.tmp-1");  // alive as long as the system is
+  fs::create_directories(folder / "model.tmp-x");
+  fs::create_directories(folder / ("other.tmp-" + dead));
+  commit_version(target, "1");
+  CHECK(version_of(target) == "1");
+  CHECK(entries(folder.path()) == 4);
+  CHECK(fs::exists(folder / "model.tmp-1"));
+}
+
+TEST_CASE("replacing in two steps leaves a complete version at every instant", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "model";
+  commit_version(target, "1");
+  write_version(folder / "fresh", "2");
+  detail::replace_in_two_steps(folder / "fresh", target);
+  CHECK(version_of(target) == "2");
+  CHECK(version_of(folder / "model.old") == "1");
+
+  fs::remove_all(folder / "model.old");
+  fs::rename(target, folder / "model.old");  // a crash between the two steps
+  CHECK(version_of(target) == "2");
+  CHECK(version_of(folder / "model/") == "2");
+  {
+    AtomicDirectory unfinished(target);
+  }
+  CHECK(version_of(target) == "2");
+  commit_version(target, "3");
+  CHECK(version_of(target) == "3");
+  CHECK(entries(folder.path()) == 1);
+
+  CHECK_THROWS_AS(detail::replace_in_two_steps(folder / "absent", target), FileError);
+  CHECK(version_of(target) == "3");
+  CHECK(fs::exists(target));
+}
+
+TEST_CASE("a target that cannot be is refused", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  folder.write("file", "x");
+  CHECK_THAT(message_of<FileError>([&] { AtomicDirectory(folder / "file"); }), ContainsSubstring("is a file where"));
+  CHECK_THAT(message_of<FileError>([&] { AtomicDirectory(folder / "file/model"); }), ContainsSubstring("cannot"));
+  CHECK_THAT(message_of<FileError>([&] { committed_directory(folder / "none"); }), ContainsSubstring("does not exist"));
+  CHECK_THAT(message_of<FileError>([&] { committed_directory(folder / "file"); }),
+             ContainsSubstring("is not a directory"));
+}
+
+TEST_CASE("a full disk costs neither the old version nor the space", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "disk/model";
+  fs::create_directory(folder / "disk");
+  // In a name space of its own this process may mount a small file system, where users may have one.
+  const int status = run_apart([&] {
+    if (::unshare(::geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) return 77;
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
+    if (::mount("tmpfs", (folder / "disk").c_str(), "tmpfs", 0, "size=256k") != 0) return 77;
+    commit_version(target, "1");
+    const std::string message = message_of<FileError>([&] { commit_version(target, std::string(300'000, 'x')); });
+    if (message.find("cannot write: No space left on device; free some disk space") == std::string::npos) return 1;
+    if (version_of(target) != "1" || entries(folder / "disk") != 1) return 2;
+    commit_version(target, "2");
+    return version_of(target) == "2" ? 0 : 3;
+  });
+  if (status == 77) SKIP("no permission to mount a small file system");
+  CHECK(status == 0);
+}
+
+TEST_CASE("a limit on the size of files is reported like a full disk", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "model";
+  const int status = run_apart([&] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{10'000, 10'000};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 77;
+    commit_version(target, "1");
+    const std::string message = message_of<FileError>([&] { commit_version(target, std::string(20'000, 'x')); });
+    if (message.find("cannot write: File too large; raise the file size limit") == std::string::npos) return 1;
+    return version_of(target) == "1" && entries(folder.path()) == 1 ? 0 : 2;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a killed writer leaves the complete old or the complete new version", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "model";
+  commit_version(target, "0");
+  for (int round = 0; round < 25; ++round) {
+    const pid_t writer = ::fork();
+    if (writer == 0) {
+      for (int version = 1;; ++version) commit_version(target, std::to_string(1000 * round + version));
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(1000 + 1733 * round));
+    ::kill(writer, SIGKILL);
+    ::waitpid(writer, nullptr, 0);
+    REQUIRE(version_of(target) != "inconsistent");
+  }
+  commit_version(target, "last");
+  CHECK(version_of(target) == "last");
+  CHECK(entries(folder.path()) == 1);
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <bit>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <fathom/train/safetensors.hpp>
+#include <limits>
+#include <map>
+#include <string>
+#include <support/temporary_directory.hpp>
+#include <vector>
+
+using namespace fathom;
+using namespace fathom_test;
+using Catch::Matchers::ContainsSubstring;
+using safetensors::Dtype;
+using safetensors::Shape;
+
+namespace {
+
+/// A file of this header and data.
+std::string file_of(const std::string& header, const std::string& data = {}) {
+  const std::uint64_t length = header.size();
+  std::string file(sizeof length, '\0');
+  std::memcpy(file.data(), &length, sizeof length);
+  return file + header + data;
+}
+
+template <class T>
+std::string bytes_of(std::initializer_list<T> values) {
+  return std::string(reinterpret_cast<const char*>(std::data(values)), values.size() * sizeof(T));
+}
+
+/// All that a file says, for comparison.
+struct Content {
+  std::map<std::string, std::tuple<Dtype, Shape, std::string>> tensors;
+  safetensors::Metadata metadata;
+  bool operator==(const Content&) const = default;
+};
+
+Content read_all(const std::filesystem::path& path) {
+  const safetensors::File file(path);
+  Content content{{}, file.metadata()};
+  for (const safetensors::Tensor& tensor : file.tensors()) {
+    file.verify(tensor);
+    content.tensors[tensor.name] = {
+        tensor.dtype, tensor.shape,
+        std::string(reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size())};
+  }
+  return content;
+}
+
+const std::vector<float> weight{1, 2, 3, 4, 5, 6};
+const std::vector<double> moment{0.1, 0.2, 0.3};
+const std::vector<std::int64_t> steps{1'000'000'000'000};
+const std::vector<std::uint8_t> flags{1, 0, 1};
+
+void write_small(const std::filesystem::path& path) {
+  safetensors::Writer writer;
+  writer.set("format", "1");
+  writer.set("note", "line\n\"quoted\" ü");
+  writer.add<std::uint8_t>("flags", {3}, flags);
+  writer.add<float>("blocks.0.weight", {2, 3}, weight);
+  writer.add<double>("blocks.0.moment", {3}, moment);
+  writer.add<std::int64_t>("steps", {}, steps);
+  writer.add<float>("empty", {0, 4}, {});
+  writer.write(path);
+}
+
+}  // namespace
+
+TEST_CASE("what is written is read back", "[safetensors]") {
+  const TemporaryDirectory folder;
+  write_small(folder / "small.safetensors");
+  const safetensors::File file(folder / "small.safetensors");
+
+  std::vector<std::string> names;
+  for (const auto& tensor : file.tensors()) {
+    names.push_back(tensor.name);
+    CHECK(reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % facts(tensor.dtype).size == 0);
+  }
+  CHECK(names == std::vector<std::string>{"blocks.0.moment", "steps", "blocks.0.weight", "empty", "flags"});
+  CHECK(file.metadata() == safetensors::Metadata{{"format", "1"}, {"note", "line\n\"quoted\" ü"}});
+
+  std::vector<float> floats(6);
+  file.read<float>("blocks.0.weight", Shape{2, 3}, floats);
+  CHECK(floats == weight);
+  std::vector<double> doubles(3);
+  file.read<double>("blocks.0.moment", Shape{3}, doubles);
+  CHECK(doubles == moment);
+  std::int64_t step = 0;
+  file.read<std::int64_t>("steps", {}, std::span(&step, 1));
+  CHECK(step == steps[0]);
+  file.read<float>("empty", Shape{0, 4}, {});
+  CHECK(file.find("absent") == nullptr);
+}
+
+TEST_CASE("the layout is the one of the format", "[safetensors]") {
+  const TemporaryDirectory folder;
+  safetensors::Writer writer;
+  const std::vector<float> values{1, -2};
+  writer.add<float>("a", {2}, values);
+  writer.write(folder / "a");
+  const std::string bytes = read_file(folder / "a");
+
+  std::uint64_t length;
+  std::memcpy(&length, bytes.data(), 8);
+  CHECK(length % 8 == 0);
+  CHECK(bytes.size() == 8 + length + 8);
+  CHECK(bytes.substr(8 + length) == bytes_of({1.0f, -2.0f}));
+  const std::string header = bytes.substr(8, length);
+  CHECK_THAT(header, Catch::Matchers::StartsWith("{\"__metadata__\":{\"fathom.checksums\":\""));
+  CHECK_THAT(header, ContainsSubstring("\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"));
+  CHECK(header.find_last_not_of(' ') == header.rfind('}'));
+
+  writer.write(folder / "b");
+  CHECK(read_file(folder / "b") == bytes);
+}
+
+TEST_CASE("a tensor may come in pieces, and must come whole", "[safetensors]") {
+  const TemporaryDirectory folder;
+  safetensors::Writer writer;
+  writer.add("x", Dtype::f32, {2, 3}, [](safetensors::Writer::Sink& sink) {
+    for (const float& value : weight) sink.write(std::as_bytes(std::span(&value, 1)));
+  });
+  writer.write(folder / "x");
+  std::vector<float> values(6);
+  safetensors::File(folder / "x").read<float>("x", Shape{2, 3}, values);
+  CHECK(values == weight);
+
+  writer.add("y", Dtype::f32, {2},
+             [](safetensors::Writer::Sink& sink) { sink.write(std::as_bytes(std::span(flags))); });
+  CHECK_THAT(message_of<Error>([&] { writer.write(folder / "y"); }),
+             ContainsSubstring("source of tensor 'y' gave 3 bytes, its shape [2] needs 8"));
+}
+
+TEST_CASE("the writer refuses what could not be read", "[safetensors]") {
+  safetensors::Writer writer;
+  writer.add<float>("a", {6}, weight);
+  CHECK_THROWS_AS(writer.add<float>("a", {6}, weight), Error);
+  CHECK_THROWS_AS(writer.add<float>("__metadata__", {6}, weight), Error);
+  CHECK_THROWS_AS(writer.add<float>("b", {7}, weight), ShapeError);
+  CHECK_THROWS_AS(writer.add<float>("b", {-1, -6}, weight), ShapeError);
+  CHECK_THROWS_AS(writer.add("b", Dtype::f32, {INT64_MAX, 4}, {}), ShapeError);
+  const TemporaryDirectory folder;
+  writer.set("not UTF-8", "\xff");
+  CHECK_THROWS_AS(writer.write(folder / "a"), Error);
+  CHECK_THAT(message_of<FileError>([] { safetensors::Writer().write("/dev/full"); }),
+             ContainsSubstring("/dev/full: cannot write: No space left on device; free some disk space"));
+}
+
+TEST_CASE("floating-point tensors are widened, and narrowed when asked", "[safetensors]") {
+  const TemporaryDirectory folder;
+  const auto path =
+      folder.write("mixed", file_of(R"({"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]},)"
+                                    R"("b":{"dtype":"BF16","shape":[2],"data_offsets":[8,12]},)"
+                                    R"("d":{"dtype":"F64","shape":[1],"data_offsets":[12,20]},)"
+                                    R"("i":{"dtype":"I32","shape":[1],"data_offsets":[20,24]}})",
+                                    bytes_of<std::uint16_t>({0x3C00, 0xC000, 0x0001, 0x7BFF, 0x3F80, 0xC049}) +
+                                        bytes_of({0.1}) + bytes_of<std::int32_t>({-7})));
+  const safetensors::File file(path);
+  std::array<float, 4> half;
+  file.read<float>("h", Shape{4}, half);
+  CHECK(half == std::array<float, 4>{1, -2, 0x1p-24f, 65504});
+  std::array<double, 2> brain;
+  file.read<double>("b", Shape{2}, brain);
+  CHECK(brain == std::array<double, 2>{1, -3.140625});
+  std::array<float, 1> one;
+  CHECK_THAT(message_of<FileError>([&] { file.read<float>("d", Shape{1}, one); }),
+             ContainsSubstring("tensor 'd' is F64, which F32 cannot hold"));
+  file.read<float>("d", Shape{1}, one, safetensors::Narrowing::round);
+  CHECK(one[0] == 0.1f);
+  CHECK_THROWS_AS(file.read<float>("i", Shape{1}, one), FileError);
+  std::array<std::int32_t, 1> integer;
+  file.read<std::int32_t>("i", Shape{1}, integer);
+  CHECK(integer[0] == -7);
+}
+
+TEST_CASE("half precision is converted exactly", "[safetensors]") {
+  static_assert(safetensors::half_to_float(0x3555) == 0x1.554p-2f);
+  static_assert(safetensors::half_to_float(0x0400) == 0x1p-14f);
+  static_assert(safetensors::half_to_float(0x03FF) == 0x1.ff8p-15f);
+  static_assert(safetensors::bfloat16_to_float(0x7F80) == std::numeric_limits<float>::infinity());
+  CHECK(std::signbit(safetensors::half_to_float(0x8000)));
+  CHECK(safetensors::half_to_float(0xFC00) == -std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(safetensors::half_to_float(0x7E00)));
+  for (std::uint32_t bits = 0; bits < 0x7C00; ++bits) {  // the definition: fraction times a power of two
+    const std::uint32_t exponent = bits >> 10, fraction = bits & 0x3FF;
+    const double expected =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, static_cast<int>(exponent) - 25);
+    REQUIRE(safetensors::half_to_float(static_cast<std::uint16_t>(bits)) == expected);
+  }
+}
+
+TEST_CASE("asking for what the file does not hold names the tensor", "[safetensors]") {
+  const TemporaryDirectory folder;
+  write_small(folder / "small");
+  const safetensors::File file(folder / "small");
+  std::vector<float> values(6);
+  CHECK_THAT(message_of<FileError>([&] { file.read<float>("blocks.0.weight", Shape{3, 2}, values); }),
+             ContainsSubstring("small: tensor 'blocks.0.weight' has shape [2, 3] where [3, 2] is needed"));
+  CHECK_THAT(message_of<FileError>([&] { file.read<float>("blocks.1.weight", Shape{2, 3}, values); }),
+             ContainsSubstring("small: tensor 'blocks.1.weight' is missing"));
+  values.resize(5);
+  CHECK_THROWS_AS(file.read<float>("blocks.0.weight", Shape{2, 3}, values), ShapeError);
+}
+
+TEST_CASE("malformed files are refused in one line that says why", "[safetensors]") {
+  const std::string a4 = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
+  const auto with = [](const std::string& description) { return file_of("{\"a\":" + description + "}", "1234"); };
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"", "has 0 bytes"},
+      {"1234567", "has 7 bytes"},
+      {std::string("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10), "exceeds the format's limit"},
+      {std::string("\x09\0\0\0\0\0\0\0{}", 10), "header of 9 bytes is cut off at 2"},
+      {file_of(""), "does not start with '{'"},
+      {file_of(" {}"), "does not start with '{'"},
+      {file_of("{"), "not valid JSON"},
+      {file_of("{} x"), "not valid JSON"},
+      {file_of("{\"\xff\":1}"), "not valid JSON"},
+      {file_of("{" + a4 + "," + a4 + "}", "1234"), "'a' twice"},
+      {file_of("{\"a\":" + std::string(100'000, '[') + "}"), "nested too deeply"},
+      {file_of("{\"a\":{\"shape\":[[1]]}}"), "nested too deeply"},
+      {file_of("{\"__metadata__\":[]}"), "'__metadata__' is not an object"},
+      {file_of("{\"__metadata__\":{\"k\":1}}"), "metadata 'k' is not a text"},
+      {file_of("{\"__metadata__\":{\"fathom.checksums\":\"12\"}}"), "checksums that do not fit"},
+      {with("7"), "tensor 'a' is not described by an object"},
+      {with(R"({"shape":[1],"data_offsets":[0,4]})"), "has no field 'dtype'"},
+      {with(R"({"dtype":"F32","data_offsets":[0,4]})"), "has no field 'shape'"},
+      {with(R"({"dtype":"F32","shape":[1]})"), "has no field 'data_offsets'"},
+      {with(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":0})"), "unknown field 'x'"},
+      {with(R"({"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})"), "'dtype' twice"},
+      {with(R"({"dtype":"F33","shape":[1],"data_offsets":[0,4]})"), "unknown dtype 'F33'"},
+      {with(R"({"dtype":32,"shape":[1],"data_offsets":[0,4]})"), "'dtype' that is not a text"},
+      {with(R"({"dtype":"F32","shape":1,"data_offsets":[0,4]})"), "'shape' that is not an array"},
+      {with(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"), "not a whole number"},
+      {with(R"({"dtype":"F32","shape":[1.0],"data_offsets":[0,4]})"), "not a whole number"},
+      {with(R"({"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]})"), "not a whole number"},
+      {with(R"({"dtype":"F32","shape":[1e999],"data_offsets":[0,4]})"), "out of range"},
+      {with(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]})"), "do not fit shape"},
+      {with(R"({"dtype":"F32","shape":[2],"data_offsets":[0,4]})"), "[0, 4] that do not fit shape [2] of F32"},
+      {with(R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})"), "no valid 'data_offsets'"},
+      {with(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4,8]})"), "no valid 'data_offsets'"},
+      {with(R"({"dtype":"U8","shape":[3],"data_offsets":[1,4]})"), "starts at byte 1 where"},
+      {with(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})"),
+       "ends at byte 8 of the data, which is cut off at 4"},
+      {with(R"({"dtype":"U8","shape":[3],"data_offsets":[0,3]})"), "1 bytes after the last tensor"},
+      {file_of("{" + a4 + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}})", "12345"), "tensor 'b' starts"},
+      {file_of("{" + a4 + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[5,7]}})", "1234567"), "tensor 'b' starts"},
+      {file_of("{\"a\\n\\u001b\":1}"), "tensor 'a\?\?' is not"},
+  };
+  const TemporaryDirectory folder;
+  for (const auto& [content, expected] : cases) {
+    CAPTURE(content.substr(0, 200));
+    const auto path = folder.write("case.safetensors", content);
+    const std::string message = message_of<FileError>([&] { safetensors::File file(path); });
+    CHECK_THAT(message, Catch::Matchers::StartsWith(path.string() + ": ") && ContainsSubstring(expected) &&
+                            ContainsSubstring("; "));
+    CHECK(message.find('\n') == std::string::npos);
+  }
+  CHECK_THAT(message_of<FileError>([&] { safetensors::File file(folder / "absent"); }),
+             ContainsSubstring("absent: cannot open: No such file or directory; check the path"));
+  CHECK_THAT(message_of<FileError>([&] { safetensors::File file(folder.path()); }),
+             ContainsSubstring("not a regular file"));
+}
+
+TEST_CASE("files of other writers are read: any order, spaces, no checksums", "[safetensors]") {
+  const TemporaryDirectory folder;
+  const auto path = folder.write("other", file_of(R"({ "b" : {"shape":[2],"data_offsets":[1,3],"dtype":"U8"},)"
+                                                  R"("a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},)"
+                                                  R"("none":{"dtype":"F32","shape":[0],"data_offsets":[1,1]}}   )",
+                                                  "xyz"));
+  const Content content = read_all(path);
+  CHECK(content.tensors.size() == 3);
+  CHECK(std::get<2>(content.tensors.at("b")) == "yz");
+  CHECK(read_all(folder.write("empty", file_of("{}"))) == Content{});
+}
+
+TEST_CASE("every truncation is refused", "[safetensors]") {
+  const TemporaryDirectory folder;
+  write_small(folder / "small");
+  const std::string bytes = read_file(folder / "small");
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    const auto path = folder.write("cut", std::string_view(bytes).substr(0, size));
+    REQUIRE_THROWS_AS(read_all(path), FileError);
+  }
+  REQUIRE_THROWS_AS(read_all(folder.write("longer", bytes + '\0')), FileError);
+}
+
+TEST_CASE("every damaged byte is seen or does no harm", "[safetensors]") {
+  const TemporaryDirectory folder;
+  write_small(folder / "small");
+  const std::string bytes = read_file(folder / "small");
+  const Content content = read_all(folder / "small");
+  std::size_t harmless = 0;
+  for (std::size_t place = 0; place < bytes.size(); ++place) {
+    for (const int flip : {0x01, 0x02, 0x04, 0x10, 0x20, 0x80, 0xFF}) {
+      std::string damaged = bytes;
+      damaged[place] = static_cast<char>(damaged[place] ^ flip);
+      const auto path = folder.write("damaged", damaged);
+      CAPTURE(place, flip, damaged.substr(8, place));
+      try {
+        Content read = read_all(path);
+        // Without its name the entry of the checksums is one metadata text among others.
+        std::erase_if(read.metadata, [&](const auto& item) { return !content.metadata.contains(item.first); });
+        REQUIRE(read == content);
+        ++harmless;
+      } catch (const FileError&) {
+      }
+    }
+  }
+  CHECK(harmless < 150);  // the letters of that name
+}
