@@ -15,8 +15,8 @@
 ///   was
 ///                    put off, `enter(name, index)` and `leave()` tell of scopes
 ///   run(lane, op)    one overload for each op
-///   scratch_bytes(op, packing, lanes)      per-lane memory that the op needs while it runs
-///   deferred_bytes(op, packing, lanes)     memory that all lanes share and that the op holds until `settle()`
+///   scratch_bytes(op)            per-lane memory that the op needs while it runs
+///   shared_bytes(op, capacity)   memory that all lanes share and that the op holds until `settle()`
 namespace fathom::inline FATHOM_ABI {
 
 template <class B, class Op>

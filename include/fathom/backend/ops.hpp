@@ -57,7 +57,7 @@ struct LossSums {
   double smoothing = 0;      ///< mean over the vocabulary of −log p
   double z = 0;              ///< squared log of the normalizer
   std::int64_t targets = 0;  ///< targets that count
-  std::int64_t correct = 0;  ///< targets that have the largest logit
+  std::int64_t correct = 0;  ///< targets whose logit no other exceeds
 };
 
 /// What is minimized: per counted target (1 − smoothing) · ce + smoothing · mean_v(−log p_v) + z_loss · log² Z.
@@ -413,7 +413,7 @@ struct EmbeddingBackward {
 
 /// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
 ///
-/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten. With dx (N, D),
+/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten, once for all lanes. With dx (N, D),
 /// overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and dbias (V) added
 /// to. Without dx only the loss.
 template <class P>
@@ -438,7 +438,8 @@ struct LinearCrossEntropy {
   }
 };
 
-/// *result = population variance of all elements of x (N, D). Admin's profiling pass needs it.
+/// *result = population variance of all elements of x (N, D); every lane names a result of its own. For Admin's profiling
+/// pass.
 template <class P>
 struct Variance {
   static constexpr const char* name = "variance";
@@ -474,7 +475,7 @@ struct Zero {
   constexpr void outputs(auto&& f) const { f(y); }
 };
 
-/// *result = Σ x², summed in shards of a fixed size in a fixed order.   x (n).
+/// *result = Σ x², summed in shards of a fixed size in a fixed order; every lane names a result of its own.   x (n).
 template <class P>
 struct SumOfSquares {
   static constexpr const char* name = "sum of squares";

@@ -22,7 +22,7 @@ struct Capacity {
 
 /// Reductions over rows are cut into shards of at most this many rows of one sequence. The cut depends on the batch
 /// alone, never on the number of threads, and so do the bits of every sum.
-inline constexpr int shard_rows = 128;
+inline constexpr int shard_rows = 32;
 
 constexpr int maximal_shards(const Capacity& capacity) {
   return std::min(capacity.rows, capacity.sequences + capacity.rows / shard_rows);

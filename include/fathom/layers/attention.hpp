@@ -94,13 +94,14 @@ struct Attention {
   struct Saved {
     Rows<typename P::Activation, fused_width> qkv;
     Rows<typename P::Activation, Width> o;
-    Rows<typename P::Statistic, Heads> lse;
+    typename P::Statistic* lse = nullptr;  // (Heads, N)
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       return {memory.rows<typename P::Activation, fused_width>(capacity.rows),
               memory.rows<typename P::Activation, Width>(capacity.rows),
-              memory.rows<typename P::Statistic, Heads>(capacity.rows)};
+              memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
     }
+    constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };
 
   template <class W, class P = PrecisionOf<W>>
@@ -124,7 +125,7 @@ struct Attention {
                             .v = value(qkv),
                             .cache = take_cache(flow, worker.packing()),
                             .o = o,
-                            .lse = resized(saved.lse, x.count)});
+                            .lse = saved.by_head(x.count)});
     worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
@@ -153,7 +154,7 @@ struct Attention {
                                     .v = value(qkv),
                                     .o = o,
                                     .d_o = d_o,
-                                    .lse = resized(saved.lse, x.count),
+                                    .lse = saved.by_head(x.count),
                                     .dq = query(dqkv),
                                     .dk = key(dqkv),
                                     .dv = value(dqkv)});
@@ -222,14 +223,15 @@ struct CrossAttention {
   struct Saved {
     Rows<typename P::Activation, Width> q, o;
     Rows<typename P::Activation, 2 * kv_width> kv;  // (S, 2 Hkv K)
-    Rows<typename P::Statistic, Heads> lse;
+    typename P::Statistic* lse = nullptr;  // (Heads, N)
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       return {memory.rows<typename P::Activation, Width>(capacity.rows),
               memory.rows<typename P::Activation, Width>(capacity.rows),
               memory.rows<typename P::Activation, 2 * kv_width>(capacity.memory_rows),
-              memory.rows<typename P::Statistic, Heads>(capacity.rows)};
+              memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
     }
+    constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };
 
   template <class W, class P = PrecisionOf<W>>
@@ -257,7 +259,7 @@ struct CrossAttention {
                             .v = kv.template columns<kv_width, kv_width>(),
                             .cache = {},
                             .o = o,
-                            .lse = resized(saved.lse, x.count)});
+                            .lse = saved.by_head(x.count)});
     worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
@@ -288,7 +290,7 @@ struct CrossAttention {
                                     .v = kv.template columns<kv_width, kv_width>(),
                                     .o = o,
                                     .d_o = d_o,
-                                    .lse = resized(saved.lse, x.count),
+                                    .lse = saved.by_head(x.count),
                                     .dq = dq,
                                     .dk = dkv.template columns<0, kv_width>(),
                                     .dv = dkv.template columns<kv_width, kv_width>()});

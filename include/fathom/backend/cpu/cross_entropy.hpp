@@ -23,12 +23,13 @@ struct CrossEntropy {
   T normalizer = 0;  ///< factor of lse²
 };
 
-/// The three parts of a row's loss, without the factors 1 - smoothing and smoothing; all zero for an ignored row.
+/// The three parts of a row's loss, without their factors; all zero for an ignored row.
 template <class T>
 struct RowLoss {
-  T likelihood = 0;  ///< lse - logit[target]: the negative log-likelihood, in nats
-  T smooth = 0;      ///< lse - mean(logit)
-  T normalizer = 0;  ///< normalizer · lse²
+  T likelihood = 0;   ///< lse - logit[target]: the negative log-likelihood, in nats
+  T smooth = 0;       ///< lse - mean(logit)
+  T normalizer = 0;   ///< lse²
+  bool best = false;  ///< no logit exceeds the target's
 };
 
 namespace detail {
@@ -41,8 +42,7 @@ struct SoftmaxSums {
 };
 
 template <class T, class Each>
-SoftmaxSums<T> softmax_sums(std::size_t width, const T* logits, std::size_t target, CrossEntropy<T> options,
-                            Each each) {
+SoftmaxSums<T> softmax_sums(std::size_t width, const T* logits, std::size_t target, Each each) {
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   Simd<T> greatest = broadcast(lowest), total{}, sum{};
   sweep<T>(width, [&](auto place) {
@@ -60,7 +60,7 @@ SoftmaxSums<T> softmax_sums(std::size_t width, const T* logits, std::size_t targ
   result.sum = horizontal_sum(sum);
   result.lse = std::log(result.sum) + top;
   result.loss = {result.lse - picked, result.lse - horizontal_sum(total) / static_cast<T>(width),
-                 options.normalizer * result.lse * result.lse};
+                 result.lse * result.lse, picked >= top};
   return result;
 }
 
@@ -68,9 +68,9 @@ SoftmaxSums<T> softmax_sums(std::size_t width, const T* logits, std::size_t targ
 
 /// The loss of a row of `width` logits; the row is ignored when target < 0. target must be below width.
 template <class T>
-RowLoss<T> cross_entropy(std::size_t width, const T* logits, std::int64_t target, CrossEntropy<T> options = {}) {
+RowLoss<T> cross_entropy(std::size_t width, const T* logits, std::int64_t target) {
   if (target < 0) return {};
-  return detail::softmax_sums(width, logits, static_cast<std::size_t>(target), options, [](auto, auto) {}).loss;
+  return detail::softmax_sums(width, logits, static_cast<std::size_t>(target), [](auto, auto) {}).loss;
 }
 
 /// The same, and the row OVERWRITTEN by `scale` times the loss's gradient: zero for an ignored row.
@@ -83,7 +83,7 @@ RowLoss<T> cross_entropy_backward(std::size_t width, T* logits, std::int64_t tar
   }
   const auto index = static_cast<std::size_t>(target);
   const auto sums =
-      detail::softmax_sums(width, logits, index, options, [&](auto place, Simd<T> e) { place.store(logits, e); });
+      detail::softmax_sums(width, logits, index, [&](auto place, Simd<T> e) { place.store(logits, e); });
   const T factor = scale * (1 + 2 * options.normalizer * sums.lse) / sums.sum;
   const T share = scale * options.smoothing / static_cast<T>(width);
   sweep<T>(width, [&](auto place) { place.store(logits, place.load(logits) * factor - share); });

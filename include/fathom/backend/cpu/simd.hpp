@@ -205,6 +205,24 @@ V shuffle(V a, V b) {
   return __builtin_shufflevector(a, b, Index...);
 }
 
+/// Transposes a square of registers by swapping ever larger off-diagonal blocks.
+template <std::size_t Distance = 1, class V, std::size_t Count>
+void transpose(V (&rows)[Count]) {
+  if constexpr (Distance < Count) {
+    [&]<int... I>(std::integer_sequence<int, I...>) {
+      constexpr int n = Count, d = Distance;
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < Count; ++i) {
+        if (i & Distance) continue;
+        const V upper = rows[i], lower = rows[i + Distance];
+        rows[i] = shuffle<(I & d ? n + I - d : I)...>(upper, lower);
+        rows[i + Distance] = shuffle<(I & d ? n + I : I + d)...>(upper, lower);
+      }
+    }(std::make_integer_sequence<int, static_cast<int>(Count)>{});
+    transpose<2 * Distance>(rows);
+  }
+}
+
 namespace detail {
 /// Combines all lanes pairwise, first the most distant: the same tree for every value.
 template <class V, class Combine>

@@ -60,6 +60,8 @@ struct Native {
     static constexpr std::size_t columns = (512 * 1024 / sizeof(T)) / depth;
     // One cache line more than the depth: rows at a power of two apart would share the sets of the L1 cache.
     static constexpr std::size_t row_stride = depth + 64 / sizeof(T);
+    static constexpr std::size_t tile =
+        std::max(detail::RegisterTile<T>::rows * row_stride, detail::packed_columns_stride<T>* depth);
   };
 
   /// C[rows, columns] = start + A·B, A(i, p) = a[i·a_row + p·a_step].
@@ -79,7 +81,7 @@ constexpr std::size_t Native::scratch_size(MatmulSize largest) {
   };
   const std::size_t b =
       std::max({panels(largest.n, largest.k), panels(largest.k, largest.n), panels(largest.k, largest.m)});
-  return Tile::rows * Block<T>::row_stride + b;
+  return Block<T>::tile + b;
 }
 
 template <std::size_t ARow, class T, class PackA, class PackB>
@@ -87,7 +89,7 @@ void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, s
                      PackB pack_b, detail::Start<T> start, RowMajor<T> c, T* scratch) {
   using Tile = detail::RegisterTile<T>;
   T* const a = scratch;
-  T* const b = scratch + Tile::rows * Block<T>::row_stride;
+  T* const b = scratch + Block<T>::tile;
   const std::size_t tiles = (rows + Tile::rows - 1) / Tile::rows;
 
   for (std::size_t p = 0; p < depth; p += Block<T>::depth) {
@@ -146,14 +148,10 @@ void Native::input_gradient(MatmulSize size, Operand<T> dy, Operand<T> w, Operan
 template <class T>
 void Native::weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMajor<T> dw, std::type_identity_t<T>* db,
                              std::type_identity_t<T>* scratch) {
-  constexpr std::size_t tile = detail::RegisterTile<T>::rows;
-  if (db)
-    for (std::size_t i = 0; i < size.m; ++i)
-      for (std::size_t j = 0; j < size.n; ++j) db[j] += dy.row(i)[j];
   blocked<1>(
-      size.n, size.k, size.m, tile,
+      size.n, size.k, size.m, detail::packed_columns_stride<T>,
       [&](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, T* packed) {
-        for (std::size_t q = 0; q < depth; ++q) std::copy_n(dy.row(p + q) + i, rows, packed + q * tile);
+        detail::pack_columns(Operand<T>{dy.row(p) + i, dy.stride}, rows, depth, packed, db ? db + i : nullptr);
       },
       [&](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, T* packed) {
         detail::pack_panels(Operand<T>{x.row(p) + j, x.stride}, depth, columns, packed);

@@ -39,6 +39,9 @@ void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth
     T* out = packed + j / panel * panel * depth + j % panel;
     for (std::size_t p = 0; p < depth; p += width) {
       const std::size_t valid = std::min(depth - p, width);
+      // The hardware follows fewer streams than there are rows here, so fetch this place of the next rows ahead of
+      // time.
+      for (std::size_t i = j + width; i < std::min(columns, j + 2 * width); ++i) __builtin_prefetch(w.row(i) + p);
       Simd<T> block[width];
       if (rows == width && valid == width) {
 #pragma GCC unroll 16
@@ -74,6 +77,26 @@ void pack_panels(RowMajor<const T> b, std::size_t depth, std::size_t columns, T*
 template <std::size_t Stride, class T>
 void pack_rows(RowMajor<const T> a, std::size_t rows, std::size_t depth, T* packed) {
   for (std::size_t i = 0; i < rows; ++i) std::copy_n(a.row(i), depth, packed + i * Stride);
+}
+
+/// The row stride of `pack_columns`: a whole number of registers.
+template <class T>
+inline constexpr std::size_t packed_columns_stride = (RegisterTile<T>::rows + lanes<T> - 1) / lanes<T> * lanes<T>;
+
+/// a[depth, columns] with columns <= RegisterTile::rows; adds the sum of each column to sums[column] unless sums is
+/// null.
+template <class T>
+void pack_columns(RowMajor<const T> a, std::size_t columns, std::size_t depth, T* packed, T* sums) {
+  for (std::size_t v = 0; v < columns; v += lanes<T>) {
+    const std::size_t valid = std::min(columns - v, lanes<T>);
+    Simd<T> sum = sums ? load_first(sums + v, valid) : Simd<T>{};
+    for (std::size_t p = 0; p < depth; ++p) {
+      const Simd<T> row = load_first(a.row(p) + v, valid);
+      store(packed + p * packed_columns_stride<T> + v, row);
+      sum += row;
+    }
+    if (sums) store_first(sums + v, sum, valid);
+  }
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::detail

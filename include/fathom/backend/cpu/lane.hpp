@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <fathom/backend/cpu/team.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/core/memory.hpp>
+#include <fathom/core/packing.hpp>
+#include <string_view>
+#include <variant>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// A range of indices, end excluded.
+struct Range {
+  int begin = 0, end = 0;
+  constexpr int size() const { return end - begin; }
+};
+
+/// Share `number` of `parts` equal shares of [0, count), cut at multiples of `grain`.
+constexpr Range share_of(int count, int number, int parts, int grain = 1) {
+  const auto cut = [=](int n) {
+    const std::int64_t at = std::int64_t(count) * n / parts;
+    return n == parts ? count : int(at / grain * grain);
+  };
+  return {cut(number), cut(number + 1)};
+}
+
+/// How the rows of a packing are dealt to the threads.
+enum class Deal {
+  sequences,  ///< each thread has sequences of its own: no thread ever reads another's rows in a forward pass
+  shards,     ///< sequences are cut between threads at shard boundaries: attention waits for everybody
+  columns,    ///< too few rows to deal: products are cut by output columns, everything else is the first thread's
+};
+
+/// Rows up to which a batch counts as few: generation, one token for each sequence.
+inline constexpr int few_rows = 16;
+
+/// Where the next share begins: the first entry of `starts` (ascending, last entry: the number of rows) that is nearest
+/// to `row`.
+constexpr int nearest(std::span<const int> starts, int row) {
+  const auto above = std::lower_bound(starts.begin(), starts.end(), row);
+  const int index = int(above - starts.begin());
+  return index > 0 && row - starts[index - 1] < starts[index] - row ? index - 1 : index;
+}
+
+/// The part of a packed batch that belongs to one thread.
+struct Share {
+  Deal deal = Deal::sequences;
+  Range rows, sequences, shards;
+
+  static Share of(const Packing& packing, int number, int parts) {
+    const int rows = packing.rows(), sequences = packing.sequences(), shards = packing.shard_count();
+    if (parts == 1) return {Deal::sequences, {0, rows}, {0, sequences}, {0, shards}};
+    if (rows <= few_rows) {
+      const bool all = number == 0;
+      return {Deal::columns, {0, all ? rows : 0}, {0, all ? sequences : 0}, {0, all ? shards : 0}};
+    }
+    const auto cut = [&](std::span<const int> starts, int n) {
+      return nearest(starts, int(std::int64_t(rows) * n / parts));
+    };
+    int largest = 0;
+    for (int n = 0; n < parts; ++n)
+      largest = std::max(largest, packing.offsets[cut(packing.offsets, n + 1)] - packing.offsets[cut(packing.offsets, n)]);
+    const bool balanced = std::int64_t(largest) * parts * 5 <= std::int64_t(rows) * 6;
+    if (balanced) {
+      const Range own{cut(packing.offsets, number), cut(packing.offsets, number + 1)};
+      return {Deal::sequences,
+              {packing.offsets[own.begin], packing.offsets[own.end]},
+              own,
+              {packing.sequence_shard[own.begin], packing.sequence_shard[own.end]}};
+    }
+    const Range own{cut(packing.shards, number), cut(packing.shards, number + 1)};
+    return {Deal::shards, {packing.shards[own.begin], packing.shards[own.end]}, {}, own};
+  }
+};
+
+/// Calls f(sequence, row in the sequence counted with its past, first row, count) for the runs of rows of one sequence.
+template <class F>
+void each_run(const Packing& packing, Range rows, F&& f) {
+  if (rows.size() == 0) return;
+  int sequence = int(std::upper_bound(packing.offsets.begin(), packing.offsets.end(), rows.begin) -
+                     packing.offsets.begin()) - 1;
+  for (int row = rows.begin; row < rows.end; ++sequence) {
+    const int end = std::min(rows.end, packing.offsets[sequence + 1]);
+    f(sequence, packing.past_of(sequence) + row - packing.offsets[sequence], row, end - row);
+    row = end;
+  }
+}
+
+/// Memory that all lanes of a machine share, apart from what the caller's workspace holds.
+struct LaneResources {
+  Team* team = nullptr;
+  std::byte* scratch = nullptr;  ///< of this lane
+  std::int64_t scratch_bytes = 0;
+  Memory shared;  ///< every lane has an equal cursor over the one block
+};
+
+/// One thread of the CPU. `Deferred` is work that is put off until `settle`, cut there into equal parts for all lanes.
+template <class Deferred>
+class Lane {
+ public:
+  explicit Lane(int number = 0) : number_(number) {}
+
+  void attach(const LaneResources& resources) { resources_ = resources; }
+
+  void on(const Packing& packing) {
+    packing_ = &packing;
+    share_ = Share::of(packing, number_, parts());
+  }
+  void enter(std::string_view, int) {}
+  void leave() {}
+
+  const Packing& packing() const { return *packing_; }
+  const Share& share() const { return share_; }
+  int number() const { return number_; }
+  int parts() const { return resources_.team->size(); }
+
+  void barrier() { resources_.team->barrier(); }
+  /// Ends an op on rows: what the first lane did alone, the others must see.
+  void finish() {
+    if (share_.deal == Deal::columns) barrier();
+  }
+
+  /// This lane's memory while one op runs.
+  template <class T>
+  T* scratch(std::int64_t count) {
+    if (count * std::int64_t(sizeof(T)) > resources_.scratch_bytes)
+      throw Error("Cpu: an op needs more scratch memory than was reserved; reserve the context with this pass's plan");
+    return reinterpret_cast<T*>(resources_.scratch);
+  }
+  /// Memory that all lanes share, the same for all of them, until `settle`.
+  template <class T>
+  T* shared(std::int64_t count) {
+    return resources_.shared.template take<T>(count);
+  }
+  std::int64_t shared_mark() const { return resources_.shared.used(); }
+  void release_shared(std::int64_t mark) { resources_.shared.release(mark); }
+
+  void defer(const Deferred& work) {
+    if (count_ == int(deferred_.size())) settle();
+    deferred_[count_++] = work;
+  }
+
+  /// Ends the deferred work: every lane does the same share of every piece, cut by cost.
+  void settle() {
+    if (count_ > 0) {
+      barrier();
+      double total = 0;
+      for (int i = 0; i < count_; ++i) total += deferred_[i].cost();
+      double before = 0;
+      for (int i = 0; i < count_; ++i) {
+        const double cost = deferred_[i].cost();
+        const auto cut = [&](int number) {
+          if (number == parts()) return deferred_[i].cut(1.0);
+          const double fraction = (total * number / parts() - before) / cost;
+          return deferred_[i].cut(std::clamp(fraction, 0.0, 1.0));
+        };
+        const Range range{cut(number_), cut(number_ + 1)};
+        if (range.size() > 0) deferred_[i].run(*this, range);
+        before += cost;
+      }
+      count_ = 0;
+      barrier();
+    }
+    resources_.shared.release(0);
+  }
+
+ private:
+  int number_ = 0;
+  LaneResources resources_;
+  const Packing* packing_ = nullptr;
+  Share share_;
+  std::array<Deferred, 64> deferred_;
+  int count_ = 0;
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <fathom/core/config.hpp>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// A fixed number of threads that run one function together; the calling thread is number 0. Between regions the others
+/// spin for a moment, then sleep. Allocates only when it is made.
+class Team {
+ public:
+  explicit Team(int threads) {
+    for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
+  }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  ~Team() {
+    region_ = nullptr;
+    epoch_.fetch_add(1);
+    epoch_.notify_all();
+  }
+
+  int size() const { return int(threads_.size()) + 1; }
+
+  /// Calls f(number) on every thread and waits. The first exception is rethrown; `barrier` then no longer waits, so
+  /// that the other threads come to their end.
+  template <class F>
+  void run(F&& f) {
+    std::function<void(int)> region = std::ref(f);  // a reference: no allocation
+    region_ = &region;
+    failed_.store(false, std::memory_order_relaxed);
+    error_ = nullptr;
+    running_.store(size() - 1, std::memory_order_relaxed);
+    epoch_.fetch_add(1, std::memory_order_release);
+    if (size() > 1) epoch_.notify_all();
+    call(0);
+    wait_until([this] { return running_.load(std::memory_order_acquire) == 0; });
+    if (error_) std::rethrow_exception(error_);
+  }
+
+  /// Waits until every thread of the region has come here. Returns at once when one of them has failed.
+  void barrier() {
+    if (size() == 1) return;
+    const std::uint32_t turn = turn_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
+      arrived_.store(0, std::memory_order_relaxed);
+      turn_.store(turn + 1, std::memory_order_release);
+      return;
+    }
+    wait_until([&] {
+      return turn_.load(std::memory_order_acquire) != turn || failed_.load(std::memory_order_relaxed);
+    });
+  }
+
+ private:
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    _mm_pause();
+#endif
+  }
+  /// Spins a while, because partners are mostly microseconds away, then lets others have the core.
+  template <class Done>
+  static void wait_until(Done done) {
+    for (int spin = 0; !done(); ++spin)
+      if (spin < 4000)
+        pause();
+      else
+        std::this_thread::yield();
+  }
+
+  void call(int number) {
+    try {
+      (*region_)(number);
+    } catch (...) {
+      if (!failed_.exchange(true)) error_ = std::current_exception();
+    }
+  }
+
+  void serve(int number) {
+    std::uint32_t seen = 0;
+    for (;;) {
+      for (int spin = 0; spin < 20000 && epoch_.load(std::memory_order_acquire) == seen; ++spin) pause();
+      epoch_.wait(seen, std::memory_order_acquire);
+      seen = epoch_.load(std::memory_order_acquire);
+      if (region_ == nullptr) return;
+      call(number);
+      running_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::function<void(int)>* region_ = nullptr;
+  std::exception_ptr error_;
+  alignas(64) std::atomic<std::uint32_t> epoch_{0};
+  alignas(64) std::atomic<int> running_{0};
+  alignas(64) std::atomic<std::uint32_t> turn_{0};
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<bool> failed_{false};
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu
