@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <fathom/backend/cpu/attention_tile.hpp>
+#include <fathom/backend/cpu/math.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/core/config.hpp>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+/// Attention of one sequence and one key/value head: O = softmax(scale · Q Kᵀ) V, without ever storing all scores.
+///
+/// A block of queries lies across the lanes, so the row statistics of the softmax are plain vector operations and every
+/// head width uses all lanes. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal. Keys and
+/// values are first copied to packed rows, since at the stride of a [rows, (H + 2 Hkv) K] matrix they would compete for
+/// a few sets of the cache. The backward pass forms the probabilities again from the saved log-sum-exp (Dao et al.
+/// 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
+///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// Rows of a larger row-major matrix: row i begins at data + i · stride.
+template <class T>
+struct Rows {
+  T* data;
+  std::size_t stride;
+};
+
+/// What one call computes.
+template <class T>
+struct AttentionShape {
+  std::size_t queries, keys;
+  std::size_t width;      ///< of a head
+  std::size_t group = 1;  ///< query heads that share this key/value head; they lie side by side in Q, O, dQ, dO
+  bool causal = false;    ///< query i sees keys j <= i + keys - queries only
+  T scale = 1;            ///< of the scores
+};
+
+/// No dropout. A dropout on the probabilities is a type with `active = true` and
+///   `void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const`:
+/// factors[c · lanes<T> + l] = the factor, 0 or 1 / (1 - rate), of query `query + l` of head `head` of the group and
+/// key `key + c`, for c < 4 and l < lanes<T>. key is a multiple of 4. It must be a function of these indices; queries
+/// and keys beyond the shape are asked for too, and ignored.
+struct NoDropout {
+  static constexpr bool active = false;
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr std::size_t forward_key_block = 128;
+template <class T>
+inline constexpr std::size_t backward_key_block = 64;
+
+template <class T>
+inline constexpr T log2_e = T(1.44269504088896340736);
+
+/// What the queries of one block may see. End and diagonal of vector v are nondecreasing in v.
+template <class T>
+class Visible {
+ public:
+  static constexpr std::size_t vectors = AttentionTile<T>::vectors;
+
+  Visible(const AttentionShape<T>& shape, std::size_t query) {
+    const auto keys = static_cast<std::ptrdiff_t>(shape.keys), queries = static_cast<std::ptrdiff_t>(shape.queries);
+    const auto last = [&](std::size_t i) {  // key that query + i sees last, -1 for none
+      const auto q = static_cast<std::ptrdiff_t>(query + i);
+      return shape.causal ? std::clamp<std::ptrdiff_t>(std::min(q, queries - 1) + keys - queries, -1, keys - 1)
+                          : keys - 1;
+    };
+    for (std::size_t v = 0; v < vectors; ++v) {
+      open_[v] = static_cast<std::size_t>(last(v * lanes<T>) + 1);
+      end_[v] = round_up(static_cast<std::size_t>(last((v + 1) * lanes<T> - 1) + 1), AttentionTile<T>::rows);
+      for (std::size_t i = 0; i < lanes<T>; ++i) last_[v][i] = static_cast<Number>(last(v * lanes<T> + i));
+    }
+  }
+
+  /// Keys below open(v) are seen by all lanes of vector v, keys from end(v) on by none. A multiple of the tile's rows.
+  std::size_t open(std::size_t v) const { return open_[v]; }
+  std::size_t end(std::size_t v) const { return end_[v]; }
+  std::size_t end() const { return end_[vectors - 1]; }
+
+  /// x in the lanes of vector v that see the key, `other` in those that do not.
+  Simd<T> select(std::size_t v, std::size_t key, Simd<T> x, T other) const {
+    return last_[v] < static_cast<Number>(key) ? broadcast(other) : x;
+  }
+
+  /// f(std::integral_constant<n>, first, from, to): keys [from, to) of [begin, end) concern the n last vectors,
+  /// first = vectors - n and on.
+  template <class F>
+  void each_segment(std::size_t begin, std::size_t end, F f) const {
+    [&]<std::size_t... First>(std::index_sequence<First...>) {
+      std::size_t from = begin;
+      const auto segment = [&](auto count, std::size_t first) {
+        const std::size_t to = std::min(end, end_[first]);
+        if (from < to) f(count, first, from, to);
+        from = std::max(from, to);
+      };
+      (segment(std::integral_constant<std::size_t, vectors - First>{}, First), ...);
+    }(std::make_index_sequence<vectors>{});
+  }
+
+ private:
+  using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  SimdBits<T> last_[vectors];
+  std::size_t open_[vectors], end_[vectors];
+};
+
+/// Sizes of the buffers of a call.
+template <class T>
+struct AttentionExtents {
+  static constexpr std::size_t queries = AttentionTile<T>::queries;
+  std::size_t keys, width, register_width;  // padded to whole tiles, tiles, and registers
+
+  constexpr explicit AttentionExtents(const AttentionShape<T>& shape)
+      : keys(round_up(shape.keys, AttentionTile<T>::rows)),
+        width(round_up(shape.width, AttentionTile<T>::rows)),
+        register_width(round_up(shape.width, lanes<T>)) {}
+};
+
+/// scores (keys from `begin`, queries) = keys · columns, for the keys of [begin, end) that each vector sees.
+template <class T>
+void score(const Visible<T>& visible, std::size_t begin, std::size_t end, std::size_t width, const T* keys,
+           std::size_t key_stride, const T* columns, T* scores) {
+  using Tile = AttentionTile<T>;
+  visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
+    for (std::size_t j = from; j < to; j += Tile::rows)
+      multiply<false, Tile::rows, vectors()>(width, AlongRows<Tile::rows, T>(keys + j * key_stride, key_stride),
+                                             columns + first * lanes<T>, Tile::queries,
+                                             scores + (j - begin) * Tile::queries + first * lanes<T>, Tile::queries);
+  });
+}
+
+/// columns (width, queries) += the sum of values weighted by `weights` (keys from `begin`, queries).
+template <class T>
+void gather(const Visible<T>& visible, std::size_t begin, std::size_t end, std::size_t width, const T* values,
+            const T* weights, T* columns) {
+  using Tile = AttentionTile<T>;
+  visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
+    for (std::size_t d = 0; d < width; d += Tile::rows)
+      multiply<true, Tile::rows, vectors()>(to - from, AlongColumns<T>{values + from * width + d, width},
+                                            weights + (from - begin) * Tile::queries + first * lanes<T>, Tile::queries,
+                                            columns + d * Tile::queries + first * lanes<T>, Tile::queries);
+  });
+}
+
+/// sums (keys, width) += the sum of rows (queries, width) weighted by `weights` (keys from `begin`, queries).
+template <class T>
+void scatter(const Visible<T>& visible, std::size_t begin, std::size_t end, std::size_t width, const T* rows,
+             const T* weights, T* sums) {
+  using Tile = AttentionTile<T>;
+  visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
+    const std::size_t query = first * lanes<T>;
+    for (std::size_t j = from; j < to; j += Tile::rows) {
+      const AlongRows<Tile::rows, T> weight(weights + (j - begin) * Tile::queries + query, Tile::queries);
+      std::size_t d = 0;
+      for (; d + 2 * lanes<T> <= width; d += 2 * lanes<T>)
+        multiply<true, Tile::rows, 2>(vectors * lanes<T>, weight, rows + query * width + d, width, sums + j * width + d,
+                                      width);
+      if (d < width)
+        multiply<true, Tile::rows, 1>(vectors * lanes<T>, weight, rows + query * width + d, width, sums + j * width + d,
+                                      width);
+    }
+  });
+}
+
+/// f(key, drop) for the keys of [from, to): drop(x) is x with the dropout of that key and the queries from `query` on.
+template <class T, class Dropout, class F>
+void each_key(const Dropout& dropout, std::size_t head, std::size_t query, std::size_t from, std::size_t to, F f) {
+  if constexpr (Dropout::active) {
+    T factors[4 * lanes<T>];
+    for (std::size_t key = from / 4 * 4; key < to; key += 4) {
+      dropout(head, query, key, factors);
+      for (std::size_t c = key < from ? from - key : 0; c < 4 && key + c < to; ++c)
+        f(key + c, [&](Simd<T> x) { return x * load(factors + c * lanes<T>); });
+    }
+  } else {
+    for (std::size_t key = from; key < to; ++key) f(key, [](Simd<T> x) { return x; });
+  }
+}
+
+}  // namespace detail
+
+/// How many T the scratch of attention_forward needs.
+template <class T>
+constexpr std::size_t attention_forward_scratch(const AttentionShape<T>& shape) {
+  const detail::AttentionExtents<T> n(shape);
+  return 2 * n.keys * n.width + (n.width + shape.width + detail::forward_key_block<T> + 1) * n.queries;
+}
+
+/// O and lse, the natural logarithm of the sum of e^score of each query: OVERWRITTEN.
+///
+/// Q and O: (queries, group · width); K and V: (keys, width); lse: row i of head g at lse.data[g · lse.stride + i].
+/// A query that sees no key gets O = 0 and lse = -∞. `scratch`: attention_forward_scratch(shape) numbers.
+template <class T, class Dropout = NoDropout>
+void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<T> o,
+                       Rows<T> lse, T* scratch, const Dropout& dropout = {}) {
+  using detail::AttentionTile;
+  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::forward_key_block<T>;
+  constexpr T lowest = std::numeric_limits<T>::lowest(), infinity = std::numeric_limits<T>::infinity();
+  const detail::AttentionExtents<T> n(shape);
+  T* keys = scratch;
+  T* values = keys + n.keys * n.width;
+  T* query_columns = values + n.keys * n.width;
+  T* out_columns = query_columns + shape.width * queries;
+  T* scores = out_columns + n.width * queries;
+  T* factors = scores + block * queries;
+  detail::copy_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
+  detail::copy_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
+
+  for (std::size_t head = 0; head < shape.group; ++head)
+    for (std::size_t query = 0; query < shape.queries; query += queries) {
+      const std::size_t count = std::min(shape.queries - query, queries);
+      const detail::Visible<T> visible(shape, query);
+      detail::to_columns(count, shape.width, q.data + query * q.stride + head * shape.width, q.stride,
+                         shape.scale * detail::log2_e<T>, query_columns);
+      std::fill_n(out_columns, n.width * queries, T(0));
+      Simd<T> greatest[AttentionTile<T>::vectors], sum[AttentionTile<T>::vectors];
+      for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) greatest[i] = broadcast(lowest), sum[i] = Simd<T>{};
+
+      for (std::size_t begin = 0; begin < visible.end(); begin += block) {
+        const std::size_t end = std::min(begin + block, visible.end());
+        detail::score(visible, begin, end, shape.width, keys, n.width, query_columns, scores);
+        for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
+          T* column = scores + i * lanes<T>;
+          const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
+          const std::size_t open = std::clamp(visible.open(i), begin, to);
+          Simd<T> top = greatest[i];
+          for (std::size_t j = begin; j < open; ++j) top = max(load(column + (j - begin) * queries), top);
+          for (std::size_t j = open; j < to; ++j) {
+            const Simd<T> s = visible.select(i, j, load(column + (j - begin) * queries), -infinity);
+            store(column + (j - begin) * queries, s);
+            top = max(s, top);
+          }
+          // `top` is finite even where nothing is seen yet, so that e^(-∞ - top) is 0 and not NaN.
+          const Simd<T> fade = exp2(greatest[i] - top);
+          Simd<T> total = sum[i] * fade;
+          detail::each_key<T>(dropout, head, query + i * lanes<T>, begin, to, [&](std::size_t j, auto drop) {
+            const Simd<T> p = exp2(load(column + (j - begin) * queries) - top);
+            total += p;
+            store(column + (j - begin) * queries, drop(p));
+          });
+          if (begin > 0)
+            for (std::size_t d = 0; d < n.width; ++d) {
+              T* out = out_columns + d * queries + i * lanes<T>;
+              store(out, load(out) * fade);
+            }
+          greatest[i] = top;
+          sum[i] = total;
+        }
+        detail::gather(visible, begin, end, n.width, values, scores, out_columns);
+      }
+
+      for (std::size_t i = 0; i < AttentionTile<T>::vectors && i * lanes<T> < count; ++i) {
+        store(factors + i * lanes<T>, sum[i] == T(0) ? Simd<T>{} : T(1) / sum[i]);
+        store_first(lse.data + head * lse.stride + query + i * lanes<T>,
+                    greatest[i] * (1 / detail::log2_e<T>)+log(sum[i]), std::min(count - i * lanes<T>, lanes<T>));
+      }
+      detail::to_rows(count, shape.width, out_columns, factors, o.data + query * o.stride + head * shape.width,
+                      o.stride);
+    }
+}
+
+/// How many T the scratch of attention_backward needs.
+template <class T>
+constexpr std::size_t attention_backward_scratch(const AttentionShape<T>& shape) {
+  const detail::AttentionExtents<T> n(shape);
+  return 2 * n.keys * (n.width + n.register_width) +
+         (2 * shape.width + n.width + 2 * n.register_width + 2 * detail::backward_key_block<T> + 3) * n.queries;
+}
+
+/// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
+/// order of its heads. `scratch`: attention_backward_scratch(shape) numbers.
+template <class T, class Dropout = NoDropout>
+void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v,
+                        Rows<const T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
+                        T* scratch, const Dropout& dropout = {}) {
+  using detail::AttentionTile;
+  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block<T>;
+  const detail::AttentionExtents<T> n(shape);
+  T* keys = scratch;
+  T* values = keys + n.keys * n.width;
+  T* key_sums = values + n.keys * n.width;
+  T* value_sums = key_sums + n.keys * n.register_width;
+  T* query_columns = value_sums + n.keys * n.register_width;
+  T* out_columns = query_columns + shape.width * queries;
+  T* dq_columns = out_columns + shape.width * queries;
+  T* query_rows = dq_columns + n.width * queries;
+  T* out_rows = query_rows + n.register_width * queries;
+  T* weights = out_rows + n.register_width * queries;
+  T* slopes = weights + block * queries;
+  T* log_sums = slopes + block * queries;
+  T* products = log_sums + queries;
+  T* factors = products + queries;
+  detail::copy_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
+  detail::copy_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
+  std::fill_n(key_sums, 2 * n.keys * n.register_width, T(0));
+  std::fill_n(factors, queries, shape.scale);
+
+  for (std::size_t head = 0; head < shape.group; ++head)
+    for (std::size_t query = 0; query < shape.queries; query += queries) {
+      const std::size_t count = std::min(shape.queries - query, queries), column = head * shape.width;
+      const detail::Visible<T> visible(shape, query);
+      const T* q_rows = q.data + query * q.stride + column;
+      const T* do_rows = d_o.data + query * d_o.stride + column;
+      const T* o_rows = o.data + query * o.stride + column;
+      detail::to_columns(count, shape.width, q_rows, q.stride, shape.scale * detail::log2_e<T>, query_columns);
+      detail::to_columns(count, shape.width, do_rows, d_o.stride, T(1), out_columns);
+      detail::copy_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
+      detail::copy_rows(count, shape.width, do_rows, d_o.stride, T(1), queries, n.register_width, out_rows);
+      std::fill_n(dq_columns, n.width * queries, T(0));
+      // Lanes without a query have zeros in every operand and contribute nothing.
+      std::fill_n(log_sums, 2 * queries, T(0));
+      for (std::size_t i = 0; i < count; ++i) {
+        Simd<T> sum{};
+        sweep<T>(shape.width, [&](auto place) {
+          sum = fma(place.load(do_rows + i * d_o.stride), place.load(o_rows + i * o.stride), sum);
+        });
+        products[i] = horizontal_sum(sum);
+        log_sums[i] = lse.data[head * lse.stride + query + i] * detail::log2_e<T>;
+      }
+
+      for (std::size_t begin = 0; begin < visible.end(); begin += block) {
+        const std::size_t end = std::min(begin + block, visible.end());
+        detail::score(visible, begin, end, shape.width, keys, n.width, query_columns, weights);
+        detail::score(visible, begin, end, shape.width, values, n.width, out_columns, slopes);
+        for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
+          const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
+          const std::size_t open = std::clamp(visible.open(i), begin, to);
+          const Simd<T> log_sum = load(log_sums + i * lanes<T>), product = load(products + i * lanes<T>);
+          const auto differentiate = [&](std::size_t j, Simd<T> p, auto drop) {
+            T* slope = slopes + (j - begin) * queries + i * lanes<T>;
+            store(slope, p * (drop(load(slope)) - product));
+            store(weights + (j - begin) * queries + i * lanes<T>, drop(p));
+          };
+          const auto probability = [&](std::size_t j) {
+            return exp2(load(weights + (j - begin) * queries + i * lanes<T>) - log_sum);
+          };
+          const std::size_t first = query + i * lanes<T>;
+          detail::each_key<T>(dropout, head, first, begin, open,
+                              [&](std::size_t j, auto drop) { differentiate(j, probability(j), drop); });
+          detail::each_key<T>(dropout, head, first, open, to, [&](std::size_t j, auto drop) {
+            differentiate(j, visible.select(i, j, probability(j), 0), drop);
+          });
+        }
+        detail::gather(visible, begin, end, n.width, keys, slopes, dq_columns);
+        detail::scatter(visible, begin, end, n.register_width, out_rows, weights, value_sums);
+        detail::scatter(visible, begin, end, n.register_width, query_rows, slopes, key_sums);
+      }
+      detail::to_rows(count, shape.width, dq_columns, factors, dq.data + query * dq.stride + column, dq.stride);
+    }
+
+  for (std::size_t j = 0; j < shape.keys; ++j) {
+    std::copy_n(key_sums + j * n.register_width, shape.width, dk.data + j * dk.stride);
+    std::copy_n(value_sums + j * n.register_width, shape.width, dv.data + j * dv.stride);
+  }
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu
