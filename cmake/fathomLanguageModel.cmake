@@ -63,6 +63,7 @@ function(fathom_add_language_model)
     target_link_libraries(${MODEL_NAME} PRIVATE BLAS::BLAS)
     target_compile_definitions(${MODEL_NAME} PRIVATE FATHOM_USE_BLAS)
   endif()
+  target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>)  # a project without a build type
   if(NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE)
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)
   endif()
