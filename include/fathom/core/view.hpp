@@ -22,9 +22,9 @@ struct Matrix {
   int stride = 0;  ///< elements from one row to the next
 
   constexpr Matrix() = default;
-  constexpr Matrix(T* data, int rows, int columns, int stride)
-      : data(data), rows(rows), columns(columns), stride(stride) {}
-  constexpr Matrix(T* data, int rows, int columns) : Matrix(data, rows, columns, columns) {}
+  constexpr Matrix(T* first, int row_count, int column_count, int row_stride)
+      : data(first), rows(row_count), columns(column_count), stride(row_stride) {}
+  constexpr Matrix(T* first, int row_count, int column_count) : Matrix(first, row_count, column_count, column_count) {}
 
   constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, columns, stride}; }
   constexpr explicit operator bool() const { return data != nullptr; }
@@ -40,7 +40,7 @@ struct Rows {
   int count = 0;
 
   constexpr Rows() = default;
-  constexpr Rows(T* data, int count) : data(data), count(count) {}
+  constexpr Rows(T* first, int row_count) : data(first), count(row_count) {}
 
   constexpr operator Rows<const T, Width, Stride>() const requires(!std::is_const_v<T>) { return {data, count}; }
   constexpr operator Matrix<T>() const { return {data, count, Width, Stride}; }

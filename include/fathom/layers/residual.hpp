@@ -132,7 +132,16 @@ struct Residual {
         scaled_skip = worker.template rows<typename P::Stream, width>(x.count);
         through = {scaled_skip, 1};
       }
-      op::JoinBackward<P> join{.a = skip_scale<P>(p, flow), .b = b, .dropout = dropout, .dy = dz, .df = branch};
+      op::JoinBackward<P> join{.x = {},
+                               .f = {},
+                               .a = skip_scale<P>(p, flow),
+                               .b = b,
+                               .dropout = dropout,
+                               .dy = dz,
+                               .dx = {},
+                               .df = branch,
+                               .da = {},
+                               .db = {}};
       if constexpr (scales_skip) join.x = x, join.dx = scaled_skip, join.da = dp.scale;
       if constexpr (keeps_branch) join.f = resized(saved.f, x.count), join.db = dp.scale;
       worker(join);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::ref {
+
+template <class T>
+void run(const Packing&, const op::SumOfSquares<Uniform<T>>& op) {
+  T sum = 0;
+  for (const T x : op.x) sum += x * x;
+  *op.result = sum;
+}
+
+template <class T>
+void run(const Packing&, const op::Scale<Uniform<T>>& op) {
+  for (T& x : op.x) x = op.factor == 0 ? T(0) : x * T(op.factor);
+}
+
+template <class T>
+void run(const Packing&, const op::Average<Uniform<T>>& op) {
+  for (std::size_t i = 0; i < op.x.size(); ++i)
+    op.average[i] = T(op.decay) * op.average[i] + (1 - T(op.decay)) * op.x[i];
+}
+
+/// Calls f(i, weight i, its gradient) for every weight and clears the gradients.
+template <class T>
+void each_weight(const UpdateTarget<Uniform<T>>& target, auto&& f) {
+  for (std::size_t i = 0; i < target.weights.size(); ++i) {
+    f(i, target.weights[i], target.gradient[i] * T(target.gradient_scale));
+    target.gradient[i] = 0;
+  }
+}
+
+template <class T>
+void run(const Packing&, const op::Sgd<Uniform<T>>& op) {
+  const T rate = T(op.target.learning_rate), decay = T(op.target.weight_decay), factor = T(op.momentum_factor);
+  each_weight(op.target, [&](std::size_t i, T& w, T g) {
+    g += decay * w;
+    if (op.momentum.empty()) {
+      w -= rate * g;
+    } else {
+      T& m = op.momentum[i];
+      m = factor * m + g;
+      w -= rate * (op.nesterov ? g + factor * m : m);
+    }
+  });
+}
+
+template <class T>
+void run(const Packing&, const op::Adam<Uniform<T>>& op) {
+  const T rate = T(op.target.learning_rate), decay = T(op.target.weight_decay);
+  const T beta1 = T(op.beta1), beta2 = T(op.beta2);
+  const T correction1 = T(1 - std::pow(op.beta1, double(op.step)));
+  const T correction2 = T(1 - std::pow(op.beta2, double(op.step)));
+  each_weight(op.target, [&](std::size_t i, T& w, T g) {
+    if (op.decoupled) {
+      w *= 1 - rate * decay;
+    } else {
+      g += decay * w;
+    }
+    T &m = op.first[i], &v = op.second[i];
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+    w -= rate * (m / correction1) / (std::sqrt(v / correction2) + T(op.epsilon));
+  });
+}
+
+template <class T>
+void run(const Packing&, const op::Lion<Uniform<T>>& op) {
+  const T rate = T(op.target.learning_rate), decay = T(op.target.weight_decay);
+  const T beta1 = T(op.beta1), beta2 = T(op.beta2);
+  const auto sign = [](T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; };  // a NaN stays one
+  each_weight(op.target, [&](std::size_t i, T& w, T g) {
+    T& m = op.momentum[i];
+    w -= rate * (sign(beta1 * m + (1 - beta1) * g) + decay * w);
+    m = beta2 * m + (1 - beta2) * g;
+  });
+}
+
+}  // namespace fathom::inline FATHOM_ABI::ref
