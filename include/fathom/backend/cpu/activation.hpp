@@ -20,7 +20,7 @@ struct Activated {
 struct Relu {
   template <Vector V>
   static Activated<V> at(V x) {
-    return {x < 0 ? V{} : x, x <= 0 ? V{} : broadcast(Lane<V>(1))};
+    return {x < 0 ? V{} : x, x <= 0 ? V{} : broadcast(Element<V>(1))};
   }
 };
 
@@ -37,7 +37,7 @@ struct Gelu {
 struct GeluTanh {
   template <Vector V>
   static Activated<V> at(V x) {
-    using T = Lane<V>;
+    using T = Element<V>;
     constexpr T c = T(0.79788456080286535588);
     const V square = x * x;
     const V s = sigmoid(x * (square * T(2 * 0.044715 * c) + T(2) * c));
@@ -50,7 +50,7 @@ struct Silu {
   template <Vector V>
   static Activated<V> at(V x) {
     const V s = sigmoid(x);
-    return {x * s, s + x * s * (Lane<V>(1) - s)};
+    return {x * s, s + x * s * (Element<V>(1) - s)};
   }
 };
 

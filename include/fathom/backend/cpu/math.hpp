@@ -23,14 +23,14 @@ concept Vector = std::is_same_v<V, Simd<float>> || std::is_same_v<V, Simd<double
 
 /// The number type of a vector.
 template <Vector V>
-using Lane = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double>;
+using Element = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double>;
 
 namespace detail {
 
 /// f of every lane, one at a time.
 template <Vector V, class F>
 V map(V v, F f) {
-  for (std::size_t i = 0; i < lanes<Lane<V>>; ++i) v[i] = f(v[i]);
+  for (std::size_t i = 0; i < lanes<Element<V>>; ++i) v[i] = f(v[i]);
   return v;
 }
 
@@ -57,14 +57,14 @@ inline Simd<float> scale_by_power_of_two(Simd<float> twice, Simd<float> shifted_
 /// |x|.
 template <Vector V>
 V abs(V x) {
-  using T = Lane<V>;
+  using T = Element<V>;
   return from_bits<T>(to_bits<T>(x) & ~to_bits<T>(broadcast(T(-0.0))));
 }
 
 /// The magnitude of x, which is not negative, with the sign of s.
 template <Vector V>
 V copy_sign(V x, V s) {
-  using T = Lane<V>;
+  using T = Element<V>;
   return from_bits<T>(to_bits<T>(x) | (to_bits<T>(s) & to_bits<T>(broadcast(T(-0.0)))));
 }
 
@@ -144,7 +144,7 @@ V tanh(V x) {
 /// 1 / (1 + e^-x). Error below 3 ulp.
 template <Vector V>
 V sigmoid(V x) {
-  return Lane<V>(1) / (Lane<V>(1) + exp(-x));
+  return Element<V>(1) / (Element<V>(1) + exp(-x));
 }
 
 /// The standard normal distribution at x.
@@ -157,7 +157,7 @@ struct Normal {
 /// Both from one exponential. In float the error of either is below 2e-7 and, for x > -5, below 2e-5 of the value.
 template <Vector V>
 Normal<V> normal(V x) {
-  using T = Lane<V>;
+  using T = Element<V>;
   constexpr T inverse_root_two_pi = T(0.39894228040143267794);
   const V bell = exp(x * x * T(-0.5));
   if constexpr (std::is_same_v<V, Simd<double>>) {
