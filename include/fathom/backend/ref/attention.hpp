@@ -57,7 +57,7 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
           const T probability = std::exp(score[j] - log_sum_exp) * factor<T>(op.dropout, s, h, i, j);
           for (int c = 0; c < op.head_width; ++c) o[c] += probability * v.row(j)[key_column + c];
         }
-        if (op.lse) op.lse.row(first_row + i)[h] = log_sum_exp;
+        op.lse.row(h)[first_row + i] = log_sum_exp;
       }
   }
 }
@@ -87,7 +87,7 @@ void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
           const T* v = op.v.row(m) + key_column;
           T* dk = op.dk.row(m) + key_column;
           T* dv = op.dv.row(m) + key_column;
-          const T p = std::exp(T(op.scale) * dot(q, k, op.head_width) - op.lse.row(n)[h]);
+          const T p = std::exp(T(op.scale) * dot(q, k, op.head_width) - op.lse.row(h)[n]);
           const T keep = factor<T>(op.dropout, s, h, i, j);
           const T ds = p * (keep * dot(d_o, v, op.head_width) - delta);
           for (int c = 0; c < op.head_width; ++c) {
