@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/text/batch.hpp>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI::text {
+
+/// Hands out a sampler's batches in their order and lets a thread of its own prepare the next ones in the meantime. The
+/// batches are the same with and without that thread, and all of them are allocated at construction.
+///
+/// An exception of the sampler is thrown by the call of `next` that would have had the batch, and by every later one.
+template <Sampler S>
+class Prefetch {
+ public:
+  /// Starts at `position`, which is 0 or what `position()` returned in an earlier run. `ahead` is the number of batches
+  /// that may be ready beside the one in use; with 0 there is no thread. Errors: `Error` for a negative one.
+  explicit Prefetch(S sampler, std::uint64_t position = 0, int ahead = 2)
+      : sampler_(std::move(sampler)), position_(position) {
+    if (ahead < 0) throw Error("Prefetch: " + std::to_string(ahead) + " batches ahead; give 0 or more");
+    slots_.assign(static_cast<std::size_t>(ahead) + 1, Slot{Batch(sampler_.capacity()), position});
+    if (ahead > 0) thread_ = std::jthread([this](std::stop_token stop) { prepare(stop); });
+  }
+  Prefetch(const Prefetch&) = delete;
+  Prefetch& operator=(const Prefetch&) = delete;
+
+  /// The next batch, which stays as it is until the following call.
+  const Batch& next() {
+    const Slot& slot = thread_.joinable() ? wait_for_slot() : fill_slot();
+    position_ = slot.after;
+    return slot.batch;
+  }
+
+  /// The position after the last batch that `next` returned: what a checkpoint stores.
+  std::uint64_t position() const { return position_; }
+  const S& sampler() const { return sampler_; }
+
+ private:
+  struct Slot {
+    Batch batch;
+    std::uint64_t after;  // position of the batch that follows
+  };
+
+  const Slot& fill_slot() {
+    Slot& slot = slots_.front();
+    slot.after = sampler_.fill(position_, slot.batch);
+    return slot;
+  }
+
+  const Slot& wait_for_slot() {
+    std::unique_lock lock(mutex_);
+    in_use_ = false;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return ready_ > 0 || failure_; });
+    if (ready_ == 0) std::rethrow_exception(failure_);
+    --ready_;
+    in_use_ = true;
+    return slots_[taken_++ % slots_.size()];
+  }
+
+  void prepare(const std::stop_token& stop) try {
+    std::uint64_t position = position_at_start_;
+    for (std::size_t prepared = 0;; ++prepared) {
+      Slot& slot = slots_[prepared % slots_.size()];
+      {
+        std::unique_lock lock(mutex_);
+        if (!changed_.wait(lock, stop, [&] { return ready_ + (in_use_ ? 1 : 0) < slots_.size(); })) return;
+      }
+      position = slot.after = sampler_.fill(position, slot.batch);
+      const std::lock_guard lock(mutex_);
+      ++ready_;
+      changed_.notify_all();
+    }
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+    changed_.notify_all();
+  }
+
+  const S sampler_;
+  std::uint64_t position_;                             // of the consumer
+  const std::uint64_t position_at_start_ = position_;  // of the thread
+  std::vector<Slot> slots_;                            // a ring: the one in use, then the ready ones
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::size_t ready_ = 0, taken_ = 0;
+  bool in_use_ = false;
+  std::exception_ptr failure_;
+  std::jthread thread_;  // last: it ends before what it uses
+};
+
+}  // namespace fathom::inline FATHOM_ABI::text
