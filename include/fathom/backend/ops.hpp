@@ -87,7 +87,7 @@ namespace op {
 
 template <class T>
 constexpr double bytes_of(const Matrix<T>& m) {
-  return m.data == nullptr ? 0.0 : double(m.rows) * m.columns * sizeof(T);
+  return double(m.rows) * m.columns * sizeof(T);
 }
 template <class T>
 constexpr double bytes_of(std::span<T> s) {
@@ -154,7 +154,7 @@ struct Activation {
 };
 
 /// Backward of `Activation`.   dy (N, F); dx as x, overwritten, without a gate it may be dy; y (N, F): the output of
-/// the forward op once more, overwritten, null when not wanted.
+/// the forward op once more, overwritten.
 template <class P>
 struct ActivationBackward {
   static constexpr const char* name = "activation dx";
@@ -173,8 +173,8 @@ struct ActivationBackward {
 /// o = softmax(scale · q kᵀ + mask) v for every sequence and head; the T×T matrix is never stored.
 ///
 /// q, o (N, H·K); k, v (S, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
-/// `packing` attends to sequence s of `key_packing`. With `causal` row i of T sees keys j <= i + (S − T). lse (N, H):
-/// natural log of the sum of exponentials, overwritten; null: not wanted. Dropout acts on the probabilities. With a
+/// `packing` attends to sequence s of `key_packing`. With `causal` row i of T sees keys j <= i + (S − T). lse (H, N):
+/// natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities. With a
 /// cache, k and v are appended behind the `past` rows of each sequence first, and the keys are all that the cache then
 /// holds. o overwritten.
 template <class P>
@@ -413,9 +413,9 @@ struct EmbeddingBackward {
 
 /// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
 ///
-/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten, once for all lanes. With dx (N, D),
-/// overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and dbias (V) added
-/// to. Without dx only the loss.
+/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten, once for all lanes.
+/// With dx (N, D), overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and
+/// dbias (V) added to. Without dx only the loss.
 template <class P>
 struct LinearCrossEntropy {
   static constexpr const char* name = "linear + cross-entropy";
@@ -438,8 +438,8 @@ struct LinearCrossEntropy {
   }
 };
 
-/// *result = population variance of all elements of x (N, D); every lane names a result of its own. For Admin's profiling
-/// pass.
+/// *result = population variance of all elements of x (N, D); every lane names a result of its own. For Admin's
+/// profiling pass.
 template <class P>
 struct Variance {
   static constexpr const char* name = "variance";

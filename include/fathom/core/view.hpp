@@ -14,7 +14,8 @@ constexpr T* offset(T* pointer, std::int64_t count) {
   return pointer == nullptr ? nullptr : pointer + count;
 }
 
-/// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; null data means "not wanted".
+/// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; no rows means "absent". Presence is
+/// a matter of extents and not of pointers, because a dry run has none.
 template <class T>
 struct Matrix {
   T* data = nullptr;
@@ -27,7 +28,7 @@ struct Matrix {
   constexpr Matrix(T* first, int row_count, int column_count) : Matrix(first, row_count, column_count, column_count) {}
 
   constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, columns, stride}; }
-  constexpr explicit operator bool() const { return data != nullptr; }
+  constexpr explicit operator bool() const { return rows > 0; }
   constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
   constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
 };
@@ -45,7 +46,6 @@ struct Rows {
   constexpr operator Rows<const T, Width, Stride>() const requires(!std::is_const_v<T>) { return {data, count}; }
   constexpr operator Matrix<T>() const { return {data, count, Width, Stride}; }
   constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, count, Width, Stride}; }
-  constexpr explicit operator bool() const { return data != nullptr; }
 
   /// Columns `First` to `First + Count` of every row.
   template <int First, int Count>
@@ -80,11 +80,27 @@ struct Vector {
   static constexpr int rows = 1, columns = Size;
   T* data = nullptr;
 
-  constexpr operator std::span<T>() const { return {data, data == nullptr ? 0u : std::size_t(Size)}; }
-  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) {
-    return {data, data == nullptr ? 0u : std::size_t(Size)};
+  constexpr operator std::span<T>() const { return {data, std::size_t(Size)}; }
+  constexpr operator std::span<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, std::size_t(Size)};
   }
-  constexpr explicit operator bool() const { return data != nullptr; }
 };
+
+/// In place of a parameter vector that a layer does not have.
+template <class T>
+struct NoVector {
+  constexpr operator std::span<T>() const { return {}; }
+  constexpr operator std::span<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {};
+  }
+};
+
+/// A parameter vector [Size], if there is one.
+template <class T, int Size, bool Present>
+using OptionalVector = std::conditional_t<Present, Vector<T, Size>, NoVector<T>>;
 
 }  // namespace fathom::inline FATHOM_ABI

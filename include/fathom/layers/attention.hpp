@@ -75,7 +75,7 @@ struct Attention {
   template <class T>
   struct Params {
     WeightMatrix<T, fused_width, Width> qkv_weight;  // (query rows, key rows, value rows)
-    Vector<T, fused_width> qkv_bias;
+    OptionalVector<T, fused_width, Shape::biased> qkv_bias;
     LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
 
     constexpr void each(auto& visitor) {
@@ -201,9 +201,9 @@ struct CrossAttention {
   template <class T>
   struct Params {
     WeightMatrix<T, Width, Width> query_weight;
-    Vector<T, Width> query_bias;
+    OptionalVector<T, Width, Shape::biased> query_bias;
     WeightMatrix<T, 2 * kv_width, MemoryWidth> kv_weight;  // (key rows, value rows)
-    Vector<T, 2 * kv_width> kv_bias;
+    OptionalVector<T, 2 * kv_width, Shape::biased> kv_bias;
     LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
 
     constexpr void each(auto& visitor) {

@@ -42,7 +42,7 @@ struct FeedForward {
   template <class T>
   struct Params {
     WeightMatrix<T, fused_width, Width> input_weight;  // gated: (gate rows, input rows)
-    Vector<T, fused_width> input_bias;
+    OptionalVector<T, fused_width, biased> input_bias;
     LinearParams<T, Hidden, Width, biased, Role::feed_forward_output> output;
 
     constexpr void each(auto& visitor) {

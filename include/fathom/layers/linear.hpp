@@ -10,7 +10,7 @@ namespace fathom::inline FATHOM_ABI {
 template <class T, int In, int Out, bool Biased = true, Role WeightRole = Role::linear>
 struct LinearParams {
   WeightMatrix<T, Out, In> weight;
-  Vector<T, Out> bias;
+  OptionalVector<T, Out, Biased> bias;
 
   constexpr void each(auto& visitor) {
     visitor.tensor("weight", weight, WeightRole, init::xavier);

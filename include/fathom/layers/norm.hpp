@@ -22,7 +22,8 @@ struct Normalization {
 
   template <class T>
   struct Params {
-    Vector<T, Width> gain, bias;
+    Vector<T, Width> gain;
+    OptionalVector<T, Width, Kind == NormKind::layer> bias;
 
     constexpr void each(auto& visitor) {
       visitor.tensor("gain", gain, Role::norm_gain, init::ones);

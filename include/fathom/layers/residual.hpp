@@ -147,7 +147,7 @@ struct Residual {
       worker(join);
       df = branch;
     }
-    if (skip.value.data != nullptr) through = combined(worker, through, skip, x.count);
+    if (skip.value) through = combined(worker, through, skip, x.count);
     if constexpr (Policy::pre_norm) {
       const auto dh = worker.template rows<typename P::Activation, width>(x.count);
       const auto h = resized(saved.h, x.count);

@@ -64,7 +64,8 @@ struct Share {
     };
     int largest = 0;
     for (int n = 0; n < parts; ++n)
-      largest = std::max(largest, packing.offsets[cut(packing.offsets, n + 1)] - packing.offsets[cut(packing.offsets, n)]);
+      largest =
+          std::max(largest, packing.offsets[cut(packing.offsets, n + 1)] - packing.offsets[cut(packing.offsets, n)]);
     const bool balanced = std::int64_t(largest) * parts * 5 <= std::int64_t(rows) * 6;
     if (balanced) {
       const Range own{cut(packing.offsets, number), cut(packing.offsets, number + 1)};
@@ -82,8 +83,8 @@ struct Share {
 template <class F>
 void each_run(const Packing& packing, Range rows, F&& f) {
   if (rows.size() == 0) return;
-  int sequence = int(std::upper_bound(packing.offsets.begin(), packing.offsets.end(), rows.begin) -
-                     packing.offsets.begin()) - 1;
+  int sequence =
+      int(std::upper_bound(packing.offsets.begin(), packing.offsets.end(), rows.begin) - packing.offsets.begin()) - 1;
   for (int row = rows.begin; row < rows.end; ++sequence) {
     const int end = std::min(rows.end, packing.offsets[sequence + 1]);
     f(sequence, packing.past_of(sequence) + row - packing.offsets[sequence], row, end - row);

@@ -154,12 +154,12 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
                               [&](std::size_t row, auto place, Simd<T> dz) { place.store(dx + row * width, dz); });
 }
 
-/// dx = skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or skip.
+/// dx = skip_scale · skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or skip.
 template <Normalization Kind, class T>
 void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy,
-                             const T* skip, T* dx, T* dgain, T* dbias) {
+                             const T* skip, T skip_scale, T* dx, T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
-    place.store(dx + row * width, place.load(skip + row * width) + dz);
+    place.store(dx + row * width, fma(broadcast(skip_scale), place.load(skip + row * width), dz));
   });
 }
 

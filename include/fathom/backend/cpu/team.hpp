@@ -57,9 +57,8 @@ class Team {
       turn_.store(turn + 1, std::memory_order_release);
       return;
     }
-    wait_until([&] {
-      return turn_.load(std::memory_order_acquire) != turn || failed_.load(std::memory_order_relaxed);
-    });
+    wait_until(
+        [&] { return turn_.load(std::memory_order_acquire) != turn || failed_.load(std::memory_order_relaxed); });
   }
 
  private:

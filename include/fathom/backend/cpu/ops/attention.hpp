@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <fathom/backend/cpu/attention.hpp>
+#include <fathom/backend/cpu/ops/linear.hpp>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// Attention and rotary positions. A lane takes all heads of its own sequences; where sequences are cut between lanes,
+/// everybody waits until q, k and v are there and takes every n-th pair (sequence, key/value head).
+template <class P, class Matmul>
+struct AttentionOps {
+  using T = typename P::Activation;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  static constexpr AttentionShape<T> largest(const auto& op, const Capacity& queries, const Capacity& keys) {
+    return {.queries = std::size_t(queries.longest),
+            .keys = std::size_t(keys.longest),
+            .width = std::size_t(op.head_width),
+            .group = std::size_t(op.heads / op.kv_heads)};
+  }
+  static constexpr std::int64_t scratch_bytes(const op::Attention<P>& op) {
+    Capacity keys = op.key_packing->capacity;
+    keys.longest = std::max(keys.longest, op.cache.length);
+    return std::int64_t(attention_forward_scratch(largest(op, op.packing->capacity, keys)) * sizeof(T));
+  }
+  static constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
+    return std::int64_t(attention_backward_scratch(largest(op, op.packing->capacity, op.key_packing->capacity)) *
+                        sizeof(T));
+  }
+
+  static void run(Lane& lane, const op::Attention<P>& op) {
+    each_head(lane, op, [&](int sequence, int head) {
+      auto shape = shape_of(op, sequence);
+      Rows<const T> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
+      Rows<const T> v = at(op.v, op.key_packing->offsets[sequence], head * op.head_width);
+      if (op.cache.keys != nullptr) {
+        k = append(op, op.cache.keys, op.k, sequence, head);
+        v = append(op, op.cache.values, op.v, sequence, head);
+        shape.keys = std::size_t(op.packing->past_of(sequence) + op.packing->length(sequence));
+      }
+      const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
+      T* scratch = lane.template scratch<T>(std::int64_t(attention_forward_scratch(shape)));
+      const Rows<T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
+      with_dropout(op, sequence, head, [&](const auto& dropout) {
+        attention_forward<T>(shape, at(op.q, first, column), k, v, at(op.o, first, column), lse, scratch, dropout);
+      });
+    });
+  }
+
+  static void run(Lane& lane, const op::AttentionBackward<P>& op) {
+    each_head(lane, op, [&](int sequence, int head) {
+      const auto shape = shape_of(op, sequence);
+      const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
+      const int key = op.key_packing->offsets[sequence], kv = head * op.head_width;
+      T* scratch = lane.template scratch<T>(std::int64_t(attention_backward_scratch(shape)));
+      const Rows<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
+      with_dropout(op, sequence, head, [&](const auto& dropout) {
+        attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv),
+                              at(op.o, first, column), lse, at(op.d_o, first, column), at(op.dq, first, column),
+                              at(op.dk, key, kv), at(op.dv, key, kv), scratch, dropout);
+      });
+    });
+  }
+
+  static void run(Lane& lane, const op::Rotary<P>& op) {
+    const int pairs = op.head_width / 2;
+    each_run(lane.packing(), lane.share().rows, [&](int, int position, int first, int count) {
+      for (int pair = 0; pair < pairs; ++pair) {
+        const double frequency = std::pow(op.base, -2.0 * pair / op.head_width);
+        for (int r = 0; r < count; ++r) {
+          const double angle = (position + r) * frequency;
+          const T cosine = T(std::cos(angle)), sine = T(op.backward ? -std::sin(angle) : std::sin(angle));
+          T* row = op.x.row(first + r) + 2 * pair;
+          for (int head = 0; head < op.x.columns / op.head_width; ++head, row += op.head_width) {
+            const T even = row[0], odd = row[1];
+            row[0] = even * cosine - odd * sine;
+            row[1] = even * sine + odd * cosine;
+          }
+        }
+      }
+    });
+    lane.finish();
+  }
+
+ private:
+  template <class U>
+  static Rows<U> at(const Matrix<U>& matrix, int row, int column) {
+    return {matrix.row(row) + column, std::size_t(matrix.stride)};
+  }
+
+  static AttentionShape<T> shape_of(const auto& op, int sequence) {
+    return {.queries = std::size_t(op.packing->length(sequence)),
+            .keys = std::size_t(op.key_packing->length(sequence)),
+            .width = std::size_t(op.head_width),
+            .group = std::size_t(op.heads / op.kv_heads),
+            .causal = op.causal,
+            .scale = T(op.scale)};
+  }
+
+  /// Copies the new rows of one key/value head behind the past ones and returns all of them.
+  static Rows<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
+                              int head) {
+    const int width = op.kv_heads * op.head_width, past = op.packing->past_of(sequence);
+    T* slab = cache + std::int64_t(sequence) * op.cache.length * width + head * op.head_width;
+    for (int r = 0; r < op.packing->length(sequence); ++r)
+      std::memcpy(slab + std::int64_t(past + r) * width,
+                  rows.row(op.packing->offsets[sequence] + r) + head * op.head_width,
+                  std::size_t(op.head_width) * sizeof(T));
+    return {slab, std::size_t(width)};
+  }
+
+  /// Dropout of the probabilities of one key/value head, as attention's kernels ask for it.
+  struct ProbabilityDropout {
+    static constexpr bool active = true;
+    Dropout dropout;
+    int sequence, first_head, past;
+
+    void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const {
+      const auto offset = key % Dropout::block;
+      for (std::size_t lane = 0; lane < lanes<T>; ++lane) {
+        const auto block =
+            dropout.factors<T>(sequence, first_head + int(head), past + int(query + lane), int(key / Dropout::block));
+        for (std::size_t c = 0; c < 4; ++c) factors[c * lanes<T> + lane] = block[offset + c];
+      }
+    }
+  };
+
+  template <class F>
+  static void with_dropout(const auto& op, int sequence, int head, F&& f) {
+    if (op.dropout.active())
+      f(ProbabilityDropout{op.dropout, sequence, head * (op.heads / op.kv_heads), op.packing->past_of(sequence)});
+    else
+      f(NoDropout{});
+  }
+
+  template <class F>
+  static void each_head(Lane& lane, const auto& op, F&& f) {
+    const bool own = lane.share().deal == Deal::sequences && (op.packing == op.key_packing || lane.parts() == 1);
+    if (own) {
+      for (int sequence = lane.share().sequences.begin; sequence < lane.share().sequences.end; ++sequence)
+        for (int head = 0; head < op.kv_heads; ++head) f(sequence, head);
+      return;
+    }
+    lane.barrier();
+    for (int item = lane.number(); item < op.packing->sequences() * op.kv_heads; item += lane.parts())
+      f(item / op.kv_heads, item % op.kv_heads);
+    lane.barrier();
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <fathom/backend/cpu/lane.hpp>
+#include <fathom/backend/cpu/matmul.hpp>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// Column sums of `parts` rows of partial sums: result[c] += Σ_part partials[part, c], in the order of the parts.
+template <class T>
+struct Reduction {
+  const T* partials = nullptr;  // (parts, width)
+  int parts = 0, width = 0;
+  T* result = nullptr;
+
+  double cost() const { return 2.0 * parts * width; }
+  int cut(double fraction) const { return fraction >= 1 ? width : int(fraction * width) / 16 * 16; }
+  void run(auto&, Range columns) const {
+    for (int part = 0; part < parts; ++part)
+      for (int c = columns.begin; c < columns.end; ++c) result[c] += partials[std::int64_t(part) * width + c];
+  }
+};
+
+/// What the CPU puts off until a frame closes: weight gradients and sums over shards, both cut by columns or rows of
+/// their result, so that no two lanes add to one number and the order of every sum is fixed.
+template <class P, class Matmul>
+struct Deferred {
+  using Weight = op::LinearBackwardWeight<P>;
+  std::variant<Weight, Reduction<typename P::Gradient>> work;
+
+  double cost() const {
+    const auto* weight = std::get_if<Weight>(&work);
+    return weight != nullptr ? weight->flops() : std::get<1>(work).cost();
+  }
+  int cut(double fraction) const {
+    constexpr int grain = 16;
+    const auto* weight = std::get_if<Weight>(&work);
+    if (weight == nullptr) return std::get<1>(work).cut(fraction);
+    const int rows = weight->dweight.rows;
+    return fraction >= 1 ? rows : int(std::lround(fraction * rows / grain)) * grain;
+  }
+  void run(auto& lane, Range range) const {
+    const auto* weight = std::get_if<Weight>(&work);
+    if (weight == nullptr) return std::get<1>(work).run(lane, range);
+    using T = typename P::Gradient;
+    const MatmulSize size{std::size_t(weight->x.rows), std::size_t(range.size()), std::size_t(weight->x.columns)};
+    Matmul::template weight_gradient<T>(
+        size, {weight->dy.data + range.begin, std::size_t(weight->dy.stride)},
+        {weight->x.data, std::size_t(weight->x.stride)},
+        RowMajor<T>{weight->dweight.row(range.begin), std::size_t(weight->dweight.stride)},
+        weight->dbias.empty() ? nullptr : weight->dbias.data() + range.begin,
+        lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+  }
+};
+
+/// Products with weights: forward and input gradient by rows, weight gradients by output rows once a frame closes.
+template <class P, class Matmul>
+struct LinearOps {
+  using T = typename P::Activation;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  static constexpr MatmulSize size_of(const auto& rows, const auto& weight) {
+    return {std::size_t(rows.rows), std::size_t(weight.rows), std::size_t(weight.columns)};
+  }
+  static constexpr std::int64_t scratch_for(MatmulSize size) {
+    return std::int64_t(Matmul::template scratch_size<T>(size) * sizeof(T));
+  }
+
+  static constexpr std::int64_t scratch_bytes(const op::Linear<P>& op) { return scratch_for(size_of(op.x, op.weight)); }
+  static constexpr std::int64_t scratch_bytes(const op::LinearBackwardInput<P>& op) {
+    return scratch_for(size_of(op.dy, op.weight));
+  }
+  static constexpr std::int64_t scratch_bytes(const op::LinearBackwardWeight<P>& op) {
+    return scratch_for(size_of(op.dy, op.dweight));
+  }
+
+  static void run(Lane& lane, const op::Linear<P>& op) {
+    const auto weight = RowMajor<const T>{op.weight.data, std::size_t(op.weight.stride)};
+    const T* bias = op.bias.empty() ? nullptr : op.bias.data();
+    if (lane.share().deal == Deal::columns) {
+      const Range columns = share_of(op.weight.rows, lane.number(), lane.parts(), 16);
+      if (columns.size() > 0)
+        Matmul::template forward_few_rows<T>(
+            {std::size_t(op.x.rows), std::size_t(columns.size()), std::size_t(op.weight.columns)},
+            {op.x.data, std::size_t(op.x.stride)}, {weight.row(std::size_t(columns.begin)), weight.stride},
+            bias == nullptr ? nullptr : bias + columns.begin,
+            RowMajor<T>{op.y.data + columns.begin, std::size_t(op.y.stride)});
+      return lane.barrier();
+    }
+    const Range rows = lane.share().rows;
+    if (rows.size() == 0) return;
+    const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
+    if (op.x.rows <= few_rows)
+      return Matmul::template forward_few_rows<T>(size, {op.x.row(rows.begin), std::size_t(op.x.stride)}, weight, bias,
+                                                  RowMajor<T>{op.y.row(rows.begin), std::size_t(op.y.stride)});
+    Matmul::template forward<T>(size, {op.x.row(rows.begin), std::size_t(op.x.stride)}, weight, bias,
+                                RowMajor<T>{op.y.row(rows.begin), std::size_t(op.y.stride)},
+                                lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+  }
+
+  static void run(Lane& lane, const op::LinearBackwardInput<P>& op) {
+    const Range rows = lane.share().rows;
+    if (rows.size() > 0) input_gradient(lane, rows, op);
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::LinearBackwardWeight<P>& op) { lane.defer({op}); }
+
+ private:
+  static void input_gradient(Lane& lane, Range rows, const op::LinearBackwardInput<P>& op) {
+    const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
+    const auto& skip = op.skip.value;
+    Matmul::template input_gradient<T>(size, {op.dy.row(rows.begin), std::size_t(op.dy.stride)},
+                                       {op.weight.data, std::size_t(op.weight.stride)},
+                                       {skip.row(rows.begin), std::size_t(skip.stride)}, T(op.skip.scale),
+                                       RowMajor<T>{op.dx.row(rows.begin), std::size_t(op.dx.stride)},
+                                       lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

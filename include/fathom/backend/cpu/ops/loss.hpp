@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/backend/cpu/cross_entropy.hpp>
+#include <fathom/backend/cpu/ops/linear.hpp>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// Linear + cross-entropy, one chunk of rows after another: all lanes share the logits of a chunk, each has some of its
+/// rows for the softmax and some of the vocabulary for the weight gradient.
+template <class P, class Matmul>
+struct LossOps {
+  using T = typename P::Activation;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  /// Rows of a chunk: its logits take about 2 MiB, whatever the vocabulary and the number of threads.
+  static constexpr int chunk_rows(int vocabulary) {
+    return int(
+        std::clamp<std::int64_t>((2_MiB) / (std::int64_t(vocabulary) * std::int64_t(sizeof(T))) / 32 * 32, 32, 512));
+  }
+  static constexpr int largest_chunk(const op::LinearCrossEntropy<P>& op) {
+    return std::min(op.x.rows, chunk_rows(op.weight.rows));
+  }
+  static constexpr std::int64_t shared_bytes(const op::LinearCrossEntropy<P>& op, const Capacity&) {
+    const std::int64_t rows = largest_chunk(op);
+    return align_up(rows * op.weight.rows * std::int64_t(sizeof(T))) +
+           align_up(rows * std::int64_t(sizeof(RowLoss<T>)));
+  }
+  static constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
+    return std::int64_t(Matmul::template scratch_size<T>(chunk_size(op, largest_chunk(op))) * sizeof(T));
+  }
+
+  static void run(Lane& lane, const op::LinearCrossEntropy<P>& op) {
+    const std::int64_t mark = lane.shared_mark();
+    const int vocabulary = op.weight.rows, chunk = largest_chunk(op);
+    T* logits = lane.template shared<T>(std::int64_t(chunk) * vocabulary);
+    RowLoss<T>* losses = lane.template shared<RowLoss<T>>(chunk);
+    T* scratch = lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(chunk_size(op, chunk))));
+    const RowMajor<const T> weight{op.weight.data, std::size_t(op.weight.stride)};
+    LossSums sums;
+    lane.barrier();  // rows of x are other lanes' work
+    for (int begin = 0; begin < op.x.rows; begin += chunk) {
+      const int rows = std::min(chunk, op.x.rows - begin);
+      const Range own = share_of(rows, lane.number(), lane.parts());
+      if (own.size() > 0) {
+        const MatmulSize size = chunk_size(op, own.size());
+        RowMajor<T> y{logits + std::int64_t(own.begin) * vocabulary, std::size_t(vocabulary)};
+        Matmul::template forward<T>(size, {op.x.row(begin + own.begin), std::size_t(op.x.stride)}, weight,
+                                    op.bias.empty() ? nullptr : op.bias.data(), y, scratch);
+        for (int r = own.begin; r < own.end; ++r)
+          losses[r] = row_loss(op, begin + r, logits + std::int64_t(r) * vocabulary);
+        if (op.dx)
+          Matmul::template input_gradient<T>(size, y, weight, {nullptr, 0}, T(0),
+                                             RowMajor<T>{op.dx.row(begin + own.begin), std::size_t(op.dx.stride)},
+                                             scratch);
+      }
+      lane.barrier();
+      if (lane.number() == 0) add(op, begin, rows, losses, sums);
+      if (op.dx) {
+        const Range words = share_of(vocabulary, lane.number(), lane.parts(), 16);
+        if (words.size() > 0)
+          Matmul::template weight_gradient<T>(
+              {std::size_t(rows), std::size_t(words.size()), std::size_t(op.weight.columns)},
+              {logits + words.begin, std::size_t(vocabulary)}, {op.x.row(begin), std::size_t(op.x.stride)},
+              RowMajor<T>{op.dweight.row(words.begin), std::size_t(op.dweight.stride)},
+              op.dbias.empty() ? nullptr : op.dbias.data() + words.begin, scratch);
+      }
+      lane.barrier();
+    }
+    if (lane.number() == 0) *op.sums = sums;
+    lane.barrier();
+    lane.release_shared(mark);
+  }
+
+ private:
+  static constexpr MatmulSize chunk_size(const op::LinearCrossEntropy<P>& op, int rows) {
+    return {std::size_t(rows), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
+  }
+
+  static RowLoss<T> row_loss(const op::LinearCrossEntropy<P>& op, int row, T* logits) {
+    const auto vocabulary = std::size_t(op.weight.rows);
+    if (!op.dx) return cross_entropy<T>(vocabulary, logits, op.targets[row]);
+    const CrossEntropy<T> options{.smoothing = T(op.options.smoothing), .normalizer = T(op.options.z_loss)};
+    return cross_entropy_backward<T>(vocabulary, logits, op.targets[row], T(op.normalizer), options);
+  }
+
+  static void add(const op::LinearCrossEntropy<P>& op, int begin, int rows, const RowLoss<T>* losses, LossSums& sums) {
+    for (int r = 0; r < rows; ++r) {
+      if (op.targets[begin + r] < 0) continue;
+      sums.cross_entropy += double(losses[r].likelihood);
+      sums.smoothing += double(losses[r].smooth);
+      sums.z += double(losses[r].normalizer);
+      sums.targets += 1;
+      sums.correct += losses[r].best;
+    }
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstring>
+#include <fathom/backend/cpu/activation.hpp>
+#include <fathom/backend/cpu/norm.hpp>
+#include <fathom/backend/cpu/ops/linear.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// data (rows of a matrix) *= the factors of `dropout`, for the rows of a share.
+template <class T>
+void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, T* data, int width) {
+  each_run(packing, rows, [&](int sequence, int position, int first, int count) {
+    for (int r = 0; r < count; ++r) {
+      T* row = data + std::int64_t(first + r) * width;
+      for (int column = 0; column < width; column += Dropout::block) {
+        const auto factors = dropout.factors<T>(sequence, 0, position + r, column / Dropout::block);
+        for (int i = 0; i < Dropout::block && column + i < width; ++i) row[column + i] *= factors[i];
+      }
+    }
+  });
+}
+
+/// Calls f with the kernel's tag of an activation.
+template <class F>
+void with_activation(ActivationKind kind, F&& f) {
+  switch (kind) {
+    case ActivationKind::relu:
+      return f(Relu{});
+    case ActivationKind::gelu:
+      return f(Gelu{});
+    case ActivationKind::gelu_tanh:
+      return f(GeluTanh{});
+    case ActivationKind::silu:
+      return f(Silu{});
+  }
+}
+
+/// Ops in which a row needs no other row: activations, norms, joins. Every lane takes its own rows; gradients of norm
+/// gains and learned scales are summed shard by shard, and the shards once a frame closes.
+template <class P, class Matmul>
+struct RowOps {
+  using T = typename P::Activation;
+  using Gradient = typename P::Gradient;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  static constexpr std::int64_t partials_bytes(const Capacity& capacity, std::size_t width) {
+    return align_up(std::int64_t(maximal_shards(capacity)) * std::int64_t(width) * std::int64_t(sizeof(Gradient)));
+  }
+  static constexpr std::int64_t shared_bytes(const op::NormBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes(capacity, op.dgain.size()) + partials_bytes(capacity, op.dbias.size());
+  }
+  static constexpr std::int64_t shared_bytes(const op::JoinBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes(capacity, op.da.size()) + partials_bytes(capacity, op.db.size());
+  }
+
+  static void run(Lane& lane, const op::Activation<P>& op) {
+    const Range rows = lane.share().rows;
+    const auto count = std::size_t(rows.size()), width = std::size_t(op.y.columns);
+    if (count > 0) {
+      with_activation(op.kind, [&]<class Kind>(Kind) {
+        if (op.gated)
+          gated_forward<Kind, T>(count, width, op.x.row(rows.begin), op.y.row(rows.begin));
+        else
+          activation_forward<Kind, T>(count * width, op.x.row(rows.begin), op.y.row(rows.begin));
+      });
+      if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
+    }
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::ActivationBackward<P>& op) {
+    const Range rows = lane.share().rows;
+    const auto count = std::size_t(rows.size()), width = std::size_t(op.dy.columns);
+    if (count > 0) {
+      const T* dy = op.dy.row(rows.begin);
+      T* y = op.y.row(rows.begin);
+      if (op.dropout.active()) {  // the factors act on dy before the slope and on y behind the activation
+        std::memcpy(y, dy, count * width * sizeof(T));
+        drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
+        dy = y;
+      }
+      with_activation(op.kind, [&]<class Kind>(Kind) {
+        if (op.gated)
+          gated_backward<Kind, T>(count, width, op.x.row(rows.begin), dy, op.dx.row(rows.begin), y);
+        else
+          activation_backward<Kind, T>(count * width, op.x.row(rows.begin), dy, op.dx.row(rows.begin), y);
+      });
+      if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
+    }
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::Norm<P>& op) {
+    const Range rows = lane.share().rows;
+    if (rows.size() > 0) {
+      const auto forward = [&]<Normalization Kind>() {
+        norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+                              op.bias.data(), op.x.row(rows.begin), op.y.row(rows.begin),
+                              offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin);
+      };
+      op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>()
+                                 : forward.template operator()<Normalization::rms>();
+    }
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::NormBackward<P>& op) {
+    const int width = op.x.columns, shards = lane.packing().shard_count();
+    Gradient* dgain = lane.template shared<Gradient>(std::int64_t(shards) * width);
+    Gradient* dbias = op.dbias.empty() ? nullptr : lane.template shared<Gradient>(std::int64_t(shards) * width);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+      Gradient* gain = dgain + std::int64_t(shard) * width;
+      Gradient* bias = dbias == nullptr ? nullptr : dbias + std::int64_t(shard) * width;
+      std::fill_n(gain, width, Gradient(0));
+      if (bias != nullptr) std::fill_n(bias, width, Gradient(0));
+      op.kind == NormKind::layer ? backward_rows<Normalization::layer>(op, rows, gain, bias)
+                                 : backward_rows<Normalization::rms>(op, rows, gain, bias);
+    }
+    lane.defer({Reduction<Gradient>{dgain, shards, width, op.dgain.data()}});
+    if (dbias != nullptr) lane.defer({Reduction<Gradient>{dbias, shards, width, op.dbias.data()}});
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::JoinNorm<P>& op) {
+    const Range rows = lane.share().rows;
+    const bool plain_branch = op.b.constant == 1 && op.b.learned.empty() && !op.dropout.active();
+    if (!plain_branch) {
+      run(lane, op::Join<P>{.x = op.x, .f = op.f, .a = op.a, .b = op.b, .dropout = op.dropout, .y = op.z});
+      return run(lane, op::Norm<P>{.kind = op.kind,
+                                   .epsilon = op.epsilon,
+                                   .x = op.z,
+                                   .gain = op.gain,
+                                   .bias = op.bias,
+                                   .y = op.y,
+                                   .mean = op.mean,
+                                   .rstd = op.rstd});
+    }
+    if (rows.size() > 0) {
+      const auto forward = [&]<Normalization Kind>(auto a) {
+        join_norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+                                   op.bias.data(), a, op.x.row(rows.begin), op.f.row(rows.begin), op.z.row(rows.begin),
+                                   op.y.row(rows.begin), offset(op.mean.data(), rows.begin),
+                                   op.rstd.data() + rows.begin);
+      };
+      with_scale(op.a, [&](auto a) {
+        op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>(a)
+                                   : forward.template operator()<Normalization::rms>(a);
+      });
+    }
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::Join<P>& op) {
+    const Range rows = lane.share().rows;
+    const int width = op.x.columns;
+    // With y = f the dropped branch can be formed in place; otherwise in y, before x is added.
+    const T* f = op.f.data;
+    if (op.dropout.active() && rows.size() > 0) {
+      if (op.y.data == op.x.data && op.y.data != op.f.data) {
+        add_dropped(lane.packing(), rows, op);
+        return lane.finish();
+      }
+      if (op.y.data != op.f.data)
+        std::memcpy(op.y.row(rows.begin), op.f.row(rows.begin), std::size_t(rows.size()) * width * sizeof(T));
+      drop_rows(lane.packing(), rows, op.dropout, op.y.data, width);
+      f = op.y.data;
+    }
+    with_scale(op.a, [&](auto a) {
+      with_scale(op.b, [&](auto b) {
+        for (int r = rows.begin; r < rows.end; ++r) {
+          const std::int64_t at = std::int64_t(r) * width;
+          sweep<T>(std::size_t(width), [&](auto place) {
+            place.store(op.y.data + at, fma(a.at(place), place.load(op.x.data + at), b.at(place) * place.load(f + at)));
+          });
+        }
+      });
+    });
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::JoinBackward<P>& op) {
+    const Range rows = lane.share().rows;
+    const int width = op.dy.columns, shards = lane.packing().shard_count();
+    if (op.df && op.dropout.active() && rows.size() > 0) {
+      std::memcpy(op.df.row(rows.begin), op.dy.row(rows.begin), std::size_t(rows.size()) * width * sizeof(T));
+      drop_rows(lane.packing(), rows, op.dropout, op.df.data, width);
+    }
+    const T* dropped = op.df && op.dropout.active() ? op.df.data : op.dy.data;
+    // The branch's factor sees the dropped gradient, so its sums come before df is scaled by b.
+    sum_products(lane, op.da, op.a.constant, op.dy.data, op.x.data, width, shards);
+    sum_products(lane, op.db, op.b.constant, dropped, op.f.data, width, shards);
+    scale_rows(rows, width, op.a, op.dy.data, op.dx.data);
+    scale_rows(rows, width, op.b, dropped, op.df.data);
+    lane.finish();
+  }
+
+ private:
+  /// f(scale) with the kernel's form of a join's scale: one number, or one for each column.
+  template <class F>
+  static void with_scale(const JoinScale<P>& scale, F&& f) {
+    if (scale.learned.size() > 1 && scale.constant == 1)
+      f(PerColumn<T>{scale.learned.data()});
+    else if (scale.learned.size() > 1)
+      f(ScaledColumns{PerColumn<T>{scale.learned.data()}, T(scale.constant)});
+    else
+      f(cpu::Uniform<T>{T(scale.constant) * (scale.learned.empty() ? T(1) : scale.learned[0])});
+  }
+  struct ScaledColumns {
+    PerColumn<T> values;
+    T constant;
+    template <class Place>
+    Simd<T> at(Place place) const {
+      return values.at(place) * constant;
+    }
+  };
+
+  static void add_dropped(const Packing& packing, Range rows, const op::Join<P>& op) {
+    const int width = op.x.columns;
+    const auto at = [](const JoinScale<P>& s, int c) {
+      return T(s.constant) * (s.learned.empty() ? T(1) : s.learned[s.learned.size() > 1 ? c : 0]);
+    };
+    each_run(packing, rows, [&](int sequence, int position, int first, int count) {
+      for (int r = 0; r < count; ++r)
+        for (int column = 0; column < width; column += Dropout::block) {
+          const auto factors = op.dropout.template factors<T>(sequence, 0, position + r, column / Dropout::block);
+          for (int c = column; c < std::min(width, column + Dropout::block); ++c) {
+            T& y = op.y.row(first + r)[c];
+            y = at(op.a, c) * y + at(op.b, c) * (factors[c - column] * op.f.row(first + r)[c]);
+          }
+        }
+    });
+  }
+
+  template <Normalization Kind>
+  static void backward_rows(const op::NormBackward<P>& op, Range rows, Gradient* dgain, Gradient* dbias) {
+    const auto count = std::size_t(rows.size()), width = std::size_t(op.x.columns);
+    const NormSaved<T> saved{op.x.row(rows.begin), offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin};
+    const T* dy = op.dy.row(rows.begin);
+    T* dx = op.dx.row(rows.begin);
+    if (!op.skip.value) return norm_backward<Kind, T>(count, width, saved, op.gain.data(), dy, dx, dgain, dbias);
+    norm_backward_with_skip<Kind, T>(count, width, saved, op.gain.data(), dy, op.skip.value.row(rows.begin),
+                                     T(op.skip.scale), dx, dgain, dbias);
+  }
+
+  /// sum += constant · Σ a ⊙ b over all rows: per column, or in one number.
+  static void sum_products(Lane& lane, std::span<Gradient> sum, double constant, const T* a, const T* b, int width,
+                           int shards) {
+    if (sum.empty()) return;
+    const int size = int(sum.size());
+    Gradient* partials = lane.template shared<Gradient>(std::int64_t(shards) * size);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      Gradient* partial = partials + std::int64_t(shard) * size;
+      std::fill_n(partial, size, Gradient(0));
+      for (int r = lane.packing().shards[shard]; r < lane.packing().shards[shard + 1]; ++r)
+        for (int c = 0; c < width; ++c) {
+          const std::int64_t at = std::int64_t(r) * width + c;
+          partial[size > 1 ? c : 0] += Gradient(constant) * a[at] * b[at];
+        }
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
+  }
+
+  static void scale_rows(Range rows, int width, const JoinScale<P>& scale, const T* x, T* y) {
+    if (y == nullptr) return;
+    with_scale(scale, [&](auto s) {
+      for (int r = rows.begin; r < rows.end; ++r) {
+        const std::int64_t at = std::int64_t(r) * width;
+        sweep<T>(std::size_t(width), [&](auto place) { place.store(y + at, s.at(place) * place.load(x + at)); });
+      }
+    });
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <fathom/backend/cpu/ops/rows.hpp>
+#include <fathom/backend/cpu/update.hpp>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu {
+
+/// Copies, sums of streams, and embeddings.
+template <class P, class Matmul>
+struct StreamOps {
+  using T = typename P::Stream;
+  using Gradient = typename P::Gradient;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  static constexpr std::int64_t shared_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
+    return align_up(std::int64_t(maximal_shards(capacity)) * op.count * std::int64_t(sizeof(Gradient)));
+  }
+
+  static void run(Lane& lane, const op::Copy<P>& op) {
+    const Range rows = lane.share().rows;
+    const std::int64_t count = std::int64_t(rows.size()) * op.x.columns;
+    if (op.add)
+      axpy<T>(std::size_t(count), T(1), op.x.row(rows.begin), op.y.row(rows.begin));
+    else if (count > 0)
+      std::memcpy(op.y.row(rows.begin), op.x.row(rows.begin), std::size_t(count) * sizeof(T));
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::Zero<P>& op) {
+    const Range rows = lane.share().rows;
+    std::fill_n(op.y.row(rows.begin), std::int64_t(rows.size()) * op.y.columns, T(0));
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::WeightedSum<P>& op) {
+    const Range rows = lane.share().rows;
+    const auto count = std::size_t(rows.size()) * std::size_t(op.y.columns);
+    T* y = op.y.row(rows.begin);
+    for (int k = 0; k < op.count && count > 0; ++k) {
+      const T* x = op.first.row(rows.begin) + k * op.pitch;
+      if (k == 0) std::fill_n(y, count, T(0));
+      axpy<T>(count, op.weights[k], x, y);
+    }
+    lane.finish();
+  }
+
+  static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
+    const int shards = lane.packing().shard_count();
+    Gradient* partials = lane.template shared<Gradient>(std::int64_t(shards) * op.count);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      const int row = lane.packing().shards[shard];
+      const auto count = std::size_t(lane.packing().shards[shard + 1] - row) * std::size_t(op.dy.columns);
+      const T* dy = op.dy.row(row);
+      for (int k = 0; k < op.count; ++k) {
+        const T* x = op.first.row(row) + k * op.pitch;
+        axpy<T>(count, op.weights[k], dy, op.dfirst.row(row) + k * op.pitch);
+        Simd<T> sum{};
+        sweep<T>(count, [&](auto place) { sum = fma(place.load(dy), place.load(x), sum); });
+        partials[std::int64_t(shard) * op.count + k] = horizontal_sum(sum);
+      }
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, op.count, op.dweights.data()}});
+    lane.finish();
+  }
+
+  /// Every lane takes the variance of all rows by itself: the op is for one profiling pass.
+  static void run(Lane& lane, const op::Variance<P>& op) {
+    lane.barrier();
+    double sum = 0, squares = 0;
+    const std::int64_t count = std::int64_t(op.x.rows) * op.x.columns;
+    for (std::int64_t i = 0; i < count; ++i) sum += double(op.x.data[i]);
+    const double mean = sum / double(count);
+    for (std::int64_t i = 0; i < count; ++i) squares += (double(op.x.data[i]) - mean) * (double(op.x.data[i]) - mean);
+    *op.result = squares / double(count);
+    lane.barrier();
+  }
+
+  static void run(Lane& lane, const op::Embedding<P>& op) {
+    const int width = op.y.columns;
+    each_run(lane.packing(), lane.share().rows, [&](int, int position, int first, int count) {
+      for (int r = 0; r < count; ++r) {
+        const T* token = op.table.row(op.tokens[first + r]);
+        T* y = op.y.row(first + r);
+        if (op.positions) {
+          const T* place_row = op.positions.row(position + r);
+          sweep<T>(std::size_t(width), [&](auto place) {
+            place.store(y, fma(broadcast(T(op.scale)), place.load(token), place.load(place_row)));
+          });
+        } else {
+          sweep<T>(std::size_t(width), [&](auto place) { place.store(y, place.load(token) * T(op.scale)); });
+        }
+        if (op.sinusoidal) add_sinusoid(position + r, y, width);
+      }
+    });
+    if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y.data, width);
+    lane.finish();
+  }
+
+  /// Each lane adds its own columns of all rows, in the order of the rows.
+  static void run(Lane& lane, const op::EmbeddingBackward<P>& op) {
+    lane.barrier();
+    const Range columns = share_of(op.dy.columns, lane.number(), lane.parts(), 16);
+    const auto count = std::size_t(columns.size());
+    each_run(lane.packing(), {0, op.dy.rows}, [&](int sequence, int position, int first, int run) {
+      for (int r = 0; r < run && count > 0; ++r) {
+        const T* dy = op.dy.row(first + r);
+        Gradient* token = op.dtable.row(op.tokens[first + r]);
+        Gradient* place = op.dpositions ? op.dpositions.row(position + r) : nullptr;
+        if (!op.dropout.active()) {
+          axpy<T>(count, T(op.scale), dy + columns.begin, token + columns.begin);
+          if (place != nullptr) axpy<T>(count, T(1), dy + columns.begin, place + columns.begin);
+          continue;
+        }
+        for (int begin = columns.begin; begin < columns.end; begin += Dropout::block) {
+          const auto factors = op.dropout.template factors<T>(sequence, 0, position + r, begin / Dropout::block);
+          for (int c = begin; c < std::min(columns.end, begin + Dropout::block); ++c) {
+            const T d = dy[c] * factors[c - begin];
+            token[c] += T(op.scale) * d;
+            if (place != nullptr) place[c] += d;
+          }
+        }
+      }
+    });
+    lane.barrier();
+  }
+
+ private:
+  static void add_sinusoid(int position, T* y, int width) {
+    for (int c = 0; c < width; ++c) {
+      const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
+      y[c] += T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+  }
+};
+
+/// Passes over flat buffers. Every lane takes a range of fixed shards; sums over shards are taken in their order.
+template <class P, class Matmul>
+struct UpdateOps {
+  using Master = typename P::Master;
+  using Gradient = typename P::Gradient;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+  static constexpr std::int64_t shard = 1 << 16;
+
+  static constexpr std::int64_t shards_of(std::size_t size) { return (std::int64_t(size) + shard - 1) / shard; }
+  static constexpr std::int64_t shared_bytes(const op::SumOfSquares<P>& op, const Capacity&) {
+    return align_up(shards_of(op.x.size()) * std::int64_t(sizeof(double)));
+  }
+
+  static void run(Lane& lane, const op::SumOfSquares<P>& op) {
+    const std::int64_t mark = lane.shared_mark();
+    const std::int64_t shards = shards_of(op.x.size());
+    double* partials = lane.template shared<double>(shards);
+    lane.barrier();  // other lanes may still write the gradients
+    each_shard(lane, op.x.size(), [&](std::int64_t index, std::int64_t begin, std::size_t count) {
+      partials[index] = sum_of_squares<Gradient>(count, op.x.data() + begin);
+    });
+    lane.barrier();
+    double sum = 0;
+    for (std::int64_t index = 0; index < shards; ++index) sum += partials[index];
+    *op.result = sum;
+    lane.barrier();
+    lane.release_shared(mark);
+  }
+
+  static void run(Lane& lane, const op::Scale<P>& op) {
+    each_shard(lane, op.x.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      if (op.factor == 0)
+        fill<Gradient>(count, Gradient(0), op.x.data() + begin);
+      else
+        scale<Gradient>(count, Gradient(op.factor), op.x.data() + begin);
+    });
+  }
+
+  static void run(Lane& lane, const op::Average<P>& op) {
+    each_shard(lane, op.x.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      average_update<Master>(count, op.decay, op.x.data() + begin, op.average.data() + begin);
+    });
+  }
+
+  static void run(Lane& lane, const op::Sgd<P>& op) {
+    const SgdStep step{.rate = op.target.learning_rate,
+                       .beta = op.momentum_factor,
+                       .decay = op.target.weight_decay,
+                       .nesterov = op.nesterov,
+                       .gradient_scale = op.target.gradient_scale,
+                       .clear_gradient = true};
+    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      sgd_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
+                         offset(op.momentum.data(), begin));
+    });
+  }
+
+  static void run(Lane& lane, const op::Adam<P>& op) {
+    const AdamStep step{.rate = op.target.learning_rate,
+                        .beta1 = op.beta1,
+                        .beta2 = op.beta2,
+                        .epsilon = op.epsilon,
+                        .decay = op.target.weight_decay,
+                        .decoupled_decay = op.decoupled,
+                        .correction1 = 1 - std::pow(op.beta1, double(op.step)),
+                        .correction2 = 1 - std::pow(op.beta2, double(op.step)),
+                        .gradient_scale = op.target.gradient_scale,
+                        .clear_gradient = true};
+    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      adam_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
+                          op.first.data() + begin, op.second.data() + begin);
+    });
+  }
+
+  static void run(Lane& lane, const op::Lion<P>& op) {
+    const LionStep step{.rate = op.target.learning_rate,
+                        .beta1 = op.beta1,
+                        .beta2 = op.beta2,
+                        .decay = op.target.weight_decay,
+                        .gradient_scale = op.target.gradient_scale,
+                        .clear_gradient = true};
+    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      lion_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
+                          op.momentum.data() + begin);
+    });
+  }
+
+ private:
+  /// f(index, begin, count) for this lane's shards.
+  template <class F>
+  static void each_shard(Lane& lane, std::size_t size, F&& f) {
+    const auto own = share_of(int(shards_of(size)), lane.number(), lane.parts());
+    for (std::int64_t index = own.begin; index < own.end; ++index) {
+      const std::int64_t begin = index * shard;
+      f(index, begin, std::size_t(std::min(shard, std::int64_t(size) - begin)));
+    }
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/backend/backend.hpp>
+#include <fathom/backend/context.hpp>
+#include <fathom/core/config.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Backend `B` without arithmetic and without memory: layers run on null views, and what B would need is counted. Works in
+/// constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about.
+template <class B>
+struct DryRun {
+  using Precision = typename B::Precision;
+
+  struct Lane {
+    const Packing* packing = nullptr;
+    std::int64_t shared = 0;
+    WorkspaceSize size;
+    double flops = 0;
+
+    constexpr void on(const Packing& p) { packing = &p; }
+    constexpr void settle() { shared = 0; }
+    constexpr void enter(std::string_view, int) {}
+    constexpr void leave() {}
+  };
+
+  template <class Op>
+  static constexpr void run(Lane& lane, const Op& op) {
+    lane.flops += op.flops();
+    if constexpr (requires { B::scratch_bytes(op); })
+      lane.size.scratch = std::max(lane.size.scratch, std::int64_t(B::scratch_bytes(op)));
+    if constexpr (requires { B::shared_bytes(op, lane.packing->capacity); }) {
+      lane.shared += B::shared_bytes(op, lane.packing->capacity);
+      lane.size.shared = std::max(lane.size.shared, lane.shared);
+    }
+  }
+};
+
+/// What a pass costs: run without data for a capacity.
+struct PassCost {
+  WorkspaceSize size;
+  double flops = 0;
+};
+
+/// Runs f(worker) dry, worker a `Worker<DryRun<B>>` on rows packed to `capacity`.
+template <class B, class F>
+constexpr PassCost dry_run(const Capacity& capacity, const DropoutRates& dropout, F&& f) {
+  typename DryRun<B>::Lane lane;
+  Memory memory;
+  const Packing packing{capacity, {}, {}, {}, {}};
+  Worker<DryRun<B>> worker(lane, memory, packing, Pass{{}, dropout});
+  f(worker);
+  lane.size.workspace = memory.peak();
+  return {lane.size, lane.flops};
+}
+
+}  // namespace fathom::inline FATHOM_ABI
