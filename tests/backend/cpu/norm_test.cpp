@@ -83,9 +83,9 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
 
   // After a skip connection.
   std::vector<double> with_skip = e.dz;
-  for (std::size_t i = 0; i < n; ++i) with_skip[i] += skip[i];
+  for (std::size_t i = 0; i < n; ++i) with_skip[i] += 3 * double{skip[i]};
   Guarded<T> dx_skip(n), dgain_skip(width, T(1)), dbias_skip(width, T(2));
-  cpu::norm_backward_with_skip<kind, T>(rows, width, saved, gain, dy, skip, dx_skip, dgain_skip,
+  cpu::norm_backward_with_skip<kind, T>(rows, width, saved, gain, dy, skip, T(3), dx_skip, dgain_skip,
                                         with_bias ? dbias_skip.data() : nullptr);
   CHECK(difference(dx_skip, with_skip) < tolerance<T>);
   CHECK(difference(dgain_skip, plus(e.dgain, 1)) < tolerance<T>);
