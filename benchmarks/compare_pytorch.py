@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""fathom's training step beside PyTorch's on the same shapes, in one run, alternating.
+
+    python3 benchmarks/compare_pytorch.py                      W, M, N, D, K against this interpreter's PyTorch
+    python3 benchmarks/compare_pytorch.py --shapes W D --python python3 /usr/bin/python3
+    python3 benchmarks/compare_pytorch.py --table              every other shape that the build has an executable for
+    python3 benchmarks/compare_pytorch.py --generation         tokens/s with a key/value cache, batch 1 and 16, W and D
+
+Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
+AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own. A measurement during which other
+processes used more than --limit of the CPU is repeated. Figures are medians of the rounds, [lowest .. highest]; the ratio
+compares fathom to the fastest peer.
+
+fathom's side is one executable per shape, build/benchmarks/training_step_<name> and generation_<name>:
+    --shape                             prints layers,width,heads,feed-forward,vocabulary,batch,context
+    --steps K --threads N               trains and prints one line of JSON: tokens_per_second, seconds_per_step, parameters,
+                                        peak_resident_bytes, plan (weights, gradients, optimizer, activations, workspace:
+                                        bytes), flops_per_token
+    --batch B --tokens K --threads N    (generation) prints tokens_per_second, parameters, peak_resident_bytes
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+SHAPES = {
+    "W": "12,512,8,2048,4096,4,128",
+    "M": "6,256,4,1024,4096,8,128",
+    "N": "48,64,4,256,1024,8,128",
+    "D": "200,64,2,256,1024,4,128",
+    "K": "1000,64,2,256,1024,4,128",
+}
+MIB = 2**20
+
+
+# The machine: who else used it
+
+
+def busy_seconds():
+    """CPU time that all processes have used, and time stolen by the hypervisor, since boot."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, soft_irq, steal = [int(field) for field in file.readline().split()[1:9]]
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + soft_irq) / ticks, steal / ticks
+
+
+def own_seconds():
+    """CPU time of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+class Watch:
+    """Shares of the machine that others used, and that the hypervisor took, since the start."""
+
+    def __init__(self):
+        self.begin, (self.busy, self.stolen), self.own = time.monotonic(), busy_seconds(), own_seconds()
+
+    def shares(self):
+        capacity = (time.monotonic() - self.begin) * os.cpu_count()
+        busy, stolen = busy_seconds()
+        others = busy - self.busy - (own_seconds() - self.own)
+        return max(0.0, others / capacity), (stolen - self.stolen) / capacity
+
+
+def wait_for_quiet(limit, patience):
+    """Returns when others leave the machine alone for two seconds, or when patience ends."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        watch = Watch()
+        time.sleep(2)
+        if watch.shares()[0] <= limit:
+            return
+
+
+# The contenders
+
+
+class Fathom:
+    name = "fathom"
+
+    def __init__(self, executable):
+        self.executable = executable
+
+    def training(self, steps, options):
+        return [self.executable, "--steps", str(steps), "--threads", str(options.threads)]
+
+    def generation(self, batch, steps, options):
+        tokens = ["--batch", str(batch), "--tokens", str(options.tokens)]
+        return [self.executable, *tokens, "--threads", str(options.threads)]
+
+    def learn(self, result):
+        pass
+
+    def memory(self, result):
+        plan = result["plan"]
+        states = plan["weights"] + plan["gradients"] + plan["optimizer"]
+        return states, plan["activations"] + plan["workspace"]
+
+
+class PyTorch:
+    def __init__(self, python, version, shape, compiled):
+        self.python, self.shape, self.compiled, self.optimizer = python, shape, compiled, "auto"
+        self.name = f"PyTorch {version} {'compile' if compiled else 'eager'}"
+
+    def command(self, mode, steps, options, *more):
+        flags = ["--compile"] * self.compiled + ["--tied"] * options.tied
+        script = [self.python, str(HERE / "peer_model.py"), mode, self.shape]
+        return [*script, "--steps", str(steps), "--threads", str(options.threads), *flags, *more]
+
+    def training(self, steps, options):
+        return self.command("train", steps, options, "--optimizer", self.optimizer)
+
+    def generation(self, batch, steps, options):
+        return self.command("generate", steps, options, "--batch", str(batch), "--tokens", str(options.tokens))
+
+    def learn(self, result):
+        """Keeps what the first, uncounted run found to be the fastest optimizer."""
+        self.optimizer = result.get("optimizer", "auto")
+
+    def memory(self, result):
+        states = 16 * result["parameters"]  # weight, gradient, two moments
+        return states, result["peak_resident_bytes"] - result["import_resident_bytes"] - states
+
+
+def peers(options, shape):
+    for python, version in options.interpreters:
+        for kind in options.peers:
+            if kind == "eager" or not version.startswith("1."):
+                yield PyTorch(python, version, shape, kind == "compile")
+
+
+def version_of(python):
+    answer = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
+    if answer.returncode != 0:
+        sys.exit(f"{python} cannot import torch: {answer.stderr.strip().splitlines()[-1]}")
+    return answer.stdout.strip().split("+")[0]
+
+
+# Measuring
+
+
+def run(command):
+    """One process: its JSON, and the shares of the machine that others and the hypervisor took meanwhile."""
+    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    watch = Watch()
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
+    others, stolen = watch.shares()
+    if answer.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{answer.stderr.strip()}")
+    return json.loads(answer.stdout.strip().splitlines()[-1]) | {"others": others, "stolen": stolen}
+
+
+def measure(command, options):
+    """Repeats the measurement until it is clean; after the last attempt keeps the cleanest."""
+    results = []
+    for _ in range(options.attempts):
+        wait_for_quiet(options.limit, options.patience)
+        results.append(run(command))
+        if results[-1]["others"] <= options.limit:
+            break
+    return min(results, key=lambda result: result["others"])
+
+
+def rounds_of(contenders, command_of, options):
+    """{contender: [result per round]}; the first run of each is not counted, it sets the number of steps."""
+    steps = {}
+    for contender in contenders:
+        result = run(command_of(contender, 2))
+        contender.learn(result)
+        times = result.get("seconds_per_step") or result.get("seconds_per_run") or [options.seconds]
+        steps[contender] = max(3, min(500, round(options.seconds / min(times))))
+    results = {contender: [] for contender in contenders}
+    for _ in range(options.rounds):
+        for contender in contenders:
+            results[contender].append(measure(command_of(contender, steps[contender]), options))
+    return results
+
+
+def median(results, key):
+    return statistics.median(result[key] for result in results)
+
+
+def check_same_model(results):
+    counts = {contender.name: rounds[0]["parameters"] for contender, rounds in results.items()}
+    if len(set(counts.values())) > 1:
+        sys.exit(f"the contenders do not train the same model, numbers of parameters: {counts}")
+
+
+def speed_of(rounds, limit):
+    speeds = [result["tokens_per_second"] for result in rounds]
+    busy = sum(result["others"] > limit for result in rounds)
+    note = f"   {busy} of {len(rounds)} rounds not clean" if busy else ""
+    return f"{median(rounds, 'tokens_per_second'):10.1f} [{min(speeds):.1f} .. {max(speeds):.1f}]", note
+
+
+def ratio_of(results):
+    """Our speed over the fastest peer's: of the medians, and the lowest and highest of a round; None without both sides."""
+    ours = next((rounds for contender, rounds in results.items() if isinstance(contender, Fathom)), None)
+    others = {contender: rounds for contender, rounds in results.items() if isinstance(contender, PyTorch)}
+    if ours is None or not others:
+        return None
+    best = max(others, key=lambda contender: median(others[contender], "tokens_per_second"))
+    each = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, others[best])]
+    ratio = median(ours, "tokens_per_second") / median(others[best], "tokens_per_second")
+    return ratio, min(each), max(each), best
+
+
+def print_ratio(results):
+    found = ratio_of(results)
+    if found:
+        ratio, low, high, best = found
+        print(f"    ratio {ratio:.2f} [{low:.2f} .. {high:.2f}] to {best.name}")
+
+
+def contenders_of(kind, name, shape, options):
+    """Ours first, when it is built."""
+    executable = find_executable(kind, name, options)
+    if executable is None and not options.peer_only:
+        wanted = options.build / "benchmarks" / f"{kind}_{name}"
+        print(f"  {wanted} is not built (cmake --build {options.build}); measuring the peer alone")
+    return ([Fathom(str(executable))] if executable else []) + list(peers(options, shape))
+
+
+def find_executable(kind, name, options):
+    if options.peer_only:
+        return None
+    return next((path for other, path in executables(kind, options) if other.lower() == name.lower()), None)
+
+
+def executables(kind, options):
+    """(name, path) of each executable of a kind that the build has."""
+    paths = sorted((options.build / "benchmarks").glob(f"{kind}_*"))
+    return [(p.name[len(kind) + 1 :], p) for p in paths if p.is_file() and os.access(p, os.X_OK)]
+
+
+# Reports
+
+
+def compare_training(name, shape, options):
+    print(f"{name}  {shape}", flush=True)
+    contenders = contenders_of("training_step", name, shape, options)
+    results = rounds_of(contenders, lambda contender, steps: contender.training(steps, options), options)
+    check_same_model(results)
+    print(f"    {'':28}{'tokens/s':>10}{'':24}{'peak MiB':>9}{'states':>8}{'rest':>8}{'import':>8}   GFLOP/s")
+    for contender, rounds in results.items():
+        speed, note = speed_of(rounds, options.limit)
+        peak = median(rounds, "peak_resident_bytes") / MIB
+        states, rest = (size / MIB for size in contender.memory(rounds[-1]))
+        imported = rounds[-1].get("import_resident_bytes", 0) / MIB
+        flops = rounds[-1].get("flops_per_token")
+        rate = f"{flops * median(rounds, 'tokens_per_second') / 1e9:10.1f}" if flops else f"{'':10}"
+        print(f"    {contender.name:28}{speed:34}{peak:9.0f}{states:8.0f}{rest:8.0f}{imported:8.0f}{rate}{note}")
+    print_ratio(results)
+    sys.stdout.flush()
+    return results
+
+
+def compare_generation(name, shape, options):
+    print(f"{name}  {shape}", flush=True)
+    contenders = contenders_of("generation", name, shape, options)
+    collected = {}
+    for batch in (1, 16):
+        results = rounds_of(contenders, lambda c, steps: c.generation(batch, steps, options), options)
+        check_same_model(results)
+        print(f"    batch {batch}, {options.tokens} tokens each")
+        for contender, rounds in results.items():
+            speed, note = speed_of(rounds, options.limit)
+            print(f"    {contender.name:28}{speed}{note}")
+        print_ratio(results)
+        collected[batch] = results
+    sys.stdout.flush()
+    return collected
+
+
+def table(options):
+    """One line per shape that is built and is not one of SHAPES."""
+    found = []
+    for name, path in executables("training_step", options):
+        if name.upper() not in SHAPES:
+            answer = subprocess.run([path, "--shape"], capture_output=True, text=True, check=True)
+            found.append((name, answer.stdout.strip()))
+    if not found:
+        sys.exit(
+            f"{options.build}/benchmarks has no training_step_<name> beside those of the named shapes; build them first"
+        )
+    print(f"{'layers,width,heads,ff,vocabulary,batch,context':48}{'fathom tok/s':>14}{'peer tok/s':>12}   ratio")
+    collected = {}
+    for name, shape in sorted(found, key=lambda entry: [int(n) for n in entry[1].split(",")]):
+        contenders = contenders_of("training_step", name, shape, options)
+        results = rounds_of(contenders, lambda contender, steps: contender.training(steps, options), options)
+        check_same_model(results)
+        ratio, low, high, best = ratio_of(results)
+        ours, peer = median(results[contenders[0]], "tokens_per_second"), median(results[best], "tokens_per_second")
+        busy = sum(result["others"] > options.limit for rounds in results.values() for result in rounds)
+        note = f"   {busy} measurements not clean" if busy else ""
+        print(
+            f"{shape:48}{ours:14.1f}{peer:12.1f}   {ratio:.2f} [{low:.2f} .. {high:.2f}] to {best.name}{note}",
+            flush=True,
+        )
+        collected[shape] = results
+    return collected
+
+
+def plain(results):
+    """The same with names for keys, for --json."""
+    if not isinstance(results, dict):
+        return results
+    return {getattr(key, "name", key): plain(value) for key, value in results.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build", help="build directory")
+    parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters with PyTorch to compare to")
+    parser.add_argument("--peers", nargs="+", choices=["eager", "compile"], default=["eager", "compile"])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="default: all, or W and D with --generation")
+    parser.add_argument("--table", action="store_true", help="all other shapes that are built")
+    parser.add_argument("--generation", action="store_true", help="generation with a key/value cache")
+    parser.add_argument("--tokens", type=int, default=100, help="per sequence, of generation")
+    parser.add_argument("--tied", action="store_true", help="the peer's output shares the token embedding")
+    parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10, help="timed seconds of a measurement")
+    parser.add_argument("--limit", type=float, default=0.04, help="share of the CPU that others may use")
+    parser.add_argument("--attempts", type=int, default=5, help="per measurement, to get a clean one")
+    parser.add_argument(
+        "--patience", type=float, default=60, help="seconds to wait for a quiet machine before each attempt"
+    )
+    parser.add_argument("--json", type=pathlib.Path, help="also write every measurement to this file")
+    options = parser.parse_args()
+    options.interpreters = [(python, version_of(python)) for python in options.python]
+    if options.table:
+        collected = table(options)
+    else:
+        compare = compare_generation if options.generation else compare_training
+        names = options.shapes or (["W", "D"] if options.generation else list(SHAPES))
+        collected = {name: compare(name, SHAPES[name], options) for name in names}
+    if options.json:
+        options.json.write_text(json.dumps(plain(collected), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
