@@ -140,7 +140,7 @@ TEST_CASE("a log refuses what would spoil it", "[log]") {
 TEST_CASE("a full disk is one clear error", "[log]") {
   if (!fs::exists("/dev/full")) SKIP("there is no /dev/full here");
   CHECK_THROWS_MATCHES(CsvLog("/dev/full", {"loss"}), FileError,
-                       MessageMatches(ContainsSubstring("/dev/full: cannot write the log: No space left on device")));
+                       MessageMatches(ContainsSubstring("/dev/full: cannot write: No space left on device")));
 }
 
 TEST_CASE("what is no log is refused with its line", "[log]") {

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/train/file.hpp>
 #include <fathom/train/format.hpp>
 #include <fathom/train/series.hpp>
 #include <filesystem>
-#include <fstream>
 #include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -98,16 +98,6 @@ std::optional<Number> parse_cell(std::string_view cell) {
   return number;
 }
 
-inline std::string read_log(const std::filesystem::path& path) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) throw FileError(path.string() + ": cannot read it: " + error.message());
-  std::ifstream file(path, std::ios::binary);
-  std::string text(size, '\0');
-  if (!file.read(text.data(), static_cast<std::streamsize>(size))) throw FileError(path.string() + ": cannot read it");
-  return text;
-}
-
 }  // namespace detail
 
 inline Series CsvTable::series(std::string_view column) const {
@@ -124,7 +114,7 @@ inline Series CsvTable::series(std::string_view column) const {
 }
 
 inline CsvTable read_csv(const std::filesystem::path& path) {
-  const std::string text = detail::read_log(path);
+  const std::string text = read_file(path);
   std::string_view rest = text;
   CsvTable table;
   for (std::size_t number = 1; auto line = detail::take_until(rest, '\n'); ++number) {
@@ -157,7 +147,7 @@ inline CsvLog::CsvLog(std::filesystem::path path, std::span<const std::string> c
   line_ += '\n';
   const bool continues = resume_after && std::filesystem::exists(path_) && cut_after(*resume_after);
   file_.reset(std::fopen(path_.c_str(), continues ? "ab" : "wb"));
-  if (!file_) throw FileError(path_.string() + ": cannot write the log: " + std::strerror(errno));
+  if (!file_) detail::throw_system_error(path_, "write", errno);
   if (!continues) write(line_);
 }
 
@@ -178,7 +168,7 @@ inline void CsvLog::row(std::int64_t step, std::span<const std::optional<double>
 }
 
 inline bool CsvLog::cut_after(std::int64_t last_step) {
-  const std::string text = detail::read_log(path_);
+  const std::string text = read_file(path_);
   std::string_view rest = text;
   const auto header = detail::take_until(rest, '\n');
   if (!header) return false;
@@ -194,17 +184,13 @@ inline bool CsvLog::cut_after(std::int64_t last_step) {
     last_step_ = *step;
     kept = text.size() - rest.size();
   }
-  std::error_code error;
-  std::filesystem::resize_file(path_, kept, error);
-  if (error)
-    throw FileError(path_.string() + ": cannot cut the log after step " + std::to_string(last_step) + ": " +
-                    error.message());
+  if (::truncate(path_.c_str(), static_cast<off_t>(kept)) != 0) detail::throw_system_error(path_, "shorten", errno);
   return true;
 }
 
 inline void CsvLog::write(std::string_view line) {
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() || std::fflush(file_.get()) != 0)
-    throw FileError(path_.string() + ": cannot write the log: " + std::strerror(errno));
+    detail::throw_system_error(path_, "write", errno);
 }
 
 }  // namespace fathom::inline FATHOM_ABI

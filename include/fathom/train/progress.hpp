@@ -23,8 +23,7 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Shows how far a long piece of work is, on a stream that the program chooses:
 ///
-///   train   1234/20000    6% ▕██▌                 ▏ loss 2.3456  val 2.4012  lr 3.00e-04  12.3k tok/s  3m05s  ETA
-///   47m12s
+///   train  1234/20000   6% ▕██▌                      ▏  loss 2.3456  val 2.4012  12.3k tok/s  3m05s  ETA 47m12s
 ///
 /// On a terminal one line is redrawn, at most ten times a second. It follows the terminal's width, never wraps, and
 /// leaves out what matters least. Elsewhere plain lines appear, one per 5 % of the steps or per 10 seconds (in long
