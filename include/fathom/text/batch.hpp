@@ -26,6 +26,8 @@ class Batch {
     targets_.reserve(static_cast<std::size_t>(capacity.rows));
     lengths_.reserve(static_cast<std::size_t>(capacity.sequences));
   }
+  Batch(Batch&&) = default;
+  Batch& operator=(Batch&&) = default;
 
   const Capacity& capacity() const { return rows_.capacity(); }
   Packing packing() const { return rows_.view(); }

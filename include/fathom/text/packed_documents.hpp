@@ -26,8 +26,8 @@ struct DocumentOptions {
 };
 
 /// Whole documents, one after another with boundaries between them; one that is longer than `length` is cut into
-/// pieces. The last token of a document has nothing to predict, and the target `no_target`. Pieces come in another order
-/// every epoch and fill a batch until the next one does not fit. A position counts pieces.
+/// pieces. The last token of a document has nothing to predict, and the target `no_target`. Pieces come in another
+/// order every epoch and fill a batch until the next one does not fit. A position counts pieces.
 ///
 /// The corpus is viewed and must outlive the sampler.
 template <class Token>

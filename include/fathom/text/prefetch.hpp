@@ -29,7 +29,7 @@ class Prefetch {
   explicit Prefetch(S sampler, std::uint64_t position = 0, int ahead = 2)
       : sampler_(std::move(sampler)), position_(position) {
     if (ahead < 0) throw Error("Prefetch: " + std::to_string(ahead) + " batches ahead; give 0 or more");
-    slots_.assign(static_cast<std::size_t>(ahead) + 1, Slot{Batch(sampler_.capacity()), position});
+    for (int i = 0; i <= ahead; ++i) slots_.push_back({Batch(sampler_.capacity()), position});
     if (ahead > 0) thread_ = std::jthread([this](std::stop_token stop) { prepare(stop); });
   }
   Prefetch(const Prefetch&) = delete;

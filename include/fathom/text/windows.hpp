@@ -96,7 +96,4 @@ class Windows {
   Key key_;
 };
 
-template <class Token>
-Windows(const Corpus<Token>&, WindowOptions) -> Windows<Token>;
-
 }  // namespace fathom::inline FATHOM_ABI::text

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <atomic>
+#include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
+#include <fathom/text/packed_documents.hpp>
+#include <fathom/text/prefetch.hpp>
+#include <fathom/text/windows.hpp>
+#include <new>
+#include <string>
+#include <support/temporary_directory.hpp>
+#include <vector>
+
+using namespace fathom;
+using namespace fathom_test;
+using text::Prefetch;
+
+namespace {
+std::atomic<long> allocations = 0;
+}
+
+// Every allocation of this program is counted.
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* const memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+text::Corpus<int> corpus_of(int documents) {
+  text::Corpus<int> corpus;
+  for (int i = 0; i < documents; ++i) corpus.append(std::vector<int>(static_cast<std::size_t>(1 + 7 * i % 40), i));
+  return corpus;
+}
+
+/// Batches of one row whose token is the position; the one at `bad` throws.
+struct Failing {
+  std::uint64_t bad;
+  Capacity capacity() const { return {1, 1, 1}; }
+  std::uint64_t epoch() const { return 100; }
+  std::uint64_t fill(std::uint64_t position, text::Batch& batch) const {
+    if (position == bad) throw Error("no batch " + std::to_string(position));
+    const int token = static_cast<int>(position);
+    batch.clear();
+    batch.append(std::span(&token, 1), token);
+    batch.pack();
+    return position + 1;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the batches are the same with and without a thread, and from the middle on", "[prefetch][threads]") {
+  const auto corpus = corpus_of(50);
+  const text::PackedDocuments sampler(corpus, {.rows = 64, .sequences = 8, .length = 32, .seed = 2});
+  for (const int ahead : {0, 1, 2, 5}) {
+    Prefetch prefetch(sampler, 0, ahead);
+    text::Batch expected(sampler.capacity());
+    std::uint64_t position = 0;
+    for (int i = 0; i < 100; ++i) {
+      const text::Batch& batch = prefetch.next();
+      position = sampler.fill(position, expected);
+      REQUIRE(std::ranges::equal(batch.tokens(), expected.tokens()));
+      REQUIRE(std::ranges::equal(batch.targets(), expected.targets()));
+      REQUIRE(std::ranges::equal(batch.packing().offsets, expected.packing().offsets));
+      REQUIRE(prefetch.position() == position);
+    }
+    Prefetch resumed(sampler, prefetch.position(), ahead);
+    for (int i = 0; i < 10; ++i) REQUIRE(std::ranges::equal(prefetch.next().tokens(), resumed.next().tokens()));
+  }
+}
+
+TEST_CASE("a batch stays as it is until the next is asked for", "[prefetch][threads]") {
+  Prefetch prefetch(Failing{1'000'000}, 0, 1);
+  for (int i = 0; i < 2000; ++i) {
+    const text::Batch& batch = prefetch.next();
+    for (int look = 0; look < 3; ++look) {
+      REQUIRE(batch.tokens()[0] == i);
+      std::this_thread::yield();
+    }
+  }
+}
+
+TEST_CASE("an exception comes with the batch that it prevented", "[prefetch][threads]") {
+  for (const int ahead : {0, 1, 3}) {
+    Prefetch prefetch(Failing{5}, 0, ahead);
+    for (int i = 0; i < 5; ++i) CHECK(prefetch.next().tokens()[0] == i);
+    for (int again = 0; again < 3; ++again) CHECK(message_of<Error>([&] { prefetch.next(); }) == "no batch 5");
+    CHECK(prefetch.position() == 5);
+  }
+}
+
+TEST_CASE("stopping does not wait for a consumer", "[prefetch][threads]") {
+  for (int i = 0; i < 200; ++i) {
+    Prefetch prefetch(Failing{static_cast<std::uint64_t>(i % 4)}, 0, 1 + i % 3);
+    if (i % 4 > 1) prefetch.next();
+  }
+  CHECK_THROWS_AS(Prefetch(Failing{1}, 0, -1), Error);
+}
+
+TEST_CASE("preparing batches allocates nothing", "[prefetch][threads]") {
+  const auto corpus = corpus_of(50);
+  const auto count = [](auto sampler, int ahead) {
+    Prefetch prefetch(sampler, 0, ahead);
+    prefetch.next();
+    const long before = allocations;
+    for (int i = 0; i < 200; ++i) prefetch.next();
+    return allocations - before;
+  };
+  for (const int ahead : {0, 2}) {
+    CHECK(count(text::PackedDocuments(corpus, {.rows = 64, .sequences = 8, .length = 32}), ahead) == 0);
+    for (const auto order : {text::Order::random, text::Order::shuffled, text::Order::sequential})
+      CHECK(count(text::Windows(corpus, {.batch = 4, .length = 16, .order = order}), ahead) == 0);
+  }
+}
