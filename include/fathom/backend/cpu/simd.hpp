@@ -153,13 +153,37 @@ V fma(V a, V b, V c) {
 /// The greater of each pair of lanes; b where one is NaN.
 template <class V>
 V max(V a, V b) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm512_maskz_max_ps(0xffff, a, b);
+  else
+    return _mm512_maskz_max_pd(0xff, a, b);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm256_max_ps(a, b);
+  else
+    return _mm256_max_pd(a, b);
+#else
   return a > b ? a : b;
+#endif
 }
 
 /// The lesser of each pair of lanes; b where one is NaN.
 template <class V>
 V min(V a, V b) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm512_maskz_min_ps(0xffff, a, b);
+  else
+    return _mm512_maskz_min_pd(0xff, a, b);
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<V, Simd<float>>)
+    return _mm256_min_ps(a, b);
+  else
+    return _mm256_min_pd(a, b);
+#else
   return a < b ? a : b;
+#endif
 }
 
 /// The correctly rounded square root of each lane.
@@ -205,21 +229,52 @@ V shuffle(V a, V b) {
   return __builtin_shufflevector(a, b, Index...);
 }
 
-/// Transposes a square of registers by swapping ever larger off-diagonal blocks.
-template <std::size_t Distance = 1, class V, std::size_t Count>
+namespace detail {
+/// One step of a transposition: the lanes 0, 2, … of a, then of b, into `a`; the lanes 1, 3, … into `b`, if Unzip. Else
+/// the lower halves of a and b alternately into `a`, the upper into `b`. Lanes are units of `Unit` numbers, and
+/// nothing leaves its span of `Span` numbers.
+template <bool Unzip, int Unit, int Span, class V>
+void exchange(V& a, V& b) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    constexpr auto source = [](int i, int second) {
+      constexpr int n = sizeof...(I), half = Span / Unit / 2;
+      const int unit = i % Span / Unit;
+      const int other = Unzip ? unit / half : unit % 2;
+      const int from = Unzip ? unit % half * 2 + second : unit / 2 + second * half;
+      return other * n + i / Span * Span + from * Unit + i % Unit;
+    };
+    const V x = a, y = b;
+    a = shuffle<source(I, 0)...>(x, y);
+    b = shuffle<source(I, 1)...>(x, y);
+  }(std::make_integer_sequence<int, sizeof(V) / sizeof(a[0])>{});
+}
+}  // namespace detail
+
+/// Transposes a square of registers: first the small squares in spans of 16 bytes, then these squares; each step is
+/// one instruction of x86.
+template <class V, std::size_t Count>
 void transpose(V (&rows)[Count]) {
-  if constexpr (Distance < Count) {
-    [&]<int... I>(std::integer_sequence<int, I...>) {
-      constexpr int n = Count, d = Distance;
+  constexpr int count = Count, span = 16 / sizeof(rows[0][0]);
 #pragma GCC unroll 16
-      for (std::size_t i = 0; i < Count; ++i) {
-        if (i & Distance) continue;
-        const V upper = rows[i], lower = rows[i + Distance];
-        rows[i] = shuffle<(I & d ? n + I - d : I)...>(upper, lower);
-        rows[i + Distance] = shuffle<(I & d ? n + I : I + d)...>(upper, lower);
+  for (int i = 0; i < count; i += 2) detail::exchange<false, 1, span>(rows[i], rows[i + 1]);
+  if constexpr (span == 4) {
+#pragma GCC unroll 16
+    for (int i = 0; i < count; i += 4) {
+      detail::exchange<false, 2, span>(rows[i], rows[i + 2]);
+      detail::exchange<false, 2, span>(rows[i + 1], rows[i + 3]);
+      std::swap(rows[i + 1], rows[i + 2]);
+    }
+  }
+  if constexpr (count > span) {
+#pragma GCC unroll 16
+    for (int i = 0; i < span; ++i) {
+#pragma GCC unroll 16
+      for (int j = i; j < count; j += 2 * span) detail::exchange<true, span, count>(rows[j], rows[j + span]);
+      if constexpr (count == 4 * span) {
+        detail::exchange<true, span, count>(rows[i], rows[i + 2 * span]);
+        detail::exchange<true, span, count>(rows[i + span], rows[i + 3 * span]);
       }
-    }(std::make_integer_sequence<int, static_cast<int>(Count)>{});
-    transpose<2 * Distance>(rows);
+    }
   }
 }
 
