@@ -119,7 +119,7 @@ TEST_CASE("a plot is well-formed and shows title, labels, names and references, 
 TEST_CASE("a plot of nothing, of one point and of one value is well-formed", "[plot]") {
   CHECK(xml_fault(svg({})) == "");
   for (const auto& y : std::vector<std::vector<double>>{
-           {}, {2}, {0}, {nan}, {5, 5, 5}, {infinity, nan}, {1e300, -1e300, 1e308, -1e308}}) {
+           {}, {2}, {0}, {nan}, {5, 5, 5}, {infinity, nan}, {1e300, -1e300, 1e308, -1e308, 1e-300}}) {
     for (const bool log : {false, true}) {
       auto plot = one_line(y);
       plot.log_y = log;

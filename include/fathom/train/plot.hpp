@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -67,8 +68,8 @@ struct Axis {
   double first, last;
   bool logarithmic = false;
 
-  /// Not NaN, infinity or so large that a range of such values is infinite.
-  bool shows(double value) const { return std::abs(value) <= 1e300 && (!logarithmic || value > 0); }
+  /// What is neither NaN nor so large or small that arithmetic on the range of such values leaves a double's.
+  bool shows(double value) const { return std::abs(value) <= 1e250 && (!logarithmic || value >= 1e-250); }
   double scaled(double value) const { return logarithmic ? std::log10(value) : value; }
   double operator()(double value) const {
     // Far outside one pixel is as good as another, and short in the file.
@@ -196,7 +197,8 @@ struct Entry {
 
 /// Moves the entries, from the top down, so that neighbours keep a distance and all stand between top and bottom.
 inline void spread(std::vector<Entry>& entries, double top, double bottom, double distance) {
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.y < b.y; });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::tie(a.y, a.name) < std::tie(b.y, b.name); });
   double lowest = top;
   for (Entry& entry : entries) {
     entry.y = std::max(entry.y, lowest);
