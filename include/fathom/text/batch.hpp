@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <fathom/core/batch.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/core/packing.hpp>
@@ -31,6 +32,7 @@ class Batch {
 
   const Capacity& capacity() const { return rows_.capacity(); }
   Packing packing() const { return rows_.view(); }
+  operator TokenBatch() const { return {rows_.view(), tokens_, targets_}; }
   int rows() const { return rows_.rows(); }
   int sequences() const { return rows_.sequences(); }
 

@@ -156,7 +156,7 @@ void scatter(const Visible<T>& visible, std::size_t begin, std::size_t end, std:
   visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
     const std::size_t query = first * lanes<T>;
     for (std::size_t j = from; j < to; j += Tile::rows) {
-      const AlongRows<Tile::rows, T> weight(weights + (j - begin) * Tile::queries + query, Tile::queries);
+      const AlongFixedRows<Tile::queries, T> weight{weights + (j - begin) * Tile::queries + query};
       std::size_t d = 0;
       for (; d + 2 * lanes<T> <= width; d += 2 * lanes<T>)
         multiply<true, Tile::rows, 2>(vectors * lanes<T>, weight, rows + query * width + d, width, sums + j * width + d,

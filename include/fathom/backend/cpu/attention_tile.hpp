@@ -32,6 +32,14 @@ struct AlongRows {
   T operator()(std::size_t i, std::size_t p) const { return row[i][p]; }
 };
 
+/// A(i, p) = row i of a matrix of `Stride` columns, in order.
+template <std::size_t Stride, class T>
+struct AlongFixedRows {
+  const T* a;
+
+  T operator()(std::size_t i, std::size_t p) const { return a[i * Stride + p]; }
+};
+
 /// A(i, p) = column i of a matrix, in order.
 template <class T>
 struct AlongColumns {

@@ -26,7 +26,7 @@ struct Ref {
 
   struct Machine {
     explicit Machine(const Options& = {}) {}
-    void reserve(std::int64_t /*deferred*/, std::int64_t /*scratch*/) {}
+    void reserve(std::int64_t /*shared*/, std::int64_t /*scratch*/) {}
     void run(auto&& f) {
       Lane lane;
       f(lane);
@@ -34,14 +34,8 @@ struct Ref {
     int lanes() const { return 1; }
   };
 
-  template <class Op>
-  static constexpr std::int64_t scratch_bytes(const Op&, const Packing&, int /*lanes*/) {
-    return 0;
-  }
-  template <class Op>
-  static constexpr std::int64_t deferred_bytes(const Op&, const Packing&, int /*lanes*/) {
-    return 0;
-  }
+  static constexpr std::int64_t scratch_bytes(const auto& /*op*/) { return 0; }
+  static constexpr std::int64_t shared_bytes(const auto& /*op*/, const Capacity&) { return 0; }
 
   template <class Op>
   static void run(Lane& lane, const Op& op) requires requires {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/layers/residual.hpp>
+#include <fathom/layers/sequence.hpp>
+#include <fathom/models/deepnorm_constants.hpp>
+#include <fathom/models/token_model.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Whether every residual policy inside `L` is made for a stack of its depth; the template arguments are the message.
+template <int StackDepth, int PolicyIsForDepth>
+struct CheckDepth {
+  static_assert(
+      StackDepth == PolicyIsForDepth,
+      "fathom: a DeepNorm alpha was made for another depth than its stack has (StackDepth, PolicyIsForDepth); "
+      "compute it with deepnorm::decoder_only(StackDepth).alpha, or say Unchecked<DeepNorm<...>> if you mean "
+      "it");
+  static constexpr bool value = StackDepth == PolicyIsForDepth;
+};
+
+/// The depth that a policy's constants belong to when they stand in a stack of `depth` blocks: `depth` itself if they
+/// fit or if the policy has none.
+template <class Policy>
+constexpr int policy_depth(int depth) {
+  const double made_for = Policy::made_for_depth();
+  if (made_for == 0) return depth;
+  const double ratio = made_for / depth;
+  return ratio > 1 - 1e-9 && ratio < 1 + 1e-9 ? depth : int(made_for + 0.5);
+}
+
+template <int Depth, class L>
+constexpr bool depth_fits() {
+  bool fits = true;
+  each_residual<L>([&](auto residual) {
+    using Policy = typename decltype(residual)::type::ResidualPolicy;
+    fits = fits && CheckDepth<Depth, policy_depth<Policy>(Depth)>::value;
+  });
+  return fits;
+}
+
+/// Decoder-only language model: every row predicts the next token from the tokens before it.
+///
+///   LanguageModel<Vocabulary<256>, ContextLength<128>, Repeat<depth, Block>, TiedOutput>
+///
+/// Does not compile when a DeepNorm alpha in the stack belongs to another depth. Options: see `TokenModel`.
+template <class VocabularyType, class LengthType, class Stack, class... Options>
+struct LanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
+  static_assert(depth_fits<Stack::depth, Stack>());
+  static constexpr const char* name = "LanguageModel";
+};
+
+/// Encoder-only masked language model: rows whose token was hidden predict it from both sides. The same model; its
+/// blocks attend with `Full`, and its batches have targets at hidden tokens alone.
+template <class VocabularyType, class LengthType, class Stack, class... Options>
+struct MaskedLanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
+  static_assert(depth_fits<Stack::depth, Stack>());
+  static constexpr const char* name = "MaskedLanguageModel";
+};
+
+/// The paper's stacks in one line: blocks of attention and feed-forward sublayers under DeepNorm with the constants of
+/// their depth.   Source: arXiv:2203.00555, figure 2.
+namespace deepnet {
+
+template <int Depth, int Width, int Heads, class Mask, int Hidden, class Activation>
+using Block = Sequence<Residual<DeepNorm<deepnorm::encoder_only(Depth).alpha>, Attention<Width, Heads, Mask>>,
+                       Residual<DeepNorm<deepnorm::encoder_only(Depth).alpha>, FeedForward<Width, Hidden, Activation>>>;
+
+template <int Depth, int Width, int Heads, int Hidden = 4 * Width, class Activation = Gelu>
+using DecoderOnly = Repeat<Depth, Block<Depth, Width, Heads, Causal, Hidden, Activation>>;
+
+template <int Depth, int Width, int Heads, int Hidden = 4 * Width, class Activation = Gelu>
+using EncoderOnly = Repeat<Depth, Block<Depth, Width, Heads, Full, Hidden, Activation>>;
+
+}  // namespace deepnet
+}  // namespace fathom::inline FATHOM_ABI

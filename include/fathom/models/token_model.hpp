@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/dry_run.hpp>
+#include <fathom/core/batch.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/options.hpp>
+#include <fathom/core/root.hpp>
+#include <fathom/layers/layer.hpp>
+#include <fathom/layers/norm.hpp>
+#include <fathom/layers/sequence.hpp>
+#include <type_traits>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Number of different tokens.
+template <int Size>
+struct Vocabulary {
+  static_assert(Size > 1, "Vocabulary: a model needs at least two tokens");
+  static constexpr int size = Size;
+};
+/// Longest sequence in tokens.
+template <int Length>
+struct ContextLength {
+  static_assert(Length > 0, "ContextLength: it must be positive");
+  static constexpr int value = Length;
+};
+
+struct PositionsTag {};
+/// Where a token stands: a learned table added to the embedding (default), sines and cosines added to it, or nothing,
+/// for attention that is `Rotary`.
+struct LearnedPositions {
+  using tag = PositionsTag;
+};
+struct SinusoidalPositions {
+  using tag = PositionsTag;
+};
+struct NoPositions {
+  using tag = PositionsTag;
+};
+
+struct OutputTag {};
+/// Output matrix of its own (default), or the embedding's once more.
+struct SeparateOutput {
+  using tag = OutputTag;
+  static constexpr bool tied = false;
+};
+struct TiedOutput {
+  using tag = OutputTag;
+  static constexpr bool tied = true;
+};
+
+struct EmbeddingTag {};
+/// The paper's toolkit: embeddings N(0, 1/D), multiplied by sqrt(D) on their way in (default).
+struct ScaledEmbedding {
+  using tag = EmbeddingTag;
+  static constexpr double scale(int width) { return square_root(width); }
+  static constexpr double deviation(int width) { return 1 / square_root(width); }
+};
+/// GPT-2: embeddings N(0, 0.02²), not multiplied.
+struct PlainEmbedding {
+  using tag = EmbeddingTag;
+  static constexpr double scale(int) { return 1; }
+  static constexpr double deviation(int) { return 0.02; }
+};
+
+/// The norm that a stack's policy wants behind it, or void.
+template <class L>
+struct FinalNormOf {
+  using type = void;
+};
+template <class L>
+requires requires { typename L::FinalNorm; }
+struct FinalNormOf<L> {
+  using type = typename L::FinalNorm;
+};
+template <class L>
+requires requires { typename L::Block; }
+struct FinalNormOf<L> : FinalNormOf<typename L::Block> {};
+template <class... Layers>
+struct FinalNormOf<Sequence<Layers...>>
+    : FinalNormOf<std::tuple_element_t<sizeof...(Layers) - 1, std::tuple<Layers...>>> {};
+
+/// No norm, with a norm's interface.
+template <int Width>
+struct Identity {
+  static constexpr int output_width = Width;
+  template <class T>
+  using Params = NoParams<T>;
+  template <class P>
+  using Saved = NothingSaved<P>;
+};
+
+/// A backend for counting operations alone.
+template <class P>
+struct OpsOnly {
+  using Precision = P;
+};
+
+/// What one training pass of a token model costs on backend B: a dry run of forward and backward.
+template <class Model, class B>
+constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& dropout = {}) {
+  using P = typename B::Precision;
+  return dry_run<B>(capacity, dropout, [&](auto& worker) {
+    Memory memory;
+    auto saved = Model::template Saved<P>::take(memory, capacity);
+    const typename Model::template Params<const typename P::Weight> p;
+    const typename Model::template Params<typename P::Gradient> dp;
+    const TokenBatch batch{worker.packing(), {}, {}};
+    LossSums sums;
+    Model::forward(worker, p, Flow<P>{}, batch, saved);
+    Model::backward(worker, p, dp, Flow<P>{}, batch, saved, LossOptions{}, 1, sums);
+  });
+}
+
+/// Embedding, a stack of blocks, and an output layer that predicts one token a row: what decoder-only language models
+/// and encoder-only masked language models have in common.
+///
+/// Options    positions: LearnedPositions, SinusoidalPositions, NoPositions; output: SeparateOutput, TiedOutput;
+///            embedding: ScaledEmbedding, PlainEmbedding.
+template <class VocabularyType, class LengthType, class StackType, class... Options>
+struct TokenModel {
+  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag> && ...),
+                "LanguageModel: an option that it does not know; see token_model.hpp");
+  static_assert(CheckLayer<0, StackType>::value);
+  using Stack = StackType;
+  static constexpr int vocabulary = VocabularyType::size, context = LengthType::value;
+  static constexpr int width = Stack::input_width;
+  static_assert(CheckChain<0, Stack::output_width, width>::value);
+
+  using Positions = Option<LearnedPositions, Options...>;
+  using EmbeddingRule = Option<ScaledEmbedding, Options...>;
+  static constexpr bool learned_positions = std::is_same_v<Positions, LearnedPositions>;
+  static constexpr bool tied = Option<SeparateOutput, Options...>::tied;
+  using FinalNorm = typename FinalNormOf<Stack>::type;
+  static constexpr bool has_final_norm = !std::is_void_v<FinalNorm>;
+  using Final = std::conditional_t<has_final_norm, FinalNorm, Identity<width>>;
+
+  template <class T>
+  struct Params {
+    WeightMatrix<T, vocabulary, width> token;
+    std::conditional_t<learned_positions, WeightMatrix<T, context, width>, Matrix<T>> position;
+    typename Stack::template Params<T> stack;
+    typename Final::template Params<T> final_norm;
+    std::conditional_t<tied, Matrix<T>, WeightMatrix<T, vocabulary, width>> separate_output;
+
+    constexpr void each(auto& visitor) {
+      constexpr auto normal = init::normal(EmbeddingRule::deviation(width));
+      visitor.tensor("embedding.token.weight", token, Role::embedding, normal);
+      if constexpr (learned_positions) visitor.tensor("embedding.position.weight", position, Role::position, normal);
+      stack.each(visitor);
+      if constexpr (has_final_norm) visitor.nested("final_norm", final_norm);
+      if constexpr (!tied)
+        visitor.tensor("output.weight", separate_output, Role::logits, init::normal(1 / square_root(width)));
+    }
+    constexpr Matrix<T> output() const {
+      if constexpr (tied)
+        return token;
+      else
+        return separate_output;
+    }
+  };
+
+  template <class P>
+  struct Saved {
+    Rows<typename P::Stream, width> embedded, streamed, hidden;
+    typename Stack::template Saved<P> stack;
+    typename Final::template Saved<P> final_norm;
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      Saved saved{};
+      saved.embedded = memory.rows<typename P::Stream, width>(capacity.rows);
+      saved.stack = Stack::template Saved<P>::take(memory, capacity);
+      saved.streamed = memory.rows<typename P::Stream, width>(capacity.rows);
+      saved.hidden = saved.streamed;
+      if constexpr (has_final_norm) {
+        saved.hidden = memory.rows<typename P::Stream, width>(capacity.rows);
+        saved.final_norm = Final::template Saved<P>::take(memory, capacity);
+      }
+      return saved;
+    }
+  };
+
+  static constexpr std::int64_t parameter_count = fathom::parameter_count<TokenModel>();
+
+  /// Writes saved.hidden (N, width), the input of the output layer, for the tokens of `batch`.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                const TokenBatch& batch, Saved<P>& saved) {
+    const auto phase = worker.phase("forward");
+    const int rows = worker.packing().rows();
+    {
+      const auto scope = worker.scope("embedding");
+      worker(op::Embedding<P>{.tokens = batch.tokens,
+                              .table = p.token,
+                              .positions = p.position,
+                              .sinusoidal = std::is_same_v<Positions, SinusoidalPositions>,
+                              .scale = EmbeddingRule::scale(width),
+                              .dropout = worker.dropout("embedding", worker.dropout_rates().embedding),
+                              .y = resized(saved.embedded, rows)});
+    }
+    Stack::forward(worker, p.stack, flow, resized(saved.embedded, rows), resized(saved.streamed, rows), saved.stack);
+    if constexpr (has_final_norm) {
+      const auto scope = worker.scope("final_norm");
+      Final::forward(worker, p.final_norm, flow, resized(saved.streamed, rows), resized(saved.hidden, rows),
+                     saved.final_norm);
+    }
+  }
+
+  /// The loss of `batch` after `forward`, without gradients.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const TokenBatch& batch,
+                             const Saved<P>& saved, LossSums& sums) {
+    const auto phase = worker.phase("forward");
+    const auto scope = worker.scope("output");
+    worker(op::LinearCrossEntropy<P>{.x = resized(saved.hidden, worker.packing().rows()),
+                                     .weight = p.output(),
+                                     .bias = {},
+                                     .targets = batch.targets,
+                                     .options = {},
+                                     .normalizer = 0,
+                                     .sums = &sums,
+                                     .dx = {},
+                                     .dweight = {},
+                                     .dbias = {}});
+  }
+
+  /// The loss of `batch` after `forward`, and the gradients of normalizer · loss ADDED TO dp.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow, const TokenBatch& batch,
+                                 const Saved<P>& saved, const LossOptions& options, double normalizer, LossSums& sums) {
+    const auto phase = worker.phase("backward");
+    const int rows = worker.packing().rows();
+    const auto frame = worker.frame();
+    Rows<typename P::Stream, width> dy = worker.template rows<typename P::Stream, width>(rows);
+    Rows<typename P::Stream, width> dx = worker.template rows<typename P::Stream, width>(rows);
+    {
+      const auto scope = worker.scope("output");
+      worker(op::LinearCrossEntropy<P>{.x = resized(saved.hidden, rows),
+                                       .weight = p.output(),
+                                       .bias = {},
+                                       .targets = batch.targets,
+                                       .options = options,
+                                       .normalizer = normalizer,
+                                       .sums = &sums,
+                                       .dx = dy,
+                                       .dweight = dp.output(),
+                                       .dbias = {}});
+    }
+    if constexpr (has_final_norm) {
+      const auto scope = worker.scope("final_norm");
+      Final::backward(worker, p.final_norm, dp.final_norm, flow, resized(saved.streamed, rows), saved.final_norm, dy,
+                      dx, {});
+      std::swap(dy, dx);
+    }
+    Stack::backward(worker, p.stack, dp.stack, flow, resized(saved.embedded, rows), saved.stack, dy, dx, {});
+    const auto scope = worker.scope("embedding");
+    worker(op::EmbeddingBackward<P>{.tokens = batch.tokens,
+                                    .scale = EmbeddingRule::scale(width),
+                                    .dropout = worker.dropout("embedding", worker.dropout_rates().embedding),
+                                    .dy = dx,
+                                    .dtable = dp.token,
+                                    .dpositions = dp.position});
+  }
+
+  /// Floating-point operations of forward and backward for one token in a full context, recomputation included.
+  static constexpr double flops_per_token(int length) {
+    return training_cost<TokenModel, OpsOnly<Single>>({length, 1, length}).flops / length;
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI
