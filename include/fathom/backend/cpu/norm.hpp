@@ -50,8 +50,8 @@ namespace detail {
 
 /// Statistics and output of one row; `first(place)` gives the row's numbers (and may store them to z), once each.
 template <Normalization Kind, class T, class First>
-void norm_row(std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z, T* y, T& mean,
-              T& rstd) {
+void norm_row(std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z, T* y, T* saved_mean,
+              T* saved_rstd) {
   Simd<T> sum{}, squares{};
   sweep<T>(width, [&](auto place) {
     const Simd<T> v = first(place);
@@ -60,13 +60,15 @@ void norm_row(std::size_t width, T epsilon, const T* gain, const T* bias, First 
     else
       squares = fma(v, v, squares);
   });
-  mean = horizontal_sum(sum) / static_cast<T>(width);
+  const T mean = horizontal_sum(sum) / static_cast<T>(width);
   if constexpr (Kind == Normalization::layer)
     sweep<T>(width, [&](auto place) {
       const Simd<T> centered = place.select(place.load(z) - mean, 0);
       squares = fma(centered, centered, squares);
     });
-  rstd = 1 / std::sqrt(horizontal_sum(squares) / static_cast<T>(width) + epsilon);
+  const T rstd = 1 / std::sqrt(horizontal_sum(squares) / static_cast<T>(width) + epsilon);
+  if constexpr (Kind == Normalization::layer) *saved_mean = mean;
+  *saved_rstd = rstd;
   sweep<T>(width, [&](auto place) {
     const Simd<T> normal = (place.load(z) - mean) * rstd;
     place.store(y, fma(normal, place.load(gain), bias ? place.load(bias) : Simd<T>{}));
@@ -122,13 +124,13 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
 
 }  // namespace detail
 
-/// y = norm(x), x and y (rows, width), y may be x; saves mean (0 for rms) and rstd (rows). bias may be null.
+/// y = norm(x), x and y (rows, width), y may be x; saves mean (not for rms) and rstd (rows). bias may be null.
 template <Normalization Kind, class T>
 void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, const T* x, T* y,
                   T* mean, T* rstd) {
   for (std::size_t r = 0; r < rows; ++r, x += width, y += width)
     detail::norm_row<Kind>(
-        width, epsilon, gain, bias, [&](auto place) { return place.load(x); }, x, y, mean[r], rstd[r]);
+        width, epsilon, gain, bias, [&](auto place) { return place.load(x); }, x, y, mean + r, rstd + r);
 }
 
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
@@ -142,7 +144,7 @@ void join_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* 
       place.store(z, v);
       return v;
     };
-    detail::norm_row<Kind>(width, epsilon, gain, bias, join, z, y, mean[r], rstd[r]);
+    detail::norm_row<Kind>(width, epsilon, gain, bias, join, z, y, mean + r, rstd + r);
   }
 }
 
@@ -154,7 +156,8 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
                               [&](std::size_t row, auto place, Simd<T> dz) { place.store(dx + row * width, dz); });
 }
 
-/// dx = skip_scale · skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or skip.
+/// dx = skip_scale · skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or
+/// skip.
 template <Normalization Kind, class T>
 void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy,
                              const T* skip, T skip_scale, T* dx, T* dgain, T* dbias) {
