@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <signal.h>
+
+#include <atomic>
+
+/// Lets a program finish its step, save and exit when it is asked to stop (Ctrl-C or SIGTERM):
+///
+///   const StopSignal stop;
+///   while (!stop && step < steps) …
+///   if (stop) return stop.exit_code();
+///
+/// A signal is caught once: the second Ctrl-C ends the program on the spot. One object at a time; its destructor puts
+/// back what was installed before. For programs only, the library itself touches no signals.
+class StopSignal {
+ public:
+  StopSignal() {
+    caught_ = 0;
+    struct sigaction action = {};
+    action.sa_handler = [](int signal) { caught_ = signal; };
+    action.sa_flags = SA_RESETHAND | SA_RESTART;  // caught once; a read or write that it interrupts goes on
+    ::sigemptyset(&action.sa_mask);
+    ::sigaction(SIGINT, &action, &old_interrupt_);
+    ::sigaction(SIGTERM, &action, &old_terminate_);
+  }
+  ~StopSignal() {
+    ::sigaction(SIGINT, &old_interrupt_, nullptr);
+    ::sigaction(SIGTERM, &old_terminate_, nullptr);
+  }
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+  /// Whether a signal has come.
+  explicit operator bool() const { return caught_ != 0; }
+
+  /// What a shell reports of a program that such a signal ended: 130 for Ctrl-C, 143 for SIGTERM.
+  int exit_code() const { return 128 + caught_; }
+
+ private:
+  static inline std::atomic<int> caught_ = 0;
+  static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch nothing else");
+
+  struct sigaction old_interrupt_ = {};
+  struct sigaction old_terminate_ = {};
+};
