@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <fathom/backend/context.hpp>
+#include <fathom/backend/ref/ref.hpp>
+#include <fathom/core/buffer.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/random.hpp>
+#include <fathom/layers/layer.hpp>
+#include <initializer_list>
+#include <limits>
+#include <numeric>
+#include <string_view>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI::testing {
+
+/// The rows that a layer under test sees.
+struct Batch {
+  std::vector<int> lengths = {4, 1, 3};  ///< rows of each sequence
+  std::vector<int> memory_lengths = {};  ///< rows of each sequence of the side input; empty: there is none
+  int memory_width = 0;                  ///< columns of the side input
+};
+
+/// One layer on one backend, with all the memory that it needs: what a test, a comparison or a benchmark of a single
+/// layer builds on. The memory is laid out for a capacity somewhat above the batch, as in training.
+///
+///   LayerRun<Attention<64, 4>, Cpu<Double>> run({.lengths = {9, 4}});
+///   run.randomize(1);
+///   run.forward();                        // overwrites y
+///   run.backward();                       // overwrites dx, adds to gradients and memory_gradient
+template <Layer L, Backend B = Ref<double>>
+class LayerRun {
+ public:
+  using P = typename B::Precision;
+  using T = typename P::Stream;
+  static_assert(std::same_as<P, Uniform<T>>, "LayerRun: the backend must compute in one type throughout");
+
+  Buffer<T> parameters, gradients;    ///< flat, as `describe<L>()` tells
+  Buffer<T> x, dx, y, dy;             ///< (rows, input_width) and (rows, output_width)
+  Buffer<T> memory, memory_gradient;  ///< (memory rows, memory_width)
+  Pass pass;
+
+  explicit LayerRun(const Batch& batch = {}, const typename B::Options& machine = {})
+      : parameters(parameter_extent<L>().total()),
+        gradients(parameters.size()),
+        memory_width_(batch.memory_width),
+        context_(machine),
+        packed_(pack(batch.lengths)),
+        memory_packed_(pack(batch.memory_lengths)),
+        packing_(packed_),
+        memory_packing_(memory_packed_) {
+    x = Buffer<T>(rows() * L::input_width), dx = Buffer<T>(x.size());
+    y = Buffer<T>(rows() * L::output_width), dy = Buffer<T>(y.size());
+    memory = Buffer<T>(memory_packed_.rows() * memory_width_), memory_gradient = Buffer<T>(memory.size());
+    packing_.capacity.memory_rows = memory_packed_.capacity().rows;
+    saved_ = Buffer<std::byte>(saved_bytes<L, P>(packing_.capacity));
+    context_.reserve(workspace_size);
+  }
+
+  std::int64_t rows() const { return packed_.rows(); }
+  std::span<const std::byte> saved() const { return saved_.span(); }
+
+  /// Draws x, dy, memory and parameters; gradients, dx, y and the memory's gradient stay. Parameters come out away from
+  /// their initial values, whose zeros and ones hide errors; matrices keep the scale of what they multiply.
+  void randomize(std::uint64_t seed) {
+    const Key key{seed};
+    fill_normal(x, key.child("x")), fill_normal(dy, key.child("dy")), fill_normal(memory, key.child("memory"));
+    fill_normal(parameters, key.child("parameters"));
+    std::vector<T> gapless(parameters.size());
+    for (const ParameterInfo& info : describe<L>())
+      for (std::int64_t i = info.offset; i < info.offset + info.size(); ++i)
+        gapless[i] = info.is_vector() ? T(info.init.value) + T(0.3) * parameters.data()[i]
+                                      : parameters.data()[i] / T(std::sqrt(info.columns));
+    std::ranges::copy(gapless, parameters.data());
+  }
+  /// Standard normal values that depend on the key alone.
+  static void fill_normal(Buffer<T>& buffer, Key key) {
+    for (std::int64_t i = 0; i < buffer.size(); ++i) buffer.data()[i] = T(normals(Philox(key)(std::uint64_t(i)))[0]);
+  }
+
+  /// Makes NaNs of everything that a forward and a backward pass must overwrite before they read it.
+  void poison() {
+    for (Buffer<T>* buffer : {&y, &dx}) std::ranges::fill(buffer->span(), std::numeric_limits<T>::quiet_NaN());
+    std::ranges::fill(saved_.span(), poison_byte);
+    poison_workspace();
+  }
+  void poison_workspace() {
+    std::atomic_flag taken;
+    context_.run(packing_, pass, [&](auto& worker) {
+      if (taken.test_and_set()) return;
+      const auto frame = worker.frame();
+      const auto size = workspace_size.workspace;
+      std::fill_n(worker.workspace().template take<std::byte>(size), size, poison_byte);
+    });
+  }
+
+  void forward() {
+    run([&](auto& worker, const Flow<P>& flow, auto& saved) {
+      L::forward(worker, bind_parameters<L, const T>(parameters.data()), flow, rows_of<const T, L::input_width>(x),
+                 rows_of<T, L::output_width>(y), saved);
+    });
+  }
+  void backward(const Skip<P>& skip = {}) {
+    run([&](auto& worker, const Flow<P>& flow, const auto& saved) {
+      L::backward(worker, bind_parameters<L, const T>(parameters.data()), bind_parameters<L, T>(gradients.data()), flow,
+                  rows_of<const T, L::input_width>(x), saved, rows_of<const T, L::output_width>(dy),
+                  rows_of<T, L::input_width>(dx), skip);
+    });
+  }
+
+ private:
+  static constexpr std::byte poison_byte{0xff};  // four or eight of them are a NaN
+  static constexpr WorkspaceSize workspace_size{.workspace = 4_MiB, .shared = 4_MiB, .scratch = 1_MiB};
+
+  static PackedRows pack(const std::vector<int>& lengths) {
+    if (lengths.empty()) return {};
+    const int rows = std::accumulate(lengths.begin(), lengths.end(), 0);
+    PackedRows packed({rows + 3, int(lengths.size()) + 1, *std::ranges::max_element(lengths) + 2});
+    packed.assign(lengths);
+    return packed;
+  }
+
+  template <class Element, int Width>
+  Rows<Element, Width> rows_of(Buffer<T>& buffer) const {
+    return {buffer.data(), packed_.rows()};
+  }
+
+  /// Calls f(worker, flow, saved) on every lane.
+  void run(auto&& f) {
+    Flow<P> flow;
+    flow.memory = Matrix<const T>(memory.data(), memory_packed_.rows(), memory_width_);
+    flow.memory_packing = &memory_packing_;
+    flow.memory_gradient = {memory_gradient.data(), memory_packed_.rows(), memory_width_};
+    context_.run(packing_, pass, [&](auto& worker) {
+      Memory memory_of_saved = saved_.memory();
+      auto saved = L::template Saved<P>::take(memory_of_saved, packing_.capacity);
+      const auto frame = worker.frame();
+      f(worker, flow, saved);
+    });
+  }
+
+  int memory_width_;
+  Context<B> context_;
+  PackedRows packed_, memory_packed_;
+  Packing packing_, memory_packing_;
+  Buffer<std::byte> saved_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI::testing
