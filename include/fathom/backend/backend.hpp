@@ -13,7 +13,8 @@
 ///   Machine          owns threads or streams; `run(f)` calls f(lane) on each of them and waits
 ///   Lane             one thread or stream: `on(packing)` sets the rows that ops are about, `settle()` ends work that
 ///   was
-///                    put off, `enter(name, index)` and `leave()` tell of scopes
+///                    put off, `enter(name, index)` and `leave()` tell of scopes, `first()` is true for one lane,
+///                    `wait()` waits for all lanes
 ///   run(lane, op)    one overload for each op
 ///   scratch_bytes(op)            per-lane memory that the op needs while it runs
 ///   shared_bytes(op, capacity)   memory that all lanes share and that the op holds until `settle()`
@@ -54,6 +55,8 @@ struct QuietLane {
   constexpr void settle() {}
   constexpr void enter(std::string_view, int) {}
   constexpr void leave() {}
+  constexpr bool first() const { return true; }
+  constexpr void wait() {}
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -48,6 +48,8 @@ class Context {
     });
   }
 
+  /// Bytes that `reserve` has allocated.
+  std::int64_t allocated_bytes() const { return workspace_.size() + machine_.allocated_bytes(); }
   int lanes() const { return machine_.lanes(); }
   typename B::Machine& machine() { return machine_; }
 

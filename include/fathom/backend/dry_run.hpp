@@ -8,8 +8,8 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Backend `B` without arithmetic and without memory: layers run on null views, and what B would need is counted. Works in
-/// constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about.
+/// Backend `B` without arithmetic and without memory: layers run on null views, and what B would need is counted. Works
+/// in constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about.
 template <class B>
 struct DryRun {
   using Precision = typename B::Precision;
@@ -24,6 +24,8 @@ struct DryRun {
     constexpr void settle() { shared = 0; }
     constexpr void enter(std::string_view, int) {}
     constexpr void leave() {}
+    constexpr bool first() const { return true; }
+    constexpr void wait() {}
   };
 
   template <class Op>

@@ -58,6 +58,17 @@ struct LossSums {
   double z = 0;              ///< squared log of the normalizer
   std::int64_t targets = 0;  ///< targets that count
   std::int64_t correct = 0;  ///< targets whose logit no other exceeds
+
+  constexpr LossSums& operator+=(const LossSums& other) {
+    cross_entropy += other.cross_entropy;
+    smoothing += other.smoothing;
+    z += other.z;
+    targets += other.targets;
+    correct += other.correct;
+    return *this;
+  }
+  /// Mean cross-entropy of a counted target, in nats; 0 when none counts.
+  constexpr double mean() const { return targets > 0 ? cross_entropy / double(targets) : 0; }
 };
 
 /// What is minimized: per counted target (1 − smoothing) · ce + smoothing · mean_v(−log p_v) + z_loss · log² Z.

@@ -120,7 +120,10 @@ class Worker {
   constexpr const DropoutRates& dropout_rates() const { return pass_.dropout; }
   /// Dropout at `rate`, keyed by the current scope and the site in it.
   constexpr Dropout dropout(std::string_view site, double rate) const { return {rate, key_.child(site)}; }
-  constexpr Lane& lane() { return lane_; }
+  /// Whether this is the one lane that reports for all.
+  constexpr bool first() const { return lane_.first(); }
+  /// Waits until all lanes have come here.
+  constexpr void wait() { lane_.wait(); }
 
  private:
   constexpr void move_to(const Packing* packing) {

@@ -12,10 +12,11 @@ namespace fathom::inline FATHOM_ABI {
 
 /// The largest batch a buffer is planned for. A batch may hold fewer rows or sequences, never more.
 struct Capacity {
-  int rows = 0;         ///< tokens of all sequences together
-  int sequences = 0;    ///< number of sequences
-  int longest = 0;      ///< tokens of the longest sequence
-  int memory_rows = 0;  ///< rows of the side input that cross-attention reads
+  int rows = 0;               ///< tokens of all sequences together
+  int sequences = 0;          ///< number of sequences
+  int longest = 0;            ///< tokens of the longest sequence
+  int memory_rows = 0;        ///< rows of the side input that cross-attention reads
+  bool forward_only = false;  ///< inference: nothing is kept for a backward pass
 
   friend constexpr bool operator==(const Capacity&, const Capacity&) = default;
 };

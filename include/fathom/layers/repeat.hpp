@@ -192,7 +192,7 @@ struct Repeat {
   template <class P>
   struct Saved : Loop::template Saved<P> {
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {Loop::template Saved<P>::take(memory, capacity, N, segment)};
+      return {Loop::template Saved<P>::take(memory, capacity, N, capacity.forward_only ? N : segment)};
     }
   };
 

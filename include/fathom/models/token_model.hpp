@@ -207,6 +207,16 @@ struct TokenModel {
     }
   }
 
+  /// Logits (n, vocabulary) of rows of saved.hidden, overwritten. `hidden` and `logits` are rows of the worker's
+  /// packing.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
+                               Rows<const typename P::Stream, width> hidden,
+                               Rows<typename P::Activation, vocabulary> logits) {
+    const auto scope = worker.scope("output");
+    worker(op::Linear<P>{.x = hidden, .weight = p.output(), .bias = {}, .y = logits});
+  }
+
   /// The loss of `batch` after `forward`, without gradients.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const TokenBatch& batch,

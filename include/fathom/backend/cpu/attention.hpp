@@ -2,9 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <fathom/backend/cpu/attention_few.hpp>
+#include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
 #include <fathom/backend/cpu/math.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
@@ -23,41 +24,12 @@
 ///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
 namespace fathom::inline FATHOM_ABI::cpu {
 
-/// Rows of a larger row-major matrix: row i begins at data + i · stride.
-template <class T>
-struct Rows {
-  T* data;
-  std::size_t stride;
-};
-
-/// What one call computes.
-template <class T>
-struct AttentionShape {
-  std::size_t queries, keys;
-  std::size_t width;      ///< of a head
-  std::size_t group = 1;  ///< query heads that share this key/value head; they lie side by side in Q, O, dQ, dO
-  bool causal = false;    ///< query i sees keys j <= i + keys - queries only
-  T scale = 1;            ///< of the scores
-};
-
-/// No dropout. A dropout on the probabilities is a type with `active = true` and
-///   `void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const`:
-/// factors[c · lanes<T> + l] = the factor, 0 or 1 / (1 - rate), of query `query + l` of head `head` of the group and
-/// key `key + c`, for c < 4 and l < lanes<T>. key is a multiple of 4. It must be a function of these indices; queries
-/// and keys beyond the shape are asked for too, and ignored.
-struct NoDropout {
-  static constexpr bool active = false;
-};
-
 namespace detail {
 
 template <class T>
 inline constexpr std::size_t forward_key_block = 128;
 template <class T>
 inline constexpr std::size_t backward_key_block = 64;
-
-template <class T>
-inline constexpr T log2_e = T(1.44269504088896340736);
 
 /// What the queries of one block may see. End and diagonal of vector v are nondecreasing in v.
 template <class T>
@@ -66,16 +38,14 @@ class Visible {
   static constexpr std::size_t vectors = AttentionTile<T>::vectors;
 
   Visible(const AttentionShape<T>& shape, std::size_t query) {
-    const auto keys = static_cast<std::ptrdiff_t>(shape.keys), queries = static_cast<std::ptrdiff_t>(shape.queries);
-    const auto last = [&](std::size_t i) {  // key that query + i sees last, -1 for none
-      const auto q = static_cast<std::ptrdiff_t>(query + i);
-      return shape.causal ? std::clamp<std::ptrdiff_t>(std::min(q, queries - 1) + keys - queries, -1, keys - 1)
-                          : keys - 1;
-    };
     for (std::size_t v = 0; v < vectors; ++v) {
-      open_[v] = static_cast<std::size_t>(last(v * lanes<T>) + 1);
-      end_[v] = round_up(static_cast<std::size_t>(last((v + 1) * lanes<T> - 1) + 1), AttentionTile<T>::rows);
-      for (std::size_t i = 0; i < lanes<T>; ++i) last_[v][i] = static_cast<Number>(last(v * lanes<T> + i));
+      const std::size_t first = query + v * lanes<T>;
+      open_[v] = visible_keys(shape, first);
+      end_[v] = round_up(visible_keys(shape, first + lanes<T> - 1), AttentionTile<T>::rows);
+      const SimdBits<T> keys = SimdBits<T>{} + static_cast<Number>(shape.keys);
+      const auto offset = static_cast<Number>(first + 1 + shape.keys - shape.queries);
+      const SimdBits<T> seen = lane_numbers<T>() + offset;
+      seen_[v] = shape.causal ? (seen < keys ? seen : keys) : keys;
     }
   }
 
@@ -86,7 +56,7 @@ class Visible {
 
   /// x in the lanes of vector v that see the key, `other` in those that do not.
   Simd<T> select(std::size_t v, std::size_t key, Simd<T> x, T other) const {
-    return last_[v] < static_cast<Number>(key) ? broadcast(other) : x;
+    return seen_[v] > static_cast<Number>(key) ? x : broadcast(other);
   }
 
   /// f(std::integral_constant<n>, first, from, to): keys [from, to) of [begin, end) concern the n last vectors,
@@ -106,7 +76,7 @@ class Visible {
 
  private:
   using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  SimdBits<T> last_[vectors];
+  SimdBits<T> seen_[vectors];  // how many keys each lane sees
   std::size_t open_[vectors], end_[vectors];
 };
 
@@ -189,17 +159,21 @@ void each_key(const Dropout& dropout, std::size_t head, std::size_t query, std::
 template <class T>
 constexpr std::size_t attention_forward_scratch(const AttentionShape<T>& shape) {
   const detail::AttentionExtents<T> n(shape);
-  return 2 * n.keys * n.width + (n.width + shape.width + detail::forward_key_block<T> + 1) * n.queries;
+  return std::max(detail::few_queries_scratch(shape),
+                  2 * n.keys * n.width + (n.width + shape.width + detail::forward_key_block<T> + 1) * n.queries);
 }
 
 /// O and lse, the natural logarithm of the sum of e^score of each query: OVERWRITTEN.
 ///
 /// Q and O: (queries, group · width); K and V: (keys, width); lse: row i of head g at lse.data[g · lse.stride + i].
+/// Up to `few_queries` queries, as a decoder has them, read K and V in place and once.
 /// A query that sees no key gets O = 0 and lse = -∞. `scratch`: attention_forward_scratch(shape) numbers.
 template <class T, class Dropout = NoDropout>
 void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<T> o,
                        Rows<T> lse, T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
+  if constexpr (!Dropout::active)
+    if (shape.queries <= detail::few_queries) return detail::attend_few_queries(shape, q, k, v, o, lse, scratch);
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::forward_key_block<T>;
   constexpr T lowest = std::numeric_limits<T>::lowest(), infinity = std::numeric_limits<T>::infinity();
   const detail::AttentionExtents<T> n(shape);
@@ -209,8 +183,8 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
   T* out_columns = query_columns + shape.width * queries;
   T* scores = out_columns + n.width * queries;
   T* factors = scores + block * queries;
-  detail::copy_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
-  detail::copy_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
+  detail::pack_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
+  detail::pack_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
 
   for (std::size_t head = 0; head < shape.group; ++head)
     for (std::size_t query = 0; query < shape.queries; query += queries) {
@@ -296,8 +270,8 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
   T* log_sums = slopes + block * queries;
   T* products = log_sums + queries;
   T* factors = products + queries;
-  detail::copy_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
-  detail::copy_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
+  detail::pack_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
+  detail::pack_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
   std::fill_n(key_sums, 2 * n.keys * n.register_width, T(0));
   std::fill_n(factors, queries, shape.scale);
 
@@ -310,19 +284,15 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       const T* o_rows = o.data + query * o.stride + column;
       detail::to_columns(count, shape.width, q_rows, q.stride, shape.scale * detail::log2_e<T>, query_columns);
       detail::to_columns(count, shape.width, do_rows, d_o.stride, T(1), out_columns);
-      detail::copy_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
-      detail::copy_rows(count, shape.width, do_rows, d_o.stride, T(1), queries, n.register_width, out_rows);
+      detail::pack_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
+      detail::pack_rows(count, shape.width, do_rows, d_o.stride, T(1), queries, n.register_width, out_rows);
       std::fill_n(dq_columns, n.width * queries, T(0));
       // Lanes without a query have zeros in every operand and contribute nothing.
       std::fill_n(log_sums, 2 * queries, T(0));
-      for (std::size_t i = 0; i < count; ++i) {
-        Simd<T> sum{};
-        sweep<T>(shape.width, [&](auto place) {
-          sum = fma(place.load(do_rows + i * d_o.stride), place.load(o_rows + i * o.stride), sum);
-        });
-        products[i] = horizontal_sum(sum);
-        log_sums[i] = lse.data[head * lse.stride + query + i] * detail::log2_e<T>;
-      }
+      sweep<T>(count, [&](auto place) {
+        place.store(log_sums, place.load(lse.data + head * lse.stride + query) * detail::log2_e<T>);
+      });
+      detail::row_products(count, shape.width, do_rows, d_o.stride, o_rows, o.stride, products);
 
       for (std::size_t begin = 0; begin < visible.end(); begin += block) {
         const std::size_t end = std::min(begin + block, visible.end());
@@ -354,10 +324,8 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       detail::to_rows(count, shape.width, dq_columns, factors, dq.data + query * dq.stride + column, dq.stride);
     }
 
-  for (std::size_t j = 0; j < shape.keys; ++j) {
-    std::copy_n(key_sums + j * n.register_width, shape.width, dk.data + j * dk.stride);
-    std::copy_n(value_sums + j * n.register_width, shape.width, dv.data + j * dv.stride);
-  }
+  detail::copy_rows(shape.keys, shape.width, key_sums, n.register_width, T(1), dk.data, dk.stride);
+  detail::copy_rows(shape.keys, shape.width, value_sums, n.register_width, T(1), dv.data, dv.stride);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu

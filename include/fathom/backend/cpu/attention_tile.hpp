@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <fathom/backend/cpu/simd.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/core/config.hpp>
 
 /// The building blocks of attention: a register tile of a product, and copies between rows and columns.
@@ -75,17 +76,48 @@ void multiply(std::size_t depth, A a, const T* b, std::size_t b_stride, T* c, st
     for (std::size_t v = 0; v < Vectors; ++v) store(c + i * c_stride + v * lanes<T>, sum[i][v]);
 }
 
-/// copy (padded_rows, padded_width) = factor · rows (count, width), zero where it is larger.
+/// to (count, width) = factor · from.
 template <class T>
-void copy_rows(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor,
-               std::size_t padded_rows, std::size_t padded_width, T* copy) {
-  for (std::size_t i = 0; i < count; ++i, rows += stride, copy += padded_width) {
-    std::size_t d = 0;
-    for (; d + lanes<T> <= width; d += lanes<T>) store(copy + d, load(rows + d) * factor);
-    for (; d < width; ++d) copy[d] = rows[d] * factor;
-    std::fill(copy + d, copy + padded_width, T(0));
+void copy_rows(std::size_t count, std::size_t width, const T* from, std::size_t from_stride, T factor, T* to,
+               std::size_t to_stride) {
+  for (std::size_t i = 0; i < count; ++i, from += from_stride, to += to_stride)
+    sweep<T>(width, [&](auto place) { place.store(to, place.load(from) * factor); });
+}
+
+/// packed (packed_rows, packed_width) = factor · rows (count, width), zero where it is larger.
+template <class T>
+void pack_rows(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor,
+               std::size_t packed_rows, std::size_t packed_width, T* packed) {
+  if (packed_width > width)
+    std::fill_n(packed, packed_rows * packed_width, T(0));
+  else
+    std::fill_n(packed + count * packed_width, (packed_rows - count) * packed_width, T(0));
+  copy_rows(count, width, rows, stride, factor, packed, packed_width);
+}
+
+/// out (columns, out_lanes) = the transpose of in (rows, columns) whose row has been multiplied by `factor` lane by
+/// lane; rows, columns, out_lanes <= lanes. Lanes of `out` from `rows` on are zero.
+template <class T>
+void transpose_block(std::size_t rows, std::size_t columns, const T* in, std::size_t in_stride, Simd<T> factor, T* out,
+                     std::size_t out_stride, std::size_t out_lanes) {
+  Simd<T> block[lanes<T>];
+  if (rows == lanes<T> && columns == lanes<T>) {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i) block[i] = load(in + i * in_stride) * factor;
+  } else {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i)
+      block[i] = i < rows ? load_first(in + i * in_stride, columns) * factor : Simd<T>{};
   }
-  std::fill_n(copy, (padded_rows - count) * padded_width, T(0));
+  transpose(block);
+  if (columns == lanes<T> && out_lanes == lanes<T>) {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i) store(out + i * out_stride, block[i]);
+  } else {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i)
+      if (i < columns) store_first(out + i * out_stride, block[i], out_lanes);
+  }
 }
 
 /// columns (width, AttentionTile::queries) = factor · the transpose of rows (count, width); lanes from count on are 0.
@@ -93,41 +125,35 @@ template <class T>
 void to_columns(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor, T* columns) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
   for (std::size_t v = 0; v < queries; v += lanes<T>)
-    for (std::size_t d = 0; d < width; d += lanes<T>) {
-      const std::size_t valid = std::min(width - d, lanes<T>);
-      Simd<T> block[lanes<T>];
-      if (v + lanes<T> <= count && valid == lanes<T>) {
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < lanes<T>; ++i) block[i] = load(rows + (v + i) * stride + d) * factor;
-      } else {
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < lanes<T>; ++i)
-          block[i] = v + i < count ? load_first(rows + (v + i) * stride + d, valid) * factor : Simd<T>{};
-      }
-      transpose(block);
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < lanes<T>; ++i)
-        if (i < valid) store(columns + (d + i) * queries + v, block[i]);
-    }
+    for (std::size_t d = 0; d < width; d += lanes<T>)
+      transpose_block(std::min(count - std::min(count, v), lanes<T>), std::min(width - d, lanes<T>),
+                      rows + v * stride + d, stride, broadcast(factor), columns + d * queries + v, queries, lanes<T>);
 }
 
 /// rows (count, width) = the transpose of columns (width, AttentionTile::queries), lane i multiplied by factor[i].
 template <class T>
 void to_rows(std::size_t count, std::size_t width, const T* columns, const T* factor, T* rows, std::size_t stride) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
-  for (std::size_t v = 0; v < count; v += lanes<T>) {
-    const Simd<T> scale = load(factor + v);
-    for (std::size_t d = 0; d < width; d += lanes<T>) {
-      const std::size_t valid = std::min(width - d, lanes<T>);
-      Simd<T> block[lanes<T>];
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < lanes<T>; ++i)
-        block[i] = i < valid ? load(columns + (d + i) * queries + v) * scale : Simd<T>{};
-      transpose(block);
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < lanes<T>; ++i)
-        if (v + i < count) store_first(rows + (v + i) * stride + d, block[i], valid);
-    }
+  for (std::size_t v = 0; v < count; v += lanes<T>)
+    for (std::size_t d = 0; d < width; d += lanes<T>)
+      transpose_block(std::min(width - d, lanes<T>), std::min(count - v, lanes<T>), columns + d * queries + v, queries,
+                      load(factor + v), rows + v * stride + d, stride, std::min(width - d, lanes<T>));
+}
+
+/// products[i] = the inner product of row i of a and row i of b, i < count; zero up to a whole register.
+template <class T>
+void row_products(std::size_t count, std::size_t width, const T* a, std::size_t a_stride, const T* b,
+                  std::size_t b_stride, T* products) {
+  for (std::size_t begin = 0; begin < count; begin += lanes<T>) {
+    Simd<T> sum[lanes<T>] = {};
+    for (std::size_t i = 0; i < std::min(count - begin, lanes<T>); ++i)
+      sweep<T>(width, [&](auto place) {
+        sum[i] = fma(place.load(a + (begin + i) * a_stride), place.load(b + (begin + i) * b_stride), sum[i]);
+      });
+    transpose(sum);
+    for (std::size_t half = lanes<T> / 2; half > 0; half /= 2)
+      for (std::size_t i = 0; i < half; ++i) sum[i] += sum[i + half];
+    store(products + begin, sum[0]);
   }
 }
 

@@ -44,6 +44,7 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
     }
 
     int lanes() const { return team_.size(); }
+    std::int64_t allocated_bytes() const { return shared_.size() + scratch_.size(); }
 
     void reserve(std::int64_t shared, std::int64_t scratch) {
       if (shared > shared_.size()) shared_ = Buffer<std::byte>(shared);

@@ -120,6 +120,9 @@ class Lane {
   int number() const { return number_; }
   int parts() const { return resources_.team->size(); }
 
+  bool first() const { return number_ == 0; }
+  void wait() { barrier(); }
+
   void barrier() { resources_.team->barrier(); }
   /// Ends an op on rows: what the first lane did alone, the others must see.
   void finish() {

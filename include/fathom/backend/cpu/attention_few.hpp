@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <fathom/backend/cpu/attention_shape.hpp>
+#include <fathom/backend/cpu/attention_tile.hpp>
+#include <fathom/backend/cpu/math.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/core/config.hpp>
+#include <limits>
+
+/// Attention of a few queries to many keys, as in decoding with a key/value cache. Keys and values are read in place
+/// and once, for all query heads of the group; the columns of the head lie in the lanes.
+namespace fathom::inline FATHOM_ABI::cpu::detail {
+
+inline constexpr std::size_t few_queries = 4;
+inline constexpr std::size_t few_queries_key_block = 64;
+
+/// The state of one query: itself, its weighted sum of values, and the statistics of its softmax so far.
+template <class T>
+struct FewQueriesExtents {
+  std::size_t rows, width;
+
+  constexpr explicit FewQueriesExtents(const AttentionShape<T>& shape)
+      : rows(shape.group * std::min(shape.queries, few_queries)), width(round_up(shape.width, lanes<T>)) {}
+};
+
+template <class T>
+constexpr std::size_t few_queries_scratch(const AttentionShape<T>& shape) {
+  const FewQueriesExtents<T> n(shape);
+  return few_queries_key_block + n.rows * (2 * n.width + 2);
+}
+
+/// As attention_forward.
+template <class T>
+void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<T> o,
+                        Rows<T> lse, T* scratch) {
+  constexpr std::size_t block = few_queries_key_block;
+  const FewQueriesExtents<T> n(shape);
+  T* scores = scratch;
+  T* queries = scores + block;
+  T* outs = queries + n.rows * n.width;
+  T* greatest = outs + n.rows * n.width;
+  T* sums = greatest + n.rows;
+  std::fill_n(outs, n.rows * n.width, T(0));
+  std::fill_n(greatest, n.rows, std::numeric_limits<T>::lowest());
+  std::fill_n(sums, n.rows, T(0));
+  for (std::size_t row = 0; row < n.rows; ++row)
+    copy_rows(1, shape.width, q.data + row % shape.queries * q.stride + row / shape.queries * shape.width, 0,
+              shape.scale * log2_e<T>, queries + row * n.width, 0);
+
+  for (std::size_t begin = 0; begin < shape.keys; begin += block)
+    for (std::size_t row = 0; row < n.rows; ++row) {
+      const std::size_t end = std::min(begin + block, visible_keys(shape, row % shape.queries));
+      if (end <= begin) continue;
+      const std::size_t count = end - begin;
+      row_products(count, shape.width, queries + row * n.width, 0, k.data + begin * k.stride, k.stride, scores);
+
+      constexpr T lowest = std::numeric_limits<T>::lowest();
+      Simd<T> high = broadcast(lowest), total{};
+      sweep<T>(count, [&](auto place) { high = max(place.select(place.load(scores), lowest), high); });
+      const T top = std::max(greatest[row], horizontal_max(high)), fade = std::exp2(greatest[row] - top);
+      sweep<T>(count, [&](auto place) {
+        const Simd<T> p = place.select(exp2(place.load(scores) - top), 0);
+        place.store(scores, p);
+        total += p;
+      });
+      greatest[row] = top;
+      sums[row] = sums[row] * fade + horizontal_sum(total);
+
+      T* out = outs + row * n.width;
+      const T* values = v.data + begin * v.stride;
+      sweep<T>(shape.width, [&](auto place) {
+        Simd<T> even = place.load(out) * fade, odd{};
+        std::size_t j = 0;
+        for (; j + 1 < count; j += 2) {
+          even = fma(broadcast(scores[j]), place.load(values + j * v.stride), even);
+          odd = fma(broadcast(scores[j + 1]), place.load(values + (j + 1) * v.stride), odd);
+        }
+        if (j < count) even = fma(broadcast(scores[j]), place.load(values + j * v.stride), even);
+        place.store(out, even + odd);
+      });
+    }
+
+  for (std::size_t row = 0; row < n.rows; ++row) {
+    const std::size_t query = row % shape.queries, head = row / shape.queries;
+    copy_rows(1, shape.width, outs + row * n.width, 0, sums[row] == 0 ? T(0) : 1 / sums[row],
+              o.data + query * o.stride + head * shape.width, 0);
+    lse.data[head * lse.stride + query] = greatest[row] / log2_e<T> + std::log(sums[row]);
+  }
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu::detail
