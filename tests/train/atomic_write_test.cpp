@@ -24,26 +24,26 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write_version(const fs::path& directory, const std::string& version) {
+void write_version(const fs::path& directory, const std::string& content) {
   fs::create_directories(directory / "deep");
   for (const char* name : {"a", "deep/b"}) {
     OutputFile file(directory / name);
-    file.write(version);
+    file.write(content);
     file.close();
   }
 }
 
-void commit_version(const fs::path& target, const std::string& version) {
+void commit_version(const fs::path& target, const std::string& content) {
   AtomicDirectory directory(target);
-  write_version(directory.path(), version);
+  write_version(directory.path(), content);
   directory.commit();
 }
 
 /// The version of a directory, if it is complete and consistent.
 std::string version_of(const fs::path& target) {
   const fs::path directory = committed_directory(target);
-  const std::string version = read_file(directory / "a");
-  return read_file(directory / "deep/b") == version ? version : "inconsistent";
+  const std::string content = read_file(directory / "a");
+  return read_file(directory / "deep/b") == content ? content : "inconsistent";
 }
 
 std::ptrdiff_t entries(const fs::path& directory) {
@@ -206,7 +206,7 @@ TEST_CASE("a killed writer leaves the complete old or the complete new version",
   for (int round = 0; round < 25; ++round) {
     const pid_t writer = ::fork();
     if (writer == 0) {
-      for (int version = 1;; ++version) commit_version(target, std::to_string(1000 * round + version));
+      for (int i = 1;; ++i) commit_version(target, std::to_string(1000 * round + i));
     }
     std::this_thread::sleep_for(std::chrono::microseconds(1000 + 1733 * round));
     ::kill(writer, SIGKILL);

@@ -34,10 +34,10 @@ TEST_CASE("a checksum does not depend on how the bytes are cut", "[checksum]") {
 TEST_CASE("a checksum sees flipped bits, up to three flipped signs, and the length", "[checksum]") {
   const std::string text(64, 'x');
   std::set<std::uint64_t> sums;
-  std::size_t versions = 0;
-  const auto add = [&](const std::string& version) {
-    sums.insert(checksum(version));
-    ++versions;
+  std::size_t variants = 0;
+  const auto add = [&](const std::string& variant) {
+    sums.insert(checksum(variant));
+    ++variants;
   };
   for (std::size_t bit = 0; bit < 8 * text.size(); ++bit) {
     std::string damaged = text;
@@ -52,5 +52,5 @@ TEST_CASE("a checksum sees flipped bits, up to three flipped signs, and the leng
     add(damaged);
   }
   for (std::size_t length = 0; length < 40; ++length) add(std::string(length, '\0'));
-  CHECK(sums.size() == versions);
+  CHECK(sums.size() == variants);
 }
