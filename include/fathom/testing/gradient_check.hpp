@@ -17,8 +17,8 @@ namespace fathom::inline FATHOM_ABI::testing {
 struct GradientCheckOptions {
   Batch batch = {};
   DropoutRates dropout = {};  ///< the masks are the same in all evaluations
-  double step = 0x1p-10;      ///< between neighbouring points of the differences
-  double floor = 1e-5;        ///< gradients below it are compared absolutely, see `relative_error`
+  double step = 0x1p-12;      ///< between neighbouring points of the differences
+  double floor = 1e-4;        ///< gradients below it are compared absolutely, see `relative_error`
   int samples = 40;           ///< entries of a tensor that are compared; of a smaller one all
   std::uint64_t seed = 1;     ///< of inputs, parameters, upstream gradients and the choice of entries
 };
