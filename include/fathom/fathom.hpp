@@ -4,19 +4,20 @@
 /// fathom: very deep transformers as types. This header is the library for the CPU; what needs a dependency beyond the
 /// standard library is left out where that is not installed.
 
-#include <fathom/backend/backend.hpp>     // IWYU pragma: export
-#include <fathom/backend/context.hpp>     // IWYU pragma: export
-#include <fathom/backend/cpu/cpu.hpp>     // IWYU pragma: export
-#include <fathom/backend/dry_run.hpp>     // IWYU pragma: export
-#include <fathom/backend/non_finite.hpp>  // IWYU pragma: export
-#include <fathom/backend/ref/ref.hpp>     // IWYU pragma: export
-#include <fathom/layers/attention.hpp>    // IWYU pragma: export
-#include <fathom/layers/feed_forward.hpp>  // IWYU pragma: export
-#include <fathom/layers/linear.hpp>       // IWYU pragma: export
-#include <fathom/layers/norm.hpp>         // IWYU pragma: export
-#include <fathom/layers/repeat.hpp>       // IWYU pragma: export
-#include <fathom/layers/residual.hpp>     // IWYU pragma: export
-#include <fathom/layers/sequence.hpp>     // IWYU pragma: export
+#include <fathom/backend/backend.hpp>        // IWYU pragma: export
+#include <fathom/backend/context.hpp>        // IWYU pragma: export
+#include <fathom/backend/cpu/cpu.hpp>        // IWYU pragma: export
+#include <fathom/backend/dry_run.hpp>        // IWYU pragma: export
+#include <fathom/backend/non_finite.hpp>     // IWYU pragma: export
+#include <fathom/backend/ref/ref.hpp>        // IWYU pragma: export
+#include <fathom/layers/attention.hpp>       // IWYU pragma: export
+#include <fathom/layers/dlcl.hpp>            // IWYU pragma: export
+#include <fathom/layers/feed_forward.hpp>    // IWYU pragma: export
+#include <fathom/layers/linear.hpp>          // IWYU pragma: export
+#include <fathom/layers/norm.hpp>            // IWYU pragma: export
+#include <fathom/layers/repeat.hpp>          // IWYU pragma: export
+#include <fathom/layers/residual.hpp>        // IWYU pragma: export
+#include <fathom/layers/sequence.hpp>        // IWYU pragma: export
 #include <fathom/models/language_model.hpp>  // IWYU pragma: export
-#include <fathom/models/weights.hpp>      // IWYU pragma: export
-#include <fathom/text/text.hpp>           // IWYU pragma: export
+#include <fathom/models/weights.hpp>         // IWYU pragma: export
+#include <fathom/text/text.hpp>              // IWYU pragma: export

@@ -45,13 +45,14 @@ constexpr bool decays(Role role) { return role <= Role::linear || role == Role::
 
 /// How a tensor starts, before the gain of its residual policy.
 struct Init {
-  enum class Kind { zeros, constant, xavier, normal } kind = Kind::zeros;
+  enum class Kind { zeros, constant, xavier, normal, triangle } kind = Kind::zeros;
   double value = 0;  ///< the constant, or the standard deviation of `normal`
 };
 namespace init {
 inline constexpr Init zeros{Init::Kind::zeros};
 inline constexpr Init ones{Init::Kind::constant, 1};
-inline constexpr Init xavier{Init::Kind::xavier};  ///< std sqrt(2 / (fan_in + fan_out)) of this matrix alone
+inline constexpr Init xavier{Init::Kind::xavier};      ///< std sqrt(2 / (fan_in + fan_out)) of this matrix alone
+inline constexpr Init triangle{Init::Kind::triangle};  ///< row l of a packed lower triangle: 1 / (l + 1)
 constexpr Init constant(double value) { return {Init::Kind::constant, value}; }
 constexpr Init normal(double deviation) { return {Init::Kind::normal, deviation}; }
 }  // namespace init

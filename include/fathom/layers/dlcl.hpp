@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/core/options.hpp>
+#include <fathom/layers/layer.hpp>
+#include <fathom/layers/norm.hpp>
+#include <fathom/layers/repeat.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// A block and the norm that its output passes on its way into the history.
+template <class Block, class NormLayer>
+struct HistoryBlock {
+  template <class T>
+  struct Params {
+    typename Block::template Params<T> block;
+    typename NormLayer::template Params<T> norm;
+
+    constexpr void each(auto& visitor) {
+      block.each(visitor);
+      visitor.nested("history", norm);
+    }
+  };
+};
+
+/// The run-time loops of `Dlcl`, instantiated once whatever the depth.
+template <class BlockType, class NormLayer>
+struct DlclLoop {
+  using Block = BlockType;
+  using Layers = HistoryBlock<Block, NormLayer>;
+  static constexpr int width = Block::output_width;
+  static_assert(CheckLayer<0, Block>::value);
+  static_assert(CheckChain<0, Block::output_width, Block::input_width>::value);
+  static_assert(CheckChain<0, Block::output_width, NormLayer::input_width>::value);
+
+  /// What one block leaves for its backward, whether stored for all blocks or computed again for one.
+  template <class P>
+  struct Step {
+    Rows<typename P::Stream, width> x, y;
+    typename Block::template Saved<P> block;
+    typename NormLayer::template Saved<P> norm;
+
+    static constexpr Step take(Memory& memory, const Capacity& capacity) {
+      Step step{};
+      step.x = memory.rows<typename P::Stream, width>(capacity.rows);
+      step.y = memory.rows<typename P::Stream, width>(capacity.rows);
+      step.block = Block::template Saved<P>::take(memory, capacity);
+      step.norm = NormLayer::template Saved<P>::take(memory, capacity);
+      return step;
+    }
+  };
+  /// `Step` as a layer's `Saved`, so that an array of them is laid out like an array of blocks.
+  struct StepLayer {
+    template <class P>
+    using Saved = Step<P>;
+  };
+
+  template <class P>
+  struct Saved {
+    int depth = 0;
+    bool stored = true;
+    RowsArray<typename P::Stream, width> history;  // x, then the normed output of every block
+    SavedArray<StepLayer, P> steps;
+
+    static constexpr Saved take(Memory& memory, const Capacity& capacity, int depth, bool stored) {
+      Saved saved{depth, stored, RowsArray<typename P::Stream, width>::take(memory, depth + 1, capacity.rows), {}};
+      if (stored) saved.steps = SavedArray<StepLayer, P>::take(memory, depth, capacity);
+      return saved;
+    }
+    constexpr SavedArray<StepLayer, P> scratch(auto& worker) const {
+      return stored ? steps : SavedArray<StepLayer, P>::take(worker.workspace(), 1, worker.packing().capacity);
+    }
+  };
+
+  template <class W, class Blocks, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, std::span<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
+                                Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
+                                const Saved<P>& saved) {
+    const auto frame = worker.frame();
+    const auto steps = saved.scratch(worker);
+    worker(op::Copy<P>{.x = x, .y = saved.history.at(0, x.count)});
+    for (int index = 0; index < saved.depth; ++index) {
+      auto step = steps[saved.stored ? index : 0];
+      forward_block(worker, weights, p, flow, index, saved, step, x.count);
+    }
+    combine(worker, weights, saved, saved.depth, y);
+  }
+
+  template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
+                                 std::span<typename P::Gradient> dweights, const Gradients& dp, Flow<P> flow,
+                                 const Saved<P>& saved, Rows<const typename P::Stream, width> dy,
+                                 Rows<typename P::Stream, width> dx, Skip<P> skip) {
+    const auto frame = worker.frame();
+    const int rows = dy.count;
+    const auto steps = saved.scratch(worker);
+    const auto dhistory =
+        RowsArray<typename P::Stream, width>::take(worker.workspace(), saved.depth + 1, worker.packing().capacity.rows);
+    for (int index = 0; index <= saved.depth; ++index) worker(op::Zero<P>{.y = dhistory.at(index, rows)});
+    combine_backward(worker, weights, dweights, saved, saved.depth, dy, dhistory);
+    for (int index = saved.depth - 1; index >= 0; --index) {
+      const auto inner = worker.frame();
+      auto step = steps[saved.stored ? index : 0];
+      if (!saved.stored) forward_block(worker, weights, p, flow, index, saved, step, rows);
+      const auto scope = worker.scope("blocks", index);
+      flow.position = {index, saved.depth};
+      const auto d_out = worker.template rows<typename P::Stream, width>(rows);
+      const auto d_in = worker.template rows<typename P::Stream, width>(rows);
+      NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, resized(step.y, rows), step.norm,
+                          dhistory.at(index + 1, rows), d_out, {});
+      Block::backward(worker, p[index].block, dp[index].block, flow, resized(step.x, rows), step.block, d_out, d_in,
+                      {});
+      combine_backward(worker, weights, dweights, saved, index, d_in, dhistory);
+    }
+    worker(op::Copy<P>{.x = dhistory.at(0, rows), .y = dx});
+    if (skip.value)
+      worker(op::Join<P>{.x = skip.value, .f = dx, .a = {skip.scale, {}}, .b = {}, .dropout = {}, .y = dx});
+  }
+
+ private:
+  /// Row l of the triangle: the weights of x and of the first l blocks in the input of block l.
+  template <class T>
+  static constexpr std::span<T> row(std::span<T> weights, int index) {
+    return weights.subspan(std::size_t(index) * std::size_t(index + 1) / 2, std::size_t(index) + 1);
+  }
+
+  template <class W, class Blocks, class P = PrecisionOf<W>>
+  static constexpr void forward_block(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
+                                      Flow<P>& flow, int index, const Saved<P>& saved, Step<P>& step, int rows) {
+    const auto scope = worker.scope("blocks", index);
+    flow.position = {index, saved.depth};
+    combine(worker, weights, saved, index, resized(step.x, rows));
+    Block::forward(worker, p[index].block, flow, resized(step.x, rows), resized(step.y, rows), step.block);
+    NormLayer::forward(worker, p[index].norm, flow, resized(step.y, rows), saved.history.at(index + 1, rows),
+                       step.norm);
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void combine(W& worker, std::span<const typename P::Weight> weights, const Saved<P>& saved,
+                                int index, Rows<typename P::Stream, width> y) {
+    worker(op::WeightedSum<P>{.first = saved.history.at(0, y.count),
+                              .pitch = saved.history.pitch,
+                              .count = index + 1,
+                              .weights = row(weights, index),
+                              .y = y});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void combine_backward(W& worker, std::span<const typename P::Weight> weights,
+                                         std::span<typename P::Gradient> dweights, const Saved<P>& saved, int index,
+                                         Rows<const typename P::Stream, width> dy,
+                                         const RowsArray<typename P::Stream, width>& dhistory) {
+    worker(op::WeightedSumBackward<P>{.first = saved.history.at(0, dy.count),
+                                      .pitch = saved.history.pitch,
+                                      .count = index + 1,
+                                      .weights = row(weights, index),
+                                      .dy = dy,
+                                      .dfirst = dhistory.at(0, dy.count),
+                                      .dweights = row(dweights, index)});
+  }
+};
+
+/// Dynamic linear combination of layers: a stack like `Repeat`, but block l reads Σ_{k<=l} W[l, k] h_k with h_0 = x and
+/// h_k = norm_k(output of block k − 1); the output is one more such sum over all of them.
+///
+/// Parameters history.weight, the rows of the lower triangle W one after another, row l starting at 1 / (l + 1); for
+/// every
+///            block a norm `history`.
+/// Gradients  of h_k: the sum over all later rows.   Memory  O(depth) rows even with Recompute<1>, which keeps the h_k
+/// alone. Source     Wang et al. 2019, arXiv:1906.01787, section 3 (pre-norm form).
+template <int N, class BlockType, class RecomputePolicy = StoreAll,
+          class NormLayer = LayerNorm<BlockType::output_width>>
+struct Dlcl {
+  static_assert(N > 0, "Dlcl: the number of blocks must be positive");
+  using Block = BlockType;
+  using Loop = DlclLoop<Block, NormLayer>;
+  static constexpr const char* name = "stack";
+  static constexpr int depth = N;
+  static constexpr int input_width = Block::input_width, output_width = Block::output_width;
+  static constexpr bool stores = RecomputePolicy::segment(N) == 0;
+
+  template <class T>
+  struct Params {
+    Vector<T, (N + 1) * (N + 2) / 2> history;
+    BlockParams<T, N, typename Loop::Layers> blocks;
+
+    constexpr void each(auto& visitor) {
+      visitor.tensor("history.weight", history, Role::history, init::triangle);
+      visitor.blocks("blocks", blocks);
+    }
+  };
+  template <class P>
+  struct Saved : Loop::template Saved<P> {
+    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+      return {Loop::template Saved<P>::take(memory, capacity, N, stores && !capacity.forward_only)};
+    }
+  };
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
+                                Saved<P>& saved) {
+    Loop::forward(worker, p.history, p.blocks.any_count(), flow, x, y, saved);
+  }
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
+                                 Rows<const typename P::Stream, input_width>, const Saved<P>& saved,
+                                 Rows<const typename P::Stream, output_width> dy,
+                                 Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
+    Loop::backward(worker, p.history, p.blocks.any_count(), dp.history, dp.blocks.any_count(), flow, saved, dy, dx,
+                   skip);
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI
