@@ -8,15 +8,16 @@
     python3 benchmarks/compare_pytorch.py --generation         tokens/s with a key/value cache, batch 1 and 16, W and D
 
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
-AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own. A measurement during which other
-processes used more than --limit of the CPU is repeated. Figures are medians of the rounds, [lowest .. highest]; the ratio
-compares fathom to the fastest peer.
+AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own. A measurement during which
+other processes used more than --limit of the CPU is repeated. Figures are medians of the rounds, [lowest .. highest];
+the ratio compares fathom to the fastest peer. Memory in MiB: the peak; states, which are weights, gradients and moments;
+rest, which is activations and workspace (fathom: its plan; PyTorch: peak - import - states).
 
 fathom's side is one executable per shape, build/benchmarks/training_step_<name> and generation_<name>:
     --shape                             prints layers,width,heads,feed-forward,vocabulary,batch,context
-    --steps K --threads N               trains and prints one line of JSON: tokens_per_second, seconds_per_step, parameters,
-                                        peak_resident_bytes, plan (weights, gradients, optimizer, activations, workspace:
-                                        bytes), flops_per_token
+    --steps K --threads N               trains and prints one line of JSON: tokens_per_second, seconds_per_step,
+                                        parameters, peak_resident_bytes, plan (weights, gradients, optimizer,
+                                        activations, workspace: bytes), flops_per_token
     --batch B --tokens K --threads N    (generation) prints tokens_per_second, parameters, peak_resident_bytes
 """
 
@@ -203,7 +204,7 @@ def speed_of(rounds, limit):
 
 
 def ratio_of(results):
-    """Our speed over the fastest peer's: of the medians, and the lowest and highest of a round; None without both sides."""
+    """Our speed over the fastest peer's, of the medians, and its lowest and highest in a round; None without a side."""
     ours = next((rounds for contender, rounds in results.items() if isinstance(contender, Fathom)), None)
     others = {contender: rounds for contender, rounds in results.items() if isinstance(contender, PyTorch)}
     if ours is None or not others:

@@ -5,9 +5,10 @@
     python3 benchmarks/peer_model.py train 12,512,8,2048,4096,4,128 --steps 5 [--compile]
     python3 benchmarks/peer_model.py generate 12,512,8,2048,4096,4,128 --batch 1 --tokens 64 [--compile]
 
-The shape is layers,width,heads,feed-forward,vocabulary,batch,context. Prints one line of JSON. Works from PyTorch 1.13 on
-and means to be PyTorch at its best: query, key and value in one matrix, scaled_dot_product_attention where there is one,
-the fastest of its own AdamW implementations, no module overhead, and with --compile one compiled function for all blocks.
+The shape is layers,width,heads,feed-forward,vocabulary,batch,context. Prints one line of JSON. Works from PyTorch 1.13
+on and means to be PyTorch at its best: query, key and value in one matrix, scaled_dot_product_attention where there is
+one, the fastest of its own AdamW implementations, no module overhead, and with --compile one compiled function for all
+blocks.
 """
 
 import argparse
@@ -107,7 +108,7 @@ def growing_cache_block(x, wqkv, bqkv, *rest, heads, alpha, keys, values, positi
 
 
 def fixed_cache_block(x, wqkv, bqkv, *rest, heads, alpha, keys, values, position, mask):
-    """The same with shapes that never change, so that it compiles once: `mask` (1, context) hides what is not written."""
+    """The same with shapes that never change, so that it compiles once; mask (1, context) hides what is empty."""
     batch, width = x.shape
     q, k, v = F.linear(x, wqkv, bqkv).view(batch, 3, heads, 1, width // heads).unbind(1)
     keys.index_copy_(2, position, k)
