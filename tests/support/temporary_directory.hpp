@@ -33,6 +33,7 @@ class TemporaryDirectory {
   /// Writes a file, creating its folders; returns its path.
   std::filesystem::path write(std::string_view name, std::string_view content) const {
     std::filesystem::create_directories((path_ / name).parent_path());
+    std::filesystem::remove(path_ / name);  // ext4 syncs a file that is emptied and written again
     std::ofstream(path_ / name, std::ios::binary).write(content.data(), static_cast<std::streamsize>(content.size()));
     return path_ / name;
   }

@@ -297,7 +297,7 @@ TEST_CASE("every damaged byte is seen or does no harm", "[safetensors]") {
   const Content content = read_all(folder / "small");
   std::size_t harmless = 0;
   for (std::size_t place = 0; place < bytes.size(); ++place) {
-    for (const int flip : {0x01, 0x02, 0x04, 0x10, 0x20, 0x80, 0xFF}) {
+    for (const int flip : {0x01, 0x20, 0xFF}) {
       std::string damaged = bytes;
       damaged[place] = static_cast<char>(damaged[place] ^ flip);
       const auto path = folder.write("damaged", damaged);
@@ -312,5 +312,5 @@ TEST_CASE("every damaged byte is seen or does no harm", "[safetensors]") {
       }
     }
   }
-  CHECK(harmless < 150);  // the letters of that name
+  CHECK(harmless < 60);  // the letters of that name
 }
