@@ -10,7 +10,7 @@
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
 AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own. A measurement during which
 other processes used more than --limit of the CPU is repeated. Figures are medians of the rounds, [lowest .. highest];
-the ratio compares fathom to the fastest peer. Memory in MiB: the peak; states, which are weights, gradients and moments;
+the ratio compares fathom to the fastest peer. Memory in MiB: peak; states, which are weights, gradients and moments;
 rest, which is activations and workspace (fathom: its plan; PyTorch: peak - import - states).
 
 fathom's side is one executable per shape, build/benchmarks/training_step_<name> and generation_<name>:
