@@ -38,7 +38,7 @@ template <std::size_t Rows, std::size_t RowStride, class T>
 void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step, Start<T> start,
                   T* c, std::size_t c_stride, std::size_t columns) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
-  constexpr std::size_t width = lanes<T>;
+  constexpr std::size_t width = lanes<T>, prefetch_rows = 16;
   const bool full = columns == RegisterTile<T>::columns;
   const auto valid = [&](std::size_t v) { return std::min(columns - std::min(columns, v * width), width); };
 
@@ -57,7 +57,17 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
       }
   }
 
+  // The next tile of this row of tiles: it will be read soon, or at least written.
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v)
+      __builtin_prefetch(c + i * c_stride + RegisterTile<T>::columns + v * width, 1);
+
   for (std::size_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+    // B comes from the L2 cache or beyond, in rows far apart.
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_rows * b_step + v * width);
     Simd<T> row[vectors];
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);

@@ -53,110 +53,118 @@ struct Native {
   }
 
  private:
-  /// The summed index is cut into blocks of `depth`; a panel block of B takes half of a usual L2 cache.
+  /// The summed index is cut into blocks of `depth`, the columns into blocks that take half of a usual L2 cache.
   template <class T>
   struct Block {
     static constexpr std::size_t depth = 1024 / sizeof(T);
     static constexpr std::size_t columns = (512 * 1024 / sizeof(T)) / depth;
     // One cache line more than the depth: rows at a power of two apart would share the sets of the L1 cache.
     static constexpr std::size_t row_stride = depth + 64 / sizeof(T);
-    static constexpr std::size_t tile =
-        std::max(detail::RegisterTile<T>::rows * row_stride, detail::packed_columns_stride<T>* depth);
+    static constexpr std::size_t row_tile = detail::RegisterTile<T>::rows * row_stride;
   };
 
-  /// C[rows, columns] = start + A·B, A(i, p) = a[i·a_row + p·a_step].
-  /// pack_b(first row, depth, first column, columns, packed) makes panels of a block of B;
-  /// pack_a(first row, rows, first depth, depth, packed) a tile of A with row stride ARow and depth stride a_step.
-  template <std::size_t ARow, class T, class PackA, class PackB>
-  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, PackA pack_a,
-                      PackB pack_b, detail::Start<T> start, RowMajor<T> c, T* scratch);
+  /// A block of B for the micro-kernel: its panels, and the last one apart if that is narrower than the others.
+  template <class T>
+  struct Panels {
+    const T* data;
+    std::size_t row_step, column_step;
+    const T* narrow;
+  };
+
+  /// C[rows, columns] = start + A·B, block by block. A(i, p) = a[i·ARow + p·a_step] in the tile
+  /// a = tile_of_a(first row, rows, first depth, depth); block_of_b(first depth, depth, first column, columns) has B.
+  template <std::size_t ARow, class T, class TileOfA, class BlockOfB>
+  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, TileOfA tile_of_a,
+                      BlockOfB block_of_b, detail::Start<T> start, RowMajor<T> c);
+
+  /// B read in place; only a narrow last panel is copied, as the micro-kernel reads whole ones.
+  template <class T>
+  static auto in_place(Operand<T> b, T* scratch) {
+    return [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
+      const std::size_t rest = columns % detail::RegisterTile<T>::columns;
+      if (rest) detail::pack_panel(Operand<T>{b.row(p) + j + columns - rest, b.stride}, depth, rest, scratch);
+      return {b.row(p) + j, b.stride, 1, scratch};
+    };
+  }
+
+  /// Tiles of a row-major A copied to the constant row stride.
+  template <class T>
+  static auto copied_rows(Operand<T> a, T* scratch) {
+    return [=](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth) -> const T* {
+      detail::pack_rows<Block<T>::row_stride>(Operand<T>{a.row(i) + p, a.stride}, rows, depth, scratch);
+      return scratch;
+    };
+  }
 };
 
 template <class T>
 constexpr std::size_t Native::scratch_size(MatmulSize largest) {
   using Tile = detail::RegisterTile<T>;
-  const auto panels = [](std::size_t columns, std::size_t depth) {
-    const std::size_t padded = (columns + Tile::columns - 1) / Tile::columns * Tile::columns;
-    return std::min(padded, Block<T>::columns) * std::min(depth, Block<T>::depth);
-  };
-  const std::size_t b =
-      std::max({panels(largest.n, largest.k), panels(largest.k, largest.n), panels(largest.k, largest.m)});
-  return Block<T>::tile + b;
+  const std::size_t padded = (largest.n + Tile::columns - 1) / Tile::columns * Tile::columns;
+  const std::size_t transposed = std::min(padded, Block<T>::columns) * std::min(largest.k, Block<T>::depth);
+  const std::size_t narrow = Tile::columns * std::min(std::max(largest.m, largest.n), Block<T>::depth);
+  return Block<T>::row_tile + std::max(transposed, narrow);
 }
 
-template <std::size_t ARow, class T, class PackA, class PackB>
-void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, PackA pack_a,
-                     PackB pack_b, detail::Start<T> start, RowMajor<T> c, T* scratch) {
+template <std::size_t ARow, class T, class TileOfA, class BlockOfB>
+void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, TileOfA tile_of_a,
+                     BlockOfB block_of_b, detail::Start<T> start, RowMajor<T> c) {
   using Tile = detail::RegisterTile<T>;
-  T* const a = scratch;
-  T* const b = scratch + Block<T>::tile;
   const std::size_t tiles = (rows + Tile::rows - 1) / Tile::rows;
 
   for (std::size_t p = 0; p < depth; p += Block<T>::depth) {
     const std::size_t block_depth = std::min(depth - p, Block<T>::depth);
     for (std::size_t j = 0; j < columns; j += Block<T>::columns) {
       const std::size_t block_columns = std::min(columns - j, Block<T>::columns);
-      pack_b(p, block_depth, j, block_columns, b);
+      const Panels<T> b = block_of_b(p, block_depth, j, block_columns);
       for (std::size_t t = 0; t < tiles; ++t) {
         // Tiles of nearly equal height: no tile is much lower than the registers allow.
         const std::size_t i = t * rows / tiles, tile_rows = (t + 1) * rows / tiles - i;
-        pack_a(i, tile_rows, p, block_depth, a);
-        for (std::size_t l = 0; l < block_columns; l += Tile::columns)
-          detail::micro_kernel<ARow>(tile_rows, block_depth, a, a_step, b + l * block_depth, Tile::columns,
-                                     start.at(i, j + l), c.row(i) + j + l, c.stride,
-                                     std::min(block_columns - l, Tile::columns));
+        const T* const a = tile_of_a(i, tile_rows, p, block_depth);
+        for (std::size_t l = 0; l < block_columns; l += Tile::columns) {
+          const std::size_t width = std::min(block_columns - l, Tile::columns);
+          const bool whole = width == Tile::columns;
+          detail::micro_kernel<ARow>(tile_rows, block_depth, a, a_step, whole ? b.data + l * b.column_step : b.narrow,
+                                     whole ? b.row_step : Tile::columns, start.at(i, j + l), c.row(i) + j + l, c.stride,
+                                     width);
+        }
       }
     }
     start = {c.data, c.stride};
   }
-  if (depth == 0)
-    for (std::size_t i = 0; i < rows; ++i)
-      for (std::size_t j = 0; j < columns; ++j)
-        c.row(i)[j] = start.data ? start.scale * start.data[i * start.stride + j] : T(0);
 }
 
 template <class T>
 void Native::forward(MatmulSize size, Operand<T> x, Operand<T> w, const std::type_identity_t<T>* bias, RowMajor<T> y,
                      std::type_identity_t<T>* scratch) {
-  constexpr std::size_t stride = Block<T>::row_stride;
-  blocked<stride>(
-      size.m, size.n, size.k, 1,
-      [&](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, T* packed) {
-        detail::pack_rows<stride>(Operand<T>{x.row(i) + p, x.stride}, rows, depth, packed);
-      },
-      [&](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, T* packed) {
+  T* const packed = scratch + Block<T>::row_tile;
+  blocked<Block<T>::row_stride>(
+      size.m, size.n, size.k, 1, copied_rows<T>(x, scratch),
+      [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
         detail::pack_transposed(Operand<T>{w.row(j) + p, w.stride}, columns, depth, packed);
+        constexpr std::size_t panel = detail::RegisterTile<T>::columns;
+        return {packed, panel, depth, packed + columns / panel * panel * depth};
       },
-      detail::Start<T>{bias, 0}, y, scratch);
+      detail::Start<T>{bias, 0}, y);
 }
 
 template <class T>
 void Native::input_gradient(MatmulSize size, Operand<T> dy, Operand<T> w, Operand<T> skip,
                             std::type_identity_t<T> scale, RowMajor<T> dx, std::type_identity_t<T>* scratch) {
-  constexpr std::size_t stride = Block<T>::row_stride;
-  blocked<stride>(
-      size.m, size.k, size.n, 1,
-      [&](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, T* packed) {
-        detail::pack_rows<stride>(Operand<T>{dy.row(i) + p, dy.stride}, rows, depth, packed);
-      },
-      [&](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, T* packed) {
-        detail::pack_panels(Operand<T>{w.row(p) + j, w.stride}, depth, columns, packed);
-      },
-      detail::Start<T>{skip.data, skip.stride, scale}, dx, scratch);
+  blocked<Block<T>::row_stride>(size.m, size.k, size.n, 1, copied_rows<T>(dy, scratch),
+                                in_place<T>(w, scratch + Block<T>::row_tile),
+                                detail::Start<T>{skip.data, skip.stride, scale}, dx);
 }
 
 template <class T>
 void Native::weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMajor<T> dw, std::type_identity_t<T>* db,
                              std::type_identity_t<T>* scratch) {
+  // A is dYᵀ: the columns of a tile are neighbours in memory, so it needs no copy either.
   blocked<1>(
-      size.n, size.k, size.m, detail::packed_columns_stride<T>,
-      [&](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, T* packed) {
-        detail::pack_columns(Operand<T>{dy.row(p) + i, dy.stride}, rows, depth, packed, db ? db + i : nullptr);
-      },
-      [&](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, T* packed) {
-        detail::pack_panels(Operand<T>{x.row(p) + j, x.stride}, depth, columns, packed);
-      },
-      detail::Start<T>{dw.data, dw.stride}, dw, scratch);
+      size.n, size.k, size.m, dy.stride,
+      [=](std::size_t i, std::size_t, std::size_t p, std::size_t) { return dy.row(p) + i; }, in_place<T>(x, scratch),
+      detail::Start<T>{dw.data, dw.stride}, dw);
+  if (db) detail::add_column_sums(dy, size.m, size.n, db);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu

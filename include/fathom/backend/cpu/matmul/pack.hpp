@@ -3,31 +3,82 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <utility>
 
 #include "fathom/backend/cpu/matmul/micro_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 /// Copies of operand blocks in the order the micro-kernel reads them. B becomes panels of RegisterTile::columns
-/// columns, one after the other, each with consecutive rows; columns beyond the matrix are zero.
+/// columns, one after the other, each with consecutive rows; what columns beyond the matrix hold is of no consequence.
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
-/// Transposes a square of registers by swapping ever larger off-diagonal blocks.
-template <std::size_t Distance = 1, class V, std::size_t Count>
-void transpose(V (&rows)[Count]) {
-  if constexpr (Distance < Count) {
-    [&]<int... I>(std::integer_sequence<int, I...>) {
-      constexpr int n = Count, d = Distance;
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < Count; ++i) {
-        if (i & Distance) continue;
-        const V upper = rows[i], lower = rows[i + Distance];
-        rows[i] = shuffle<(I & d ? n + I - d : I)...>(upper, lower);
-        rows[i + Distance] = shuffle<(I & d ? n + I : I + d)...>(upper, lower);
-      }
-    }(std::make_integer_sequence<int, static_cast<int>(Count)>{});
-    transpose<2 * Distance>(rows);
+/// Sixteen bytes each of as many rows as fit side by side in one register; row(g) is where the g-th begins.
+template <class T, class Row>
+Simd<T> load_side_by_side(Row row) {
+  constexpr int count = 16 / sizeof(T);
+  const auto part = [&](std::size_t g) {
+    using Part [[gnu::vector_size(16)]] = T;
+    Part v;
+    std::memcpy(&v, row(g), sizeof v);
+    return v;
+  };
+  const auto join = []<int... I>(auto low, auto high, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(low, high, I...);
+  };
+  constexpr std::make_integer_sequence<int, 2 * count> two;
+  if constexpr (simd_bytes == 16)
+    return part(0);
+  else if constexpr (simd_bytes == 32)
+    return join(part(0), part(1), two);
+  else
+    return join(join(part(0), part(1), two), join(part(2), part(3), two), std::make_integer_sequence<int, 4 * count>{});
+}
+
+/// In every 16 bytes: the lower (Half 0) or upper (Half 1) 8 bytes of a and b, in turns of `Size` elements.
+template <class T, int Size, int Half>
+Simd<T> interleave(Simd<T> a, Simd<T> b) {
+  constexpr int count = 16 / sizeof(T), all = lanes<T>;
+  constexpr auto source = [](int i) {
+    const int turn = i % count / Size, from_b = turn % 2;
+    return from_b * all + i / count * count + Half * count / 2 + turn / 2 * Size + i % Size;
+  };
+  return [&]<int... I>(std::integer_sequence<int, I...>) {
+    return shuffle<source(I)...>(a, b);
+  }(std::make_integer_sequence<int, all>{});
+}
+
+/// One register's width of columns of a panel: packed(p, i) = row(i)[p] for p < depth.
+template <class T, class Row>
+void pack_transposed_rows(Row row, std::size_t depth, T* packed) {
+  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns, count = 16 / sizeof(T);
+  std::size_t p = 0;
+  for (; p + count <= depth; p += count) {
+    // The hardware follows fewer streams than there are rows: fetch this place of the next rows ahead of time. Into
+    // the L2 cache, as rows a power of two apart would evict each other from L1.
+    if (p % (64 / sizeof(T)) == 0)
+      for (std::size_t i = width; i < 2 * width; ++i) __builtin_prefetch(row(i) + p, 0, 2);
+    const auto rows = [&](std::size_t first) {
+      return load_side_by_side<T>([&](std::size_t g) { return row(first + g * count) + p; });
+    };
+    T* const out = packed + p * panel;
+    const Simd<T> row0 = rows(0), row1 = rows(1);
+    const Simd<T> low01 = interleave<T, 1, 0>(row0, row1), high01 = interleave<T, 1, 1>(row0, row1);
+    if constexpr (count == 2) {
+      store(out, low01);
+      store(out + panel, high01);
+    } else {
+      const Simd<T> row2 = rows(2), row3 = rows(3);
+      const Simd<T> low23 = interleave<T, 1, 0>(row2, row3), high23 = interleave<T, 1, 1>(row2, row3);
+      store(out, interleave<T, 2, 0>(low01, low23));
+      store(out + panel, interleave<T, 2, 1>(low01, low23));
+      store(out + 2 * panel, interleave<T, 2, 0>(high01, high23));
+      store(out + 3 * panel, interleave<T, 2, 1>(high01, high23));
+    }
   }
+  for (; p < depth; ++p)
+    for (std::size_t i = 0; i < width; ++i) packed[p * panel + i] = row(i)[p];
 }
 
 /// Panels of the transpose of w[columns, depth].
@@ -35,42 +86,20 @@ template <class T>
 void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth, T* packed) {
   constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns;
   for (std::size_t j = 0; j < columns; j += width) {
-    const std::size_t rows = std::min(columns - j, width);
-    T* out = packed + j / panel * panel * depth + j % panel;
-    for (std::size_t p = 0; p < depth; p += width) {
-      const std::size_t valid = std::min(depth - p, width);
-      // The hardware follows fewer streams than there are rows here, so fetch this place of the next rows ahead of
-      // time.
-      for (std::size_t i = j + width; i < std::min(columns, j + 2 * width); ++i) __builtin_prefetch(w.row(i) + p);
-      Simd<T> block[width];
-      if (rows == width && valid == width) {
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < width; ++i) block[i] = load(w.row(j + i) + p);
-      } else {
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < width; ++i) block[i] = i < rows ? load_first(w.row(j + i) + p, valid) : Simd<T>{};
-      }
-      transpose(block);
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < width; ++i)
-        if (i < valid) store(out + (p + i) * panel, block[i]);
-    }
-    if (j + width >= columns && (j + width) % panel != 0)  // the last panel's second half
-      for (std::size_t p = 0; p < depth; ++p) store(out + p * panel + width, Simd<T>{});
+    T* const out = packed + j / panel * panel * depth + j % panel;
+    if (j + width <= columns)
+      pack_transposed_rows([&](std::size_t i) { return w.row(j + i); }, depth, out);
+    else  // repeats the last row
+      pack_transposed_rows([&](std::size_t i) { return w.row(std::min(j + i, columns - 1)); }, depth, out);
   }
 }
 
-/// Panels of b[depth, columns].
+/// One panel, b[depth, columns] with columns <= RegisterTile::columns.
 template <class T>
-void pack_panels(RowMajor<const T> b, std::size_t depth, std::size_t columns, T* packed) {
-  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns;
-  for (std::size_t j = 0; j < columns; j += panel)
-    for (std::size_t p = 0; p < depth; ++p, packed += panel)
-      for (std::size_t v = 0; v < panel; v += width) {
-        const T* from = b.row(p) + j + v;
-        const std::size_t left = columns - std::min(columns, j + v);
-        store(packed + v, left >= width ? load(from) : load_first(from, left));
-      }
+void pack_panel(RowMajor<const T> b, std::size_t depth, std::size_t columns, T* packed) {
+  for (std::size_t p = 0; p < depth; ++p)
+    for (std::size_t v = 0; v < RegisterTile<T>::columns; v += lanes<T>, packed += lanes<T>)
+      store(packed, load_first(b.row(p) + std::min(v, columns), std::min(columns - std::min(v, columns), lanes<T>)));
 }
 
 /// a[rows, depth] at the constant row stride `Stride`.
@@ -79,23 +108,26 @@ void pack_rows(RowMajor<const T> a, std::size_t rows, std::size_t depth, T* pack
   for (std::size_t i = 0; i < rows; ++i) std::copy_n(a.row(i), depth, packed + i * Stride);
 }
 
-/// The row stride of `pack_columns`: a whole number of registers.
+/// sums[columns] += the sum over the rows of a[rows, columns], in ascending order of the rows.
 template <class T>
-inline constexpr std::size_t packed_columns_stride = (RegisterTile<T>::rows + lanes<T> - 1) / lanes<T> * lanes<T>;
-
-/// a[depth, columns] with columns <= RegisterTile::rows; adds the sum of each column to sums[column] unless sums is
-/// null.
-template <class T>
-void pack_columns(RowMajor<const T> a, std::size_t columns, std::size_t depth, T* packed, T* sums) {
-  for (std::size_t v = 0; v < columns; v += lanes<T>) {
-    const std::size_t valid = std::min(columns - v, lanes<T>);
-    Simd<T> sum = sums ? load_first(sums + v, valid) : Simd<T>{};
-    for (std::size_t p = 0; p < depth; ++p) {
-      const Simd<T> row = load_first(a.row(p) + v, valid);
-      store(packed + p * packed_columns_stride<T> + v, row);
-      sum += row;
-    }
-    if (sums) store_first(sums + v, sum, valid);
+void add_column_sums(RowMajor<const T> a, std::size_t rows, std::size_t columns, T* sums) {
+  constexpr std::size_t width = lanes<T>, together = 4;
+  std::size_t j = 0;
+  for (; j + together * width <= columns; j += together * width) {
+    Simd<T> sum[together];
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < together; ++v) sum[v] = load(sums + j + v * width);
+    for (std::size_t i = 0; i < rows; ++i)
+#pragma GCC unroll 16
+      for (std::size_t v = 0; v < together; ++v) sum[v] += load(a.row(i) + j + v * width);
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < together; ++v) store(sums + j + v * width, sum[v]);
+  }
+  for (; j < columns; j += width) {
+    const std::size_t valid = std::min(columns - j, width);
+    Simd<T> sum = load_first(sums + j, valid);
+    for (std::size_t i = 0; i < rows; ++i) sum += load_first(a.row(i) + j, valid);
+    store_first(sums + j, sum, valid);
   }
 }
 
