@@ -145,9 +145,13 @@ TEMPLATE_TEST_CASE("attention and its gradients equal the definition", "[attenti
     // Cross attention, or new queries at the end of a cache.
     check<TestType>({5, 61, 16, 1, causal});
     check<TestType>({40, 131, 20, 2, causal});
+    // A few new queries, as in decoding.
+    for (std::size_t queries : {1, 3, 4})
+      for (std::size_t width : {5, 16, 40, 64}) check<TestType>({queries, 203, width, 2, causal});
     // More queries than keys: the first see nothing if causal.
     check<TestType>({61, 5, 16, 1, causal});
     check<TestType>({67, 3, 8, 2, causal});
+    check<TestType>({4, 2, 16, 2, causal});
   }
 }
 

@@ -140,7 +140,8 @@ void scatter(const Visible<T>& visible, std::size_t begin, std::size_t end, std:
 
 /// f(key, drop) for the keys of [from, to): drop(x) is x with the dropout of that key and the queries from `query` on.
 template <class T, class Dropout, class F>
-void each_key(const Dropout& dropout, std::size_t head, std::size_t query, std::size_t from, std::size_t to, F f) {
+[[gnu::always_inline]] inline void each_key(const Dropout& dropout, std::size_t head, std::size_t query,
+                                            std::size_t from, std::size_t to, F f) {
   if constexpr (Dropout::active) {
     T factors[4 * lanes<T>];
     for (std::size_t key = from / 4 * 4; key < to; key += 4) {

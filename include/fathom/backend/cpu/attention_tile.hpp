@@ -145,13 +145,20 @@ template <class T>
 void row_products(std::size_t count, std::size_t width, const T* a, std::size_t a_stride, const T* b,
                   std::size_t b_stride, T* products) {
   for (std::size_t begin = 0; begin < count; begin += lanes<T>) {
-    Simd<T> sum[lanes<T>] = {};
-    for (std::size_t i = 0; i < std::min(count - begin, lanes<T>); ++i)
-      sweep<T>(width, [&](auto place) {
-        sum[i] = fma(place.load(a + (begin + i) * a_stride), place.load(b + (begin + i) * b_stride), sum[i]);
-      });
+    Simd<T> sum[lanes<T>];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i) {
+      Simd<T> product{};
+      if (begin + i < count)
+        sweep<T>(width, [&](auto place) {
+          product = fma(place.load(a + (begin + i) * a_stride), place.load(b + (begin + i) * b_stride), product);
+        });
+      sum[i] = product;
+    }
     transpose(sum);
+#pragma GCC unroll 16
     for (std::size_t half = lanes<T> / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
       for (std::size_t i = 0; i < half; ++i) sum[i] += sum[i + half];
     store(products + begin, sum[0]);
   }

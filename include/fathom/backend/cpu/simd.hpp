@@ -251,9 +251,9 @@ void exchange(V& a, V& b) {
 }  // namespace detail
 
 /// Transposes a square of registers: first the small squares in spans of 16 bytes, then these squares; each step is
-/// one instruction of x86.
+/// one instruction of x86. Always inlined, so that they stay in registers.
 template <class V, std::size_t Count>
-void transpose(V (&rows)[Count]) {
+[[gnu::always_inline]] inline void transpose(V (&rows)[Count]) {
   constexpr int count = Count, span = 16 / sizeof(rows[0][0]);
 #pragma GCC unroll 16
   for (int i = 0; i < count; i += 2) detail::exchange<false, 1, span>(rows[i], rows[i + 1]);

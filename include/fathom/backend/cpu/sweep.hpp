@@ -34,9 +34,10 @@ struct Part {
   }
 };
 
-/// f(place) for all places of n numbers, in order. The place is a Whole<T> or a Part<T>.
+/// f(place) for all places of n numbers, in order. The place is a Whole<T> or a Part<T>. Always inlined, because sums
+/// that f captures stay in registers only then.
 template <class T, class F>
-void sweep(std::size_t n, F f) {
+[[gnu::always_inline]] inline void sweep(std::size_t n, F f) {
   std::size_t i = 0;
   for (; i + lanes<T> <= n; i += lanes<T>) f(Whole<T>{i});
   if (i < n) f(Part<T>{i, n - i});
