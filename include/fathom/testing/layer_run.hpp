@@ -2,20 +2,18 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <fathom/backend/context.hpp>
+#include <fathom/backend/dry_run.hpp>
 #include <fathom/backend/ref/ref.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/random.hpp>
 #include <fathom/layers/layer.hpp>
-#include <initializer_list>
 #include <limits>
 #include <numeric>
-#include <string_view>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::testing {
@@ -60,7 +58,8 @@ class LayerRun {
     memory = Buffer<T>(memory_packed_.rows() * memory_width_), memory_gradient = Buffer<T>(memory.size());
     packing_.capacity.memory_rows = memory_packed_.capacity().rows;
     saved_ = Buffer<std::byte>(saved_bytes<L, P>(packing_.capacity));
-    context_.reserve(workspace_size);
+    size_ = measure();
+    context_.reserve(size_);
   }
 
   std::int64_t rows() const { return packed_.rows(); }
@@ -91,32 +90,22 @@ class LayerRun {
     poison_workspace();
   }
   void poison_workspace() {
-    std::atomic_flag taken;
     context_.run(packing_, pass, [&](auto& worker) {
-      if (taken.test_and_set()) return;
+      if (!worker.first()) return;
       const auto frame = worker.frame();
-      const auto size = workspace_size.workspace;
-      std::fill_n(worker.workspace().template take<std::byte>(size), size, poison_byte);
+      std::fill_n(worker.workspace().template take<std::byte>(size_.workspace), size_.workspace, poison_byte);
     });
   }
 
   void forward() {
-    run([&](auto& worker, const Flow<P>& flow, auto& saved) {
-      L::forward(worker, bind_parameters<L, const T>(parameters.data()), flow, rows_of<const T, L::input_width>(x),
-                 rows_of<T, L::output_width>(y), saved);
-    });
+    context_.run(packing_, pass, [&](auto& worker) { forward_on(worker); });
   }
   void backward(const Skip<P>& skip = {}) {
-    run([&](auto& worker, const Flow<P>& flow, const auto& saved) {
-      L::backward(worker, bind_parameters<L, const T>(parameters.data()), bind_parameters<L, T>(gradients.data()), flow,
-                  rows_of<const T, L::input_width>(x), saved, rows_of<const T, L::output_width>(dy),
-                  rows_of<T, L::input_width>(dx), skip);
-    });
+    context_.run(packing_, pass, [&](auto& worker) { backward_on(worker, skip); });
   }
 
  private:
   static constexpr std::byte poison_byte{0xff};  // four or eight of them are a NaN
-  static constexpr WorkspaceSize workspace_size{.workspace = 4_MiB, .shared = 4_MiB, .scratch = 1_MiB};
 
   static PackedRows pack(const std::vector<int>& lengths) {
     if (lengths.empty()) return {};
@@ -126,23 +115,45 @@ class LayerRun {
     return packed;
   }
 
-  template <class Element, int Width>
-  Rows<Element, Width> rows_of(Buffer<T>& buffer) const {
-    return {buffer.data(), packed_.rows()};
+  /// Exactly what passes need, so that one that takes more is found.
+  WorkspaceSize measure() {
+    return dry_run<B>(packing_.capacity, {0.5, 0.5, 0.5, 0.5},
+                      [&](auto& worker) {
+                        forward_on(worker);
+                        backward_on(worker, {{x.data(), packed_.rows(), L::input_width}, 1});
+                      })
+        .size;
   }
 
-  /// Calls f(worker, flow, saved) on every lane.
-  void run(auto&& f) {
+  void forward_on(auto& worker) {
+    Saved saved = take_saved();
+    const auto frame = worker.frame();
+    L::forward(worker, bind_parameters<L, const T>(parameters.data()), flow(), rows_of<const T, L::input_width>(x),
+               rows_of<T, L::output_width>(y), saved);
+  }
+  void backward_on(auto& worker, const Skip<P>& skip) {
+    const Saved saved = take_saved();
+    const auto frame = worker.frame();
+    L::backward(worker, bind_parameters<L, const T>(parameters.data()), bind_parameters<L, T>(gradients.data()), flow(),
+                rows_of<const T, L::input_width>(x), saved, rows_of<const T, L::output_width>(dy),
+                rows_of<T, L::input_width>(dx), skip);
+  }
+
+  using Saved = typename L::template Saved<P>;
+  Saved take_saved() {
+    Memory cursor = saved_.memory();
+    return Saved::take(cursor, packing_.capacity);
+  }
+  Flow<P> flow() {
     Flow<P> flow;
     flow.memory = Matrix<const T>(memory.data(), memory_packed_.rows(), memory_width_);
     flow.memory_packing = &memory_packing_;
     flow.memory_gradient = {memory_gradient.data(), memory_packed_.rows(), memory_width_};
-    context_.run(packing_, pass, [&](auto& worker) {
-      Memory memory_of_saved = saved_.memory();
-      auto saved = L::template Saved<P>::take(memory_of_saved, packing_.capacity);
-      const auto frame = worker.frame();
-      f(worker, flow, saved);
-    });
+    return flow;
+  }
+  template <class Element, int Width>
+  Rows<Element, Width> rows_of(Buffer<T>& buffer) const {
+    return {buffer.data(), packed_.rows()};
   }
 
   int memory_width_;
@@ -150,6 +161,7 @@ class LayerRun {
   PackedRows packed_, memory_packed_;
   Packing packing_, memory_packing_;
   Buffer<std::byte> saved_;
+  WorkspaceSize size_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI::testing

@@ -62,7 +62,7 @@ void run(const Packing& packing, const op::ActivationBackward<Uniform<T>>& op) {
       const T dy = op.dy.row(n)[c] * keep;
       op.dx.row(n)[c] = dy * curve.slope * gate;
       if (op.gated) op.dx.row(n)[width + c] = dy * curve.value;
-      if (op.y) op.y.row(n)[c] = curve.value * gate * keep;
+      op.y.row(n)[c] = curve.value * gate * keep;
     }
   });
 }

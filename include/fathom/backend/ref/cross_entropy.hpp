@@ -28,19 +28,19 @@ void run(const Packing&, const op::LinearCrossEntropy<Uniform<T>>& op) {
       logit[v] = op.bias.empty() ? T(0) : op.bias[v];
       for (int c = 0; c < width; ++c) logit[v] += x[c] * op.weight.row(v)[c];
     }
-    const auto largest = std::max_element(logit.begin(), logit.end());
+    const T largest = *std::max_element(logit.begin(), logit.end());
     T sum = 0, mean_logit = 0;
     for (const T l : logit) {
-      sum += std::exp(l - *largest);
+      sum += std::exp(l - largest);
       mean_logit += l / T(vocabulary);
     }
-    const T log_z = *largest + std::log(sum);
+    const T log_z = largest + std::log(sum);
 
     sums.cross_entropy += log_z - logit[target];
     sums.smoothing += log_z - mean_logit;
     sums.z += log_z * log_z;
     sums.targets += 1;
-    sums.correct += largest - logit.begin() == target;
+    sums.correct += logit[target] >= largest;
 
     if (!op.dx) continue;
     for (int v = 0; v < vocabulary; ++v) {

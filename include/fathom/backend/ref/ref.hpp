@@ -34,9 +34,6 @@ struct Ref {
     int lanes() const { return 1; }
   };
 
-  static constexpr std::int64_t scratch_bytes(const auto& /*op*/) { return 0; }
-  static constexpr std::int64_t shared_bytes(const auto& /*op*/, const Capacity&) { return 0; }
-
   template <class Op>
   static void run(Lane& lane, const Op& op) requires requires {
     ref::run(*lane.packing, op);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
@@ -78,6 +79,50 @@ void run(const Packing&, const op::Lion<Uniform<T>>& op) {
     w -= rate * (sign(beta1 * m + (1 - beta1) * g) + decay * w);
     m = beta2 * m + (1 - beta2) * g;
   });
+}
+
+template <class T>
+void run(const Packing&, const op::Adafactor<Uniform<T>>& op) {
+  const T beta = T(1 - std::pow(double(op.step), -op.decay_exponent));
+  const T rate = T(std::min(op.target.learning_rate, 1 / std::sqrt(double(op.step))));
+  const T shrinkage = T(op.target.learning_rate * op.target.weight_decay);
+  T* moment = op.moments.data();
+  for (const ParameterInfo& info : op.table) {
+    const int rows = info.rows, columns = info.columns;
+    T* w = op.target.weights.data() + info.offset;
+    T* g = op.target.gradient.data() + info.offset;
+    T* r = info.is_vector() ? nullptr : moment;
+    T* c = info.is_vector() ? moment : moment + rows;
+    moment = c + columns;
+
+    for (int i = 0; r != nullptr && i < rows; ++i) r[i] = beta * r[i] + (1 - beta) * T(op.epsilon1);
+    for (int j = 0; j < columns; ++j) c[j] = beta * c[j] + (1 - beta) * T(op.epsilon1);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < columns; ++j) {
+        T& x = g[i * columns + j];
+        x *= T(op.target.gradient_scale);
+        if (r != nullptr) r[i] += (1 - beta) * x * x / T(columns);
+        c[j] += (1 - beta) * x * x / T(rows);
+      }
+    T mean_r = 0;
+    for (int i = 0; r != nullptr && i < rows; ++i) mean_r += r[i] / T(rows);
+
+    T mean_w2 = 0, mean_u2 = 0;
+    const T size = T(rows) * T(columns);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < columns; ++j) {
+        T& u = g[i * columns + j];
+        u /= std::sqrt(r != nullptr ? r[i] / mean_r * c[j] : c[j]);
+        mean_u2 += u * u / size;
+        mean_w2 += w[i * columns + j] * w[i * columns + j] / size;
+      }
+    const T length =
+        std::max(T(op.epsilon2), std::sqrt(mean_w2)) * rate / std::max(T(1), std::sqrt(mean_u2) / T(op.clip_threshold));
+    for (int n = 0; n < rows * columns; ++n) {
+      w[n] -= (decays(info.role) ? shrinkage * w[n] : T(0)) + length * g[n];
+      g[n] = 0;
+    }
+  }
 }
 
 }  // namespace fathom::inline FATHOM_ABI::ref
