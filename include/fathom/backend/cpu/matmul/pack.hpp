@@ -14,14 +14,15 @@
 /// columns, one after the other, each with consecutive rows; what columns beyond the matrix hold is of no consequence.
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
-/// Sixteen bytes each of as many rows as fit side by side in one register; row(g) is where the g-th begins.
-template <class T, class Row>
-Simd<T> load_side_by_side(Row row) {
+/// Sixteen bytes each of as many rows as fit side by side in one register, beginning at rows[0][p], rows[count][p], …
+/// where count is the number of elements in sixteen bytes.
+template <class T>
+[[gnu::always_inline]] inline Simd<T> load_side_by_side(const T* const* rows, std::size_t p) {
   constexpr int count = 16 / sizeof(T);
-  const auto part = [&](std::size_t g) {
+  const auto part = [=](std::size_t g) {
     using Part [[gnu::vector_size(16)]] = T;
     Part v;
-    std::memcpy(&v, row(g), sizeof v);
+    std::memcpy(&v, rows[g * count] + p, sizeof v);
     return v;
   };
   const auto join = []<int... I>(auto low, auto high, std::integer_sequence<int, I...>) {
@@ -49,48 +50,36 @@ Simd<T> interleave(Simd<T> a, Simd<T> b) {
   }(std::make_integer_sequence<int, all>{});
 }
 
-/// One register's width of columns of a panel: packed(p, i) = row(i)[p] for p < depth.
-template <class T, class Row>
-void pack_transposed_rows(Row row, std::size_t depth, T* packed) {
-  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns, count = 16 / sizeof(T);
-  std::size_t p = 0;
-  for (; p + count <= depth; p += count) {
-    // The hardware follows fewer streams than there are rows: fetch this place of the next rows ahead of time. Into
-    // the L2 cache, as rows a power of two apart would evict each other from L1.
-    if (p % (64 / sizeof(T)) == 0)
-      for (std::size_t i = width; i < 2 * width; ++i) __builtin_prefetch(row(i) + p, 0, 2);
-    const auto rows = [&](std::size_t first) {
-      return load_side_by_side<T>([&](std::size_t g) { return row(first + g * count) + p; });
-    };
-    T* const out = packed + p * panel;
-    const Simd<T> row0 = rows(0), row1 = rows(1);
-    const Simd<T> low01 = interleave<T, 1, 0>(row0, row1), high01 = interleave<T, 1, 1>(row0, row1);
-    if constexpr (count == 2) {
-      store(out, low01);
-      store(out + panel, high01);
-    } else {
-      const Simd<T> row2 = rows(2), row3 = rows(3);
-      const Simd<T> low23 = interleave<T, 1, 0>(row2, row3), high23 = interleave<T, 1, 1>(row2, row3);
-      store(out, interleave<T, 2, 0>(low01, low23));
-      store(out + panel, interleave<T, 2, 1>(low01, low23));
-      store(out + 2 * panel, interleave<T, 2, 0>(high01, high23));
-      store(out + 3 * panel, interleave<T, 2, 1>(high01, high23));
-    }
-  }
-  for (; p < depth; ++p)
-    for (std::size_t i = 0; i < width; ++i) packed[p * panel + i] = row(i)[p];
-}
-
 /// Panels of the transpose of w[columns, depth].
 template <class T>
 void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth, T* packed) {
-  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns;
+  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns, count = 16 / sizeof(T);
   for (std::size_t j = 0; j < columns; j += width) {
-    T* const out = packed + j / panel * panel * depth + j % panel;
-    if (j + width <= columns)
-      pack_transposed_rows([&](std::size_t i) { return w.row(j + i); }, depth, out);
-    else  // repeats the last row
-      pack_transposed_rows([&](std::size_t i) { return w.row(std::min(j + i, columns - 1)); }, depth, out);
+    const T* rows[width];
+    for (std::size_t i = 0; i < width; ++i) rows[i] = w.row(std::min(j + i, columns - 1));
+    T* out = packed + j / panel * panel * depth + j % panel;
+    std::size_t p = 0;
+    for (; p + count <= depth; p += count, out += count * panel) {
+      // The hardware follows fewer streams than there are rows: fetch this place of the next rows ahead of time. Into
+      // the L2 cache, as rows a power of two apart would evict each other from L1.
+      if (p % (64 / sizeof(T)) == 0)
+        for (std::size_t i = 0; i < width; ++i) __builtin_prefetch(rows[i] + width * w.stride + p, 0, 2);
+      const Simd<T> row0 = load_side_by_side(rows, p), row1 = load_side_by_side(rows + 1, p);
+      const Simd<T> low01 = interleave<T, 1, 0>(row0, row1), high01 = interleave<T, 1, 1>(row0, row1);
+      if constexpr (count == 2) {
+        store(out, low01);
+        store(out + panel, high01);
+      } else {
+        const Simd<T> row2 = load_side_by_side(rows + 2, p), row3 = load_side_by_side(rows + 3, p);
+        const Simd<T> low23 = interleave<T, 1, 0>(row2, row3), high23 = interleave<T, 1, 1>(row2, row3);
+        store(out, interleave<T, 2, 0>(low01, low23));
+        store(out + panel, interleave<T, 2, 1>(low01, low23));
+        store(out + 2 * panel, interleave<T, 2, 0>(high01, high23));
+        store(out + 3 * panel, interleave<T, 2, 1>(high01, high23));
+      }
+    }
+    for (; p < depth; ++p, out += panel)
+      for (std::size_t i = 0; i < width; ++i) out[i] = rows[i][p];
   }
 }
 
