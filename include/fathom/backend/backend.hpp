@@ -41,7 +41,7 @@ template <class B, class P = typename B::Precision>
 concept EmbeddingOps = Runs<B, op::Embedding<P>> && Runs<B, op::EmbeddingBackward<P>>;
 template <class B, class P = typename B::Precision>
 concept UpdateOps = Runs<B, op::SumOfSquares<P>> && Runs<B, op::Sgd<P>> && Runs<B, op::Adam<P>> &&
-    Runs<B, op::Lion<P>> && Runs<B, op::Average<P>> && Runs<B, op::Scale<P>>;
+    Runs<B, op::Lion<P>> && Runs<B, op::Adafactor<P>> && Runs<B, op::Average<P>> && Runs<B, op::Scale<P>>;
 
 template <class B>
 concept Backend = LinearOps<B> && AttentionOps<B> && ActivationOps<B> && NormOps<B> && StreamOps<B> &&

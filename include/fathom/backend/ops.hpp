@@ -5,6 +5,7 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
 #include <fathom/core/packing.hpp>
+#include <fathom/core/parameters.hpp>
 #include <fathom/core/precision.hpp>
 #include <fathom/core/view.hpp>
 #include <span>
@@ -493,7 +494,7 @@ struct SumOfSquares {
   std::span<const typename P::Gradient> x;
   double* result;
 
-  constexpr double flops() const { return 2.0 * x.size(); }
+  constexpr double flops() const { return 2.0 * double(x.size()); }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
 };
@@ -518,13 +519,13 @@ struct Average {
   std::span<typename P::Master> average;
   double decay;
 
-  constexpr double flops() const { return 3.0 * x.size(); }
+  constexpr double flops() const { return 3.0 * double(x.size()); }
   constexpr double bytes() const { return bytes_of(x) + 2 * bytes_of(average); }
   constexpr void outputs(auto&&) const {}
 };
 
-/// Momentum SGD, as PyTorch's: g += weight_decay · w;  m = momentum · m + (first ? g : (1 − dampening) g), dampening 0;
-/// w −= learning_rate · (nesterov ? g + momentum · m : m).   momentum (n), or empty when the factor is 0.
+/// Momentum SGD, as PyTorch's without dampening: g += weight_decay · w;  m = factor · m + g;
+/// w −= learning_rate · (nesterov ? g + factor · m : m).   momentum (n), or empty when the factor is 0.
 template <class P>
 struct Sgd {
   static constexpr const char* name = "sgd";
@@ -533,7 +534,7 @@ struct Sgd {
   double momentum_factor;
   bool nesterov;
 
-  constexpr double flops() const { return 6.0 * target.weights.size(); }
+  constexpr double flops() const { return 6.0 * double(target.weights.size()); }
   constexpr double bytes() const {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
   }
@@ -553,7 +554,7 @@ struct Adam {
   bool decoupled;
   std::int64_t step;  ///< of this update, from 1
 
-  constexpr double flops() const { return 14.0 * target.weights.size(); }
+  constexpr double flops() const { return 14.0 * double(target.weights.size()); }
   constexpr double bytes() const {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
   }
@@ -569,9 +570,33 @@ struct Lion {
   std::span<typename P::Master> momentum;
   double beta1, beta2;
 
-  constexpr double flops() const { return 8.0 * target.weights.size(); }
+  constexpr double flops() const { return 8.0 * double(target.weights.size()); }
   constexpr double bytes() const {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Adafactor without momentum, on each tensor of `table` by itself. With t = step, β = 1 − t^(−decay_exponent):
+///   matrix (R, C)   r = β r + (1 − β) (row means of g² + ε₁);  c likewise of columns;  v = r cᵀ / mean(r)
+///   vector (n)      v = β v + (1 − β) (g² + ε₁)
+///   u = g / sqrt(v);  w −= learning_rate · weight_decay · w + max(ε₂, rms(w)) · min(learning_rate, 1 / sqrt(t)) · u /
+///   max(1, rms(u) / clip_threshold), every w on the right the old one
+/// The target's spans are whole flat buffers; weight decay acts on tensors that decay. moments: r then c, or v, tensor
+/// after tensor in the order of the table.   Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5; the
+/// decoupled weight decay: torch.optim.Adafactor.
+template <class P>
+struct Adafactor {
+  static constexpr const char* name = "adafactor";
+  UpdateTarget<P> target;
+  std::span<typename P::Master> moments;
+  std::span<const ParameterInfo> table;
+  double decay_exponent, epsilon1, epsilon2, clip_threshold;
+  std::int64_t step;  ///< of this update, from 1
+
+  constexpr double flops() const { return 16.0 * double(target.weights.size()); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(moments));
   }
   constexpr void outputs(auto&&) const {}
 };

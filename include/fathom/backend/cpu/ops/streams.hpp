@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fathom/backend/cpu/adafactor.hpp>
 #include <fathom/backend/cpu/ops/rows.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
@@ -138,7 +139,8 @@ struct StreamOps {
   }
 };
 
-/// Passes over flat buffers. Every lane takes a range of fixed shards; sums over shards are taken in their order.
+/// Passes over flat buffers. Every lane takes a range of fixed shards and waits for the others, because the next pass
+/// may cut otherwise; sums over shards are taken in their order.
 template <class P, class Matmul>
 struct UpdateOps {
   using Master = typename P::Master;
@@ -151,6 +153,10 @@ struct UpdateOps {
     return align_up(shards_of(op.x.size()) * std::int64_t(sizeof(double)));
   }
 
+  static constexpr std::int64_t shared_bytes(const op::Adafactor<P>&, const Capacity&) {
+    return align_up(std::int64_t(sizeof(AdafactorSums)));
+  }
+
   static void run(Lane& lane, const op::SumOfSquares<P>& op) {
     const std::int64_t mark = lane.shared_mark();
     const std::int64_t shards = shards_of(op.x.size());
@@ -159,7 +165,6 @@ struct UpdateOps {
     each_shard(lane, op.x.size(), [&](std::int64_t index, std::int64_t begin, std::size_t count) {
       partials[index] = sum_of_squares<Gradient>(count, op.x.data() + begin);
     });
-    lane.barrier();
     double sum = 0;
     for (std::int64_t index = 0; index < shards; ++index) sum += partials[index];
     *op.result = sum;
@@ -225,8 +230,57 @@ struct UpdateOps {
     });
   }
 
+  /// Tensors that are large beside a lane's share of the work are done by all lanes together; the others are dealt out.
+  static void run(Lane& lane, const op::Adafactor<P>& op) {
+    const std::int64_t mark = lane.shared_mark();
+    AdafactorSums& common = *lane.template shared<AdafactorSums>(1);
+    const auto is_large = [&](const ParameterInfo& info) {
+      return info.size() * lane.parts() * 8 > std::int64_t(op.target.weights.size());
+    };
+    each_tensor(op, [&](const ParameterInfo& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
+      if (is_large(info)) adafactor_update(step, tensor, lane.number(), lane.parts(), common, [&] { lane.barrier(); });
+    });
+    std::int64_t small = 0, before = 0;
+    for (const ParameterInfo& info : op.table) small += is_large(info) ? 0 : info.size();
+    each_tensor(op, [&](const ParameterInfo& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
+      if (is_large(info)) return;
+      AdafactorSums own;
+      if (before * lane.parts() / small == lane.number()) adafactor_update(step, tensor, 0, 1, own, [] {});
+      before += info.size();
+    });
+    lane.barrier();
+    lane.release_shared(mark);
+  }
+
  private:
-  /// f(index, begin, count) for this lane's shards.
+  /// f(info, step, tensor) for the tensors of the table.
+  template <class F>
+  static void each_tensor(const op::Adafactor<P>& op, F&& f) {
+    const UpdateTarget<P>& target = op.target;
+    AdafactorStep step{.rate = target.learning_rate,
+                       .relative_rate = std::min(target.learning_rate, 1 / std::sqrt(double(op.step))),
+                       .decay = 0,
+                       .beta = 1 - std::pow(double(op.step), -op.decay_exponent),
+                       .epsilon1 = op.epsilon1,
+                       .epsilon2 = op.epsilon2,
+                       .clip_threshold = op.clip_threshold,
+                       .gradient_scale = target.gradient_scale};
+    Master* moments = op.moments.data();
+    for (const ParameterInfo& info : op.table) {
+      const int row_moments = info.is_vector() ? 0 : info.rows;
+      step.decay = decays(info.role) ? target.weight_decay : 0;
+      f(info, step,
+        FactoredTensor<Master>{.rows = info.rows,
+                               .columns = info.columns,
+                               .weight = target.weights.data() + info.offset,
+                               .gradient = target.gradient.data() + info.offset,
+                               .row = row_moments > 0 ? moments : nullptr,
+                               .column = moments + row_moments});
+      moments += row_moments + info.columns;
+    }
+  }
+
+  /// f(index, begin, count) for this lane's shards; returns when all lanes have done theirs.
   template <class F>
   static void each_shard(Lane& lane, std::size_t size, F&& f) {
     const auto own = share_of(int(shards_of(size)), lane.number(), lane.parts());
@@ -234,6 +288,7 @@ struct UpdateOps {
       const std::int64_t begin = index * shard;
       f(index, begin, std::size_t(std::min(shard, std::int64_t(size) - begin)));
     }
+    lane.barrier();
   }
 };
 

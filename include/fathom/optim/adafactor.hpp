@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/parameters.hpp>
+#include <fathom/optim/optimizer.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+namespace detail {
+
+/// Counts the second moments of factored tensors: for a matrix one a row and one a column, for a vector all.
+struct FactoredCounter {
+  std::int64_t count = 0;
+
+  template <class View>
+  constexpr void tensor(std::string_view, View&, Role role, Init) {
+    count += View::rows == 1 && !decays(role) ? View::columns : View::rows + View::columns;
+  }
+  template <class View>
+  constexpr void fused(View&, std::initializer_list<Part> parts) {
+    for (const Part& part : parts) count += View::rows == 1 ? part.rows : part.rows + View::columns;
+  }
+  template <class Params>
+  constexpr void nested(std::string_view, Params& params, int = -1) {
+    params.each(*this);
+  }
+  template <class Params>
+  constexpr void scaled(double (*)(Role, Position), Params& params) {
+    params.each(*this);
+  }
+  template <class Blocks>
+  constexpr void blocks(std::string_view, Blocks&) {
+    FactoredCounter block;
+    typename Blocks::Params params;
+    params.each(block);
+    count += Blocks::count * block.count;
+  }
+};
+
+}  // namespace detail
+
+/// Adafactor without momentum: second moments of matrices by row and by column, so that its state is next to nothing;
+/// steps relative to the size of each tensor. A fused matrix is as many matrices as it has names. Formula:
+/// `op::Adafactor`. Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5.
+struct Adafactor {
+  static constexpr const char* name = "Adafactor";
+  struct Options {
+    double learning_rate = 1e-2;  ///< relative to the root mean square of the tensor
+    double decay_exponent = 0.8;  ///< the second moments' factor in step t is 1 − t^(−decay_exponent)
+    double epsilon1 = 1e-30;      ///< added to squared gradients
+    double epsilon2 = 1e-3;       ///< least root mean square of a tensor that steps are relative to
+    double clip_threshold = 1;    ///< largest root mean square of a tensor's update before the learning rate
+    double weight_decay = 0;      ///< decoupled
+  };
+
+  static constexpr void check(const Options& options) {
+    detail::check_rates(name, options.learning_rate, options.weight_decay);
+    detail::check_optimizer(options.decay_exponent > 0 && options.decay_exponent <= 1, name,
+                            "decay_exponent must be in (0, 1]");
+    detail::check_optimizer(options.epsilon1 > 0 && options.epsilon2 > 0, name,
+                            "epsilon1 and epsilon2 must be positive");
+    detail::check_optimizer(options.clip_threshold > 0, name, "clip_threshold must be positive");
+  }
+
+  template <class Model>
+  static constexpr std::int64_t state_size() {
+    typename Model::template Params<const float> params;
+    detail::FactoredCounter counter;
+    params.each(counter);
+    return counter.count;
+  }
+  static std::vector<StateTensor> describe_state(const Extent&, std::span<const ParameterInfo> table) {
+    std::vector<StateTensor> result;
+    std::int64_t begin = 0;
+    const auto add = [&](const char* moment, const ParameterInfo& info, int count) {
+      result.push_back({std::string(moment) + "." + info.name, begin, 1, count});
+      begin += count;
+    };
+    for (const ParameterInfo& info : table) {
+      if (!info.is_vector()) add("row", info, info.rows);
+      add(info.is_vector() ? "second" : "column", info, info.columns);
+    }
+    return result;
+  }
+
+  template <class W, class P = typename W::Precision>
+  static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
+    worker(op::Adafactor<P>{.target = {.weights = model.weights,
+                                       .gradient = model.gradient,
+                                       .gradient_scale = step.gradient_scale,
+                                       .learning_rate = step.learning_rate,
+                                       .weight_decay = options.weight_decay},
+                            .moments = model.state,
+                            .table = model.table,
+                            .decay_exponent = options.decay_exponent,
+                            .epsilon1 = options.epsilon1,
+                            .epsilon2 = options.epsilon2,
+                            .clip_threshold = options.clip_threshold,
+                            .step = step.number});
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI
