@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fathom/backend/cpu/matmul.hpp"
 
+#if __has_include(<Eigen/Core>)
+#include "fathom/backend/cpu/matmul/eigen.hpp"
+#endif
+
+#include <algorithm>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <random>
+#include <tuple>
 #include <vector>
 
 namespace cpu = fathom::cpu;
@@ -99,9 +106,9 @@ std::vector<T> scratch_for(MatmulSize size) {
 }
 
 /// Edges of every kind: single elements, one more and one less than a tile, several cache blocks, no rows.
-const MatmulSize sizes[] = {{1, 1, 1},    {2, 3, 5},     {14, 32, 16},  {15, 33, 17},   {13, 31, 300},  {28, 64, 64},
-                            {7, 100, 40}, {129, 48, 65}, {37, 530, 70}, {40, 70, 1100}, {600, 20, 30},  
-                            {0, 5, 4},         {1, 257, 255}, {3, 600, 260},  {64, 192, 128}, {261, 16, 8}};
+const MatmulSize sizes[] = {{1, 1, 1},     {2, 3, 5},     {14, 32, 16},   {15, 33, 17},   {13, 31, 300}, {28, 64, 64},
+                            {7, 100, 40},  {129, 48, 65}, {37, 530, 70},  {40, 70, 1100}, {600, 20, 30}, {0, 5, 4},
+                            {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 8}};
 
 }  // namespace
 
@@ -140,4 +147,112 @@ TEMPLATE_TEST_CASE("every element is one fma chain", "[matmul]", float, double) 
       CHECK(dw.values == expected_dw.values);
       CHECK(db.values == expected_db.values);
     }
+}
+
+namespace {
+
+/// Engine and scalar type of one test case.
+template <class E, class S>
+struct Case {
+  using Engine = E;
+  using Scalar = S;
+};
+
+}  // namespace
+
+#if __has_include(<Eigen/Core>)
+using Cases = std::tuple<Case<cpu::DefaultMatmul, float>, Case<cpu::DefaultMatmul, double>,
+                         Case<cpu::EigenMatmul, float>, Case<cpu::EigenMatmul, double>>;
+#else
+using Cases = std::tuple<Case<cpu::DefaultMatmul, float>, Case<cpu::DefaultMatmul, double>>;
+#endif
+
+TEMPLATE_LIST_TEST_CASE("every engine computes the three forms", "[matmul]", Cases) {
+  using Engine = typename TestType::Engine;
+  using T = typename TestType::Scalar;
+  for (const auto size : sizes) {
+    CAPTURE(size.m, size.n, size.k);
+    constexpr std::size_t gap = 5;
+    const Problem<T> problem(size, gap);
+    auto scratch = scratch_for<Engine, T>(size);
+    // Rounding errors of sums of products in [-1, 1].
+    const T tolerance = 4 * std::numeric_limits<T>::epsilon() * static_cast<T>(size.m + size.n + size.k);
+    const auto close = [&](const Matrix<T>& a, const Matrix<T>& b) {
+      return std::ranges::equal(a.values, b.values, [&](T x, T y) { return std::abs(x - y) <= tolerance; });
+    };
+
+    Matrix<T> y(size.m, size.n, gap), dx(size.m, size.k, gap);
+    Engine::template forward<T>(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), y.view(),
+                                scratch.data());
+    CHECK(close(y, problem.expected_forward(gap, true)));
+    Engine::template forward<T>(size, problem.x.view(), problem.w.view(), nullptr, y.view(), scratch.data());
+    CHECK(close(y, problem.expected_forward(gap, false)));
+    Engine::template input_gradient<T>(size, problem.dy.view(), problem.w.view(), problem.skip.view(), T(2.5),
+                                       dx.view(), scratch.data());
+    CHECK(close(dx, problem.expected_input_gradient(gap, true, T(2.5))));
+    Engine::template input_gradient<T>(size, problem.dy.view(), problem.w.view(), {}, 1, dx.view(), scratch.data());
+    CHECK(close(dx, problem.expected_input_gradient(gap, false, 1)));
+
+    auto dw = Matrix<T>::random(size.n, size.k, gap, 6), db = Matrix<T>::random(1, size.n, 0, 7);
+    auto expected_dw = dw, expected_db = db;
+    problem.add_weight_gradient(expected_dw, expected_db);
+    Engine::template weight_gradient<T>(size, problem.dy.view(), problem.x.view(), dw.view(), db.values.data(),
+                                        scratch.data());
+    CHECK(close(dw, expected_dw));
+    CHECK(close(db, expected_db));
+
+    Engine::template forward_few_rows<T>(size, problem.x.view(), problem.w.view(), problem.bias.values.data(),
+                                         y.view());
+    CHECK(close(y, problem.expected_forward(gap, true)));
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("bits do not depend on the cut", "[matmul]", Cases) {
+  using Engine = typename TestType::Engine;
+  using T = typename TestType::Scalar;
+  const std::size_t step = Engine::row_granularity;
+  const MatmulSize size{2 * step + 41, 2 * step + 37, 300};
+  const Problem<T> problem(size, 3);
+  auto scratch = scratch_for<Engine, T>(size);
+
+  Matrix<T> y(size.m, size.n), dx(size.m, size.k), dw(size.n, size.k), db(1, size.n);
+  Engine::forward(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), y.view(), scratch.data());
+  Engine::input_gradient(size, problem.dy.view(), problem.w.view(), problem.skip.view(), T(0.3), dx.view(),
+                         scratch.data());
+  Engine::weight_gradient(size, problem.dy.view(), problem.x.view(), dw.view(), db.values.data(), scratch.data());
+  Matrix<T> few(size.m, size.n);
+  Engine::forward_few_rows(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), few.view());
+
+  for (const std::size_t cut : {step, 2 * step, 13 * step}) {
+    CAPTURE(cut);
+    Matrix<T> y2(size.m, size.n), dx2(size.m, size.k), dw2(size.n, size.k), db2(1, size.n), few2(size.m, size.n);
+    const auto from = [](const auto& matrix, std::size_t row) {
+      const auto view = matrix.view();
+      return RowMajor{view.row(row), view.stride};
+    };
+    for (const bool second : {false, true}) {
+      const std::size_t row = second ? std::min(size.m, cut) : 0, feature = second ? std::min(size.n, cut) : 0;
+      const std::size_t rows = second ? size.m - row : std::min(size.m, cut);
+      const std::size_t features = second ? size.n - feature : std::min(size.n, cut);
+      if (rows > 0) {
+        const MatmulSize of_rows{rows, size.n, size.k};
+        Engine::forward(of_rows, from(problem.x, row), problem.w.view(), problem.bias.values.data(),
+                        RowMajor<T>{&y2(row, 0), y2.stride}, scratch.data());
+        Engine::input_gradient(of_rows, from(problem.dy, row), problem.w.view(), from(problem.skip, row), T(0.3),
+                               RowMajor<T>{&dx2(row, 0), dx2.stride}, scratch.data());
+      }
+      if (features > 0) {
+        const MatmulSize of_features{size.m, features, size.k};
+        Engine::weight_gradient(of_features, {&problem.dy.values[feature], problem.dy.stride}, problem.x.view(),
+                                RowMajor<T>{&dw2(feature, 0), dw2.stride}, &db2(0, feature), scratch.data());
+        Engine::forward_few_rows(of_features, problem.x.view(), from(problem.w, feature), &problem.bias.values[feature],
+                                 RowMajor<T>{&few2(0, feature), few2.stride});
+      }
+    }
+    CHECK(y2.values == y.values);
+    CHECK(dx2.values == dx.values);
+    CHECK(dw2.values == dw.values);
+    CHECK(db2.values == db.values);
+    CHECK(few2.values == few.values);
+  }
 }
