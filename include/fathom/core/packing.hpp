@@ -76,7 +76,8 @@ class PackedRows {
     return packed;
   }
 
-  /// Packs sequences of these lengths. Errors: `ShapeError` when one is empty or they exceed the capacity.
+  /// Packs sequences of these lengths. With `past`, a sequence may have no new rows: it idles, and its cache stays.
+  /// Errors: `ShapeError` when one is empty without that, or they exceed the capacity.
   void assign(std::span<const int> lengths, std::span<const int> past = {}) {
     if (lengths.empty() || int(lengths.size()) > capacity_.sequences)
       throw ShapeError("PackedRows: " + std::to_string(lengths.size()) + " sequences do not fit a capacity of " +
@@ -89,7 +90,7 @@ class PackedRows {
     sequence_shard_.assign(1, 0);
     for (const int length : lengths) {
       const int first = offsets_.back();
-      if (length <= 0 || length > capacity_.longest || first + length > capacity_.rows)
+      if (length < (past.empty() ? 1 : 0) || length > capacity_.longest || first + length > capacity_.rows)
         throw ShapeError("PackedRows: a sequence of " + std::to_string(length) + " rows after " +
                          std::to_string(first) + " does not fit a capacity of " + std::to_string(capacity_.rows) +
                          " rows, longest " + std::to_string(capacity_.longest));
