@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/layers/attention.hpp>
+#include <fathom/layers/dlcl.hpp>
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual.hpp>
+#include <fathom/layers/sequence.hpp>
 #include <fathom/testing/layer_run.hpp>
 
 #include "support/near.hpp"
@@ -73,6 +75,8 @@ struct Case {
     {"residual_deep_norm", agrees<Residual<DeepNorm<alpha>, FeedForward<8, 12>>>},
     {"residual_rezero", agrees<Residual<ReZero, FeedForward<8, 12>>>},
     {"residual_admin", agrees<Residual<Admin, FeedForward<8, 12>>>},
+    {"dlcl", agrees<Dlcl<3, Sequence<Residual<PreNorm, Attention<8, 2>>, Residual<PreNorm, FeedForward<8, 12>>>>>},
+    {"dlcl_feed_forward", agrees<Dlcl<3, Sequence<Residual<PreNorm, FeedForward<8, 12>>>>>},
 };
 
 TEST_CASE("layers and their gradients agree with PyTorch", "[layers]") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fathom/layers/attention.hpp>
+#include <fathom/layers/dlcl.hpp>
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/linear.hpp>
 #include <fathom/layers/norm.hpp>
@@ -60,7 +61,8 @@ using CompositionLayers =
                Sequence<Linear<4, 4>, Linear<4, 4, false>, Linear<4, 4>>, Repeat<1, Linear<4, 4>>,
                Repeat<3, Block<DeepNorm<1.7>>>, Repeat<3, Block<PreNorm>, Recompute<1>>,
                Repeat<5, Block<DeepNorm<1.7>>, Recompute<3>>, Repeat<5, Block<ReZero>, RecomputeSqrt>,
-               Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>>;
+               Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>, Dlcl<1, Linear<4, 4>>,
+               Dlcl<3, Block<PreNorm>>, Dlcl<3, Block<DeepNorm<1.7>>, Recompute<1>, RmsNorm<6>>>;
 // clang-format on
 
 }  // namespace fathom_test

@@ -30,9 +30,6 @@ struct DlclLoop {
   using Block = BlockType;
   using Layers = HistoryBlock<Block, NormLayer>;
   static constexpr int width = Block::output_width;
-  static_assert(CheckLayer<0, Block>::value);
-  static_assert(CheckChain<0, Block::output_width, Block::input_width>::value);
-  static_assert(CheckChain<0, Block::output_width, NormLayer::input_width>::value);
 
   /// What one block leaves for its backward, whether stored for all blocks or computed again for one.
   template <class P>
@@ -173,6 +170,9 @@ template <int N, class BlockType, class RecomputePolicy = StoreAll,
           class NormLayer = LayerNorm<BlockType::output_width>>
 struct Dlcl {
   static_assert(N > 0, "Dlcl: the number of blocks must be positive");
+  static_assert(CheckLayer<0, BlockType>::value);
+  static_assert(CheckChain<0, BlockType::output_width, BlockType::input_width>::value);
+  static_assert(CheckChain<0, BlockType::output_width, NormLayer::input_width>::value);
   using Block = BlockType;
   using Loop = DlclLoop<Block, NormLayer>;
   static constexpr const char* name = "stack";

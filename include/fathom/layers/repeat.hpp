@@ -67,8 +67,6 @@ template <class BlockType>
 struct BlockLoop {
   using Block = BlockType;
   static constexpr int width = Block::output_width;
-  static_assert(CheckLayer<0, Block>::value);
-  static_assert(CheckChain<0, Block::output_width, Block::input_width>::value);
 
   template <class P>
   struct Saved {
@@ -177,6 +175,8 @@ struct Repeat {
   static_assert(N > 0, "Repeat: the number of blocks must be positive");
   static_assert((option_is_one_of<Options, RecomputeTag> && ...),
                 "Repeat: an option that it does not know; it takes StoreAll, Recompute<every>, RecomputeSqrt");
+  static_assert(CheckLayer<0, BlockType>::value);
+  static_assert(CheckChain<0, BlockType::output_width, BlockType::input_width>::value);
   using Block = BlockType;
   using Loop = BlockLoop<Block>;
   static constexpr const char* name = "stack";
