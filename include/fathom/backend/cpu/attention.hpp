@@ -99,7 +99,7 @@ void score(const Visible<T>& visible, std::size_t begin, std::size_t end, std::s
   using Tile = AttentionTile<T>;
   visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
     for (std::size_t j = from; j < to; j += Tile::rows)
-      multiply<false, Tile::rows, vectors()>(width, AlongRows<Tile::rows, T>(keys + j * key_stride, key_stride),
+      multiply<false, Tile::rows, vectors()>(width, AlongRows<T>{keys + j * key_stride, key_stride},
                                              columns + first * lanes<T>, Tile::queries,
                                              scores + (j - begin) * Tile::queries + first * lanes<T>, Tile::queries);
   });

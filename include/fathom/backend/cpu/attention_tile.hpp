@@ -11,26 +11,23 @@
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
 /// A block of queries lies in the lanes of `vectors` registers; products are formed `rows` (keys, or columns of the
-/// head) at a time. 8 x 2 accumulators on AVX-512, 4 x 3 on AVX2, 4 x 2 where registers are short.
+/// head) at a time. 8 x 2 accumulators on AVX-512, 4 x 2 elsewhere.
 template <class T>
 struct AttentionTile {
   static constexpr std::size_t rows = std::min<std::size_t>(lanes<T>, FATHOM_SIMD_BITS == 512 ? 8 : 4);
-  static constexpr std::size_t vectors = FATHOM_SIMD_BITS == 256 ? 3 : 2;
+  static constexpr std::size_t vectors = 2;
   static constexpr std::size_t queries = vectors * lanes<T>;
 };
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /// A(i, p) = row i of a matrix, in order.
-template <std::size_t Rows, class T>
+template <class T>
 struct AlongRows {
-  const T* row[Rows];
+  const T* a;
+  std::size_t stride;
 
-  AlongRows(const T* a, std::size_t stride) {
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < Rows; ++i) row[i] = a + i * stride;
-  }
-  T operator()(std::size_t i, std::size_t p) const { return row[i][p]; }
+  T operator()(std::size_t i, std::size_t p) const { return a[i * stride + p]; }
 };
 
 /// A(i, p) = row i of a matrix of `Stride` columns, in order.
@@ -62,7 +59,10 @@ void multiply(std::size_t depth, A a, const T* b, std::size_t b_stride, T* c, st
   for (std::size_t p = 0; p < depth; ++p) {
     Simd<T> row[Vectors];
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < Vectors; ++v) row[v] = load(b + p * b_stride + v * lanes<T>);
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      row[v] = load(b + p * b_stride + v * lanes<T>);
+      keep_in_register(row[v]);
+    }
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i) {
       const Simd<T> x = broadcast(a(i, p));

@@ -72,6 +72,19 @@ Simd<T> load(const T* p) {
   return v;
 }
 
+/// Hides from the compiler where v came from. g++ tuned for Zen 3 otherwise prefers to read a vector from memory again
+/// at each use, and a loop with few fma per load becomes bound by its loads.
+template <class V>
+void keep_in_register(V& v) {
+#if FATHOM_SIMD_BITS == 512
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#else
+  static_cast<void>(v);
+#endif
+}
+
 /// p[0 … lanes) = v, no alignment needed.
 template <class T>
 void store(T* p, std::type_identity_t<Simd<T>> v) {
