@@ -9,9 +9,21 @@ namespace fathom::inline FATHOM_ABI {
 
 namespace detail {
 
-/// What Adam and AdamW share: all but where the weight decay enters.
-template <class Derived, bool Decoupled>
+/// Adam and AdamW, which differ in where the weight decay enters and in its default.
+template <bool Decoupled>
 struct AdamFamily {
+  static constexpr const char* name = Decoupled ? "AdamW" : "Adam";
+  struct Options {
+    double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = Decoupled ? 0.01 : 0;
+  };
+
+  static constexpr void check(const Options& options) {
+    check_rates(name, options.learning_rate, options.weight_decay);
+    check_factor(name, options.beta1, "beta1 must be in [0, 1)");
+    check_factor(name, options.beta2, "beta2 must be in [0, 1)");
+    check_optimizer(options.epsilon > 0, name, "epsilon must be positive");
+  }
+
   template <class Model>
   static constexpr std::int64_t state_size() {
     return 2 * parameter_extent<Model>().total();
@@ -20,15 +32,8 @@ struct AdamFamily {
     return describe_flat_states({"first", "second"}, extent, table);
   }
 
-  static constexpr void check(const auto& options) {
-    check_rates(Derived::name, options.learning_rate, options.weight_decay);
-    check_factor(Derived::name, options.beta1, "beta1 must be in [0, 1)");
-    check_factor(Derived::name, options.beta2, "beta2 must be in [0, 1)");
-    check_optimizer(options.epsilon > 0, Derived::name, "epsilon must be positive");
-  }
-
   template <class W, class P = typename W::Precision>
-  static constexpr void update(W& worker, const auto& options, const UpdateStep& step, const FlatModel<P>& model) {
+  static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     for (const auto& group : parameter_groups(model, step, options.weight_decay))
       worker(op::Adam<P>{.target = group.target,
                          .first = group.state(0),
@@ -45,20 +50,10 @@ struct AdamFamily {
 
 /// Adam with decoupled weight decay. Formula: `op::Adam`.
 /// Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
-struct AdamW : detail::AdamFamily<AdamW, true> {
-  static constexpr const char* name = "AdamW";
-  struct Options {
-    double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01;
-  };
-};
+struct AdamW : detail::AdamFamily<true> {};
 
 /// Adam; weight decay, if any, is added to the gradient. Formula: `op::Adam`.
 /// Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
-struct Adam : detail::AdamFamily<Adam, false> {
-  static constexpr const char* name = "Adam";
-  struct Options {
-    double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
-  };
-};
+struct Adam : detail::AdamFamily<false> {};
 
 }  // namespace fathom::inline FATHOM_ABI
