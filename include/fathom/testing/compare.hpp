@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -45,8 +46,8 @@ Difference compare(const Matrix<A>& actual, const Matrix<B>& expected, double fl
       worst.add(double(actual.row(row)[column]), double(expected.row(row)[column]), floor, row, column);
   return worst;
 }
-template <class A, class B>
-Difference compare(std::span<A> actual, std::span<B> expected, double floor) {
+template <class A, std::size_t ExtentA, class B, std::size_t ExtentB>
+Difference compare(std::span<A, ExtentA> actual, std::span<B, ExtentB> expected, double floor) {
   if (actual.size() != expected.size())
     throw ShapeError("compare: a span of " + std::to_string(actual.size()) + " elements with one of " +
                      std::to_string(expected.size()));
