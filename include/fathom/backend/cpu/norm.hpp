@@ -6,6 +6,7 @@
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/core/config.hpp>
+#include <type_traits>
 
 /// Normalisation of rows, alone and joined with the residual sum before it.
 ///
@@ -48,30 +49,46 @@ struct NormSaved {
 
 namespace detail {
 
-/// Statistics and output of one row; `first(place)` gives the row's numbers (and may store them to z), once each.
-template <Normalization Kind, class T, class First>
-void norm_row(std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z, T* y, T* saved_mean,
-              T* saved_rstd) {
-  Simd<T> sum{}, squares{};
+/// Statistics and output of `Rows` rows at once, so that their sums proceed side by side; `first(row, place)` gives a
+/// row's numbers (and may store them to z), once each.
+template <Normalization Kind, std::size_t Rows, class T, class First>
+void norm_rows(std::size_t row, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
+               T* y, T* saved_mean, T* saved_rstd) {
+  constexpr bool centered = Kind == Normalization::layer;
+  const T n = static_cast<T>(width);
+  Simd<T> sum[Rows] = {}, squares[Rows] = {};
+  T mean[Rows] = {}, rstd[Rows];
   sweep<T>(width, [&](auto place) {
-    const Simd<T> v = first(place);
-    if constexpr (Kind == Normalization::layer)
-      sum += v;
-    else
-      squares = fma(v, v, squares);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const Simd<T> v = first(row + i, place);
+      if constexpr (centered)
+        sum[i] += v;
+      else
+        squares[i] = fma(v, v, squares[i]);
+    }
   });
-  const T mean = horizontal_sum(sum) / static_cast<T>(width);
-  if constexpr (Kind == Normalization::layer)
+  if constexpr (centered) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < Rows; ++i) saved_mean[row + i] = mean[i] = horizontal_sum(sum[i]) / n;
     sweep<T>(width, [&](auto place) {
-      const Simd<T> centered = place.select(place.load(z) - mean, 0);
-      squares = fma(centered, centered, squares);
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < Rows; ++i) {
+        const Simd<T> v = place.select(place.load(z + (row + i) * width) - mean[i], 0);
+        squares[i] = fma(v, v, squares[i]);
+      }
     });
-  const T rstd = 1 / std::sqrt(horizontal_sum(squares) / static_cast<T>(width) + epsilon);
-  if constexpr (Kind == Normalization::layer) *saved_mean = mean;
-  *saved_rstd = rstd;
+  }
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < Rows; ++i)
+    saved_rstd[row + i] = rstd[i] = 1 / std::sqrt(horizontal_sum(squares[i]) / n + epsilon);
   sweep<T>(width, [&](auto place) {
-    const Simd<T> normal = (place.load(z) - mean) * rstd;
-    place.store(y, fma(normal, place.load(gain), bias ? place.load(bias) : Simd<T>{}));
+    const Simd<T> scale = place.load(gain), offset = bias ? place.load(bias) : Simd<T>{};
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const std::size_t at = (row + i) * width;
+      place.store(y + at, fma((place.load(z + at) - mean[i]) * rstd[i], scale, offset));
+    }
   });
 }
 
@@ -90,6 +107,7 @@ void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, 
   sweep<T>(width, [&](auto place) {
     const Simd<T> scale = place.load(gain);
     Simd<T> dscale = place.load(dgain), doffset = dbias ? place.load(dbias) : Simd<T>{};
+#pragma GCC unroll 4
     for (std::size_t i = 0; i < Rows; ++i) {
       const Simd<T> d = place.load(dy + (row + i) * width), normal = normalized(row + i, place), g = d * scale;
       dscale = fma(d, normal, dscale);
@@ -100,6 +118,7 @@ void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, 
     place.store(dgain, dscale);
     if (dbias) place.store(dbias, doffset);
   });
+#pragma GCC unroll 4
   for (std::size_t i = 0; i < Rows; ++i) {
     const std::size_t r = row + i;
     const T mean = Kind == Normalization::layer ? horizontal_sum(sum[i]) / static_cast<T>(width) : T(0);
@@ -111,15 +130,30 @@ void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, 
   }
 }
 
-/// dgain and dbias (if not null) are added to; output(row, place, dz) is called once for each number, row by row.
+/// f(std::integral_constant<n>, row) for blocks of n rows.
+template <class F>
+void each_block(std::size_t rows, F f) {
+  constexpr std::size_t block = 4;
+  std::size_t row = 0;
+  for (; row + block <= rows; row += block) f(std::integral_constant<std::size_t, block>{}, row);
+  for (; row < rows; ++row) f(std::integral_constant<std::size_t, 1>{}, row);
+}
+
+template <Normalization Kind, class T, class First>
+void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
+                  T* y, T* mean, T* rstd) {
+  each_block(rows, [&](auto count, std::size_t row) {
+    norm_rows<Kind, count()>(row, width, epsilon, gain, bias, first, z, y, mean, rstd);
+  });
+}
+
+/// dgain and dbias (if not null) are added to; output(row, place, dz) is called once for each number.
 template <Normalization Kind, class T, class Output>
 void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
                    T* dbias, Output output) {
-  constexpr std::size_t block = 4;
-  std::size_t row = 0;
-  for (; row + block <= rows; row += block)
-    norm_backward_rows<Kind, block>(row, width, saved, gain, dy, dgain, dbias, output);
-  for (; row < rows; ++row) norm_backward_rows<Kind, 1>(row, width, saved, gain, dy, dgain, dbias, output);
+  each_block(rows, [&](auto count, std::size_t row) {
+    norm_backward_rows<Kind, count()>(row, width, saved, gain, dy, dgain, dbias, output);
+  });
 }
 
 }  // namespace detail
@@ -128,9 +162,8 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
 template <Normalization Kind, class T>
 void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, const T* x, T* y,
                   T* mean, T* rstd) {
-  for (std::size_t r = 0; r < rows; ++r, x += width, y += width)
-    detail::norm_row<Kind>(
-        width, epsilon, gain, bias, [&](auto place) { return place.load(x); }, x, y, mean + r, rstd + r);
+  const auto first = [&](std::size_t row, auto place) { return place.load(x + row * width); };
+  detail::norm_forward<Kind>(rows, width, epsilon, gain, bias, first, x, y, mean, rstd);
 }
 
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
@@ -138,14 +171,12 @@ void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain,
 template <Normalization Kind, class T, class Scale>
 void join_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
                        const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
-  for (std::size_t r = 0; r < rows; ++r, x += width, f += width, z += width, y += width) {
-    const auto join = [&](auto place) {
-      const Simd<T> v = fma(a.at(place), place.load(x), place.load(f));
-      place.store(z, v);
-      return v;
-    };
-    detail::norm_row<Kind>(width, epsilon, gain, bias, join, z, y, mean + r, rstd + r);
-  }
+  const auto join = [&](std::size_t row, auto place) {
+    const Simd<T> v = fma(a.at(place), place.load(x + row * width), place.load(f + row * width));
+    place.store(z + row * width, v);
+    return v;
+  };
+  detail::norm_forward<Kind>(rows, width, epsilon, gain, bias, join, z, y, mean, rstd);
 }
 
 /// dx = gradient of the norm's input. dgain, dbias (width) are ADDED TO; dbias may be null. dx may be dy.

@@ -108,6 +108,7 @@ double sum_of_squares(std::size_t n, const T* x) {
     Simd<T> sum[chains] = {};
     std::size_t i = 0;
     for (; i + chains * lanes<T> <= count; i += chains * lanes<T>)
+#pragma GCC unroll 4
       for (std::size_t c = 0; c < chains; ++c) {
         const Simd<T> v = load(x + i + c * lanes<T>);
         sum[c] = fma(v, v, sum[c]);
