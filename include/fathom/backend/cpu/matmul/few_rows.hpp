@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
+#include <utility>
 
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/simd.hpp"
@@ -38,30 +40,33 @@ void dot_products(std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const
     for (std::size_t j = 0; j < Columns; ++j) y.row(i)[j] = horizontal_sum(sum[i][j]) + (bias ? bias[j] : T(0));
 }
 
-/// All n columns of Rows rows.
-template <std::size_t Rows, class T>
-void few_rows(std::size_t n, std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const T* bias, RowMajor<T> y) {
-  constexpr std::size_t columns = Rows == 1 ? 8 : 4;
-  std::size_t j = 0;
-  const auto step = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {
-    dot_products<Rows, Columns>(k, x, {w.row(j), w.stride}, bias ? bias + j : nullptr,
-                                RowMajor<T>{y.data + j, y.stride});
-    j += Columns;
+/// Columns columns of all rows, so that these rows of W are read from memory once.
+template <std::size_t Columns, class T>
+void few_columns(std::size_t m, std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const T* bias, RowMajor<T> y) {
+  std::size_t i = 0;
+  const auto step = [&]<std::size_t Rows>(std::integral_constant<std::size_t, Rows>) {
+    dot_products<Rows, Columns>(k, {x.row(i), x.stride}, w, bias, RowMajor<T>{y.row(i), y.stride});
+    i += Rows;
   };
-  while (n - j >= columns) step(std::integral_constant<std::size_t, columns>{});
-  while (j < n) step(std::integral_constant<std::size_t, 1>{});
+  if constexpr (Columns <= 4) {
+    while (m - i >= 4) step(std::integral_constant<std::size_t, 4>{});
+    if (m - i >= 2) step(std::integral_constant<std::size_t, 2>{});
+  }
+  while (m > i) step(std::integral_constant<std::size_t, 1>{});
 }
 
 /// See Native::forward_few_rows.
 template <class T>
 void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias, RowMajor<T> y) {
-  const auto rows = [&]<std::size_t Rows>(std::integral_constant<std::size_t, Rows>, std::size_t first) {
-    few_rows<Rows, T>(size.n, size.k, {x.row(first), x.stride}, w, bias, {y.row(first), y.stride});
+  std::size_t j = 0;
+  const auto step = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {
+    few_columns<Columns, T>(size.m, size.k, x, {w.row(j), w.stride}, bias ? bias + j : nullptr, {y.data + j, y.stride});
+    j += Columns;
   };
-  std::size_t i = 0;
-  for (; i + 4 <= size.m; i += 4) rows(std::integral_constant<std::size_t, 4>{}, i);
-  if (size.m - i >= 2) rows(std::integral_constant<std::size_t, 2>{}, i), i += 2;
-  if (size.m - i == 1) rows(std::integral_constant<std::size_t, 1>{}, i);
+  if (size.m == 1)  // eight independent sums keep the multipliers busy: here that takes eight columns
+    while (size.n - j >= 8) step(std::integral_constant<std::size_t, 8>{});
+  while (size.n - j >= 4) step(std::integral_constant<std::size_t, 4>{});
+  while (j < size.n) step(std::integral_constant<std::size_t, 1>{});
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::detail

@@ -13,11 +13,13 @@
 
 namespace fathom::inline FATHOM_ABI::cpu {
 
-/// Our own matmul: blocks of one operand packed into panels that stay in the L2 cache, tiles of the other in L1, a
-/// micro-kernel that keeps its tile of the result in registers.
+/// Our own matmul, C = A·B: blocks of B that stay in the L2 cache, tiles of A in L1, a micro-kernel that keeps its tile
+/// of C in registers. Operands are read in place, but for a B that must be transposed (the W of `forward`) and the rows
+/// of A in `forward` and `input_gradient`.
 ///
-/// Every element of a result is one chain of fma in ascending order of the summed index, begun at its start value. So
-/// its bits do not depend on how a caller cuts the rows or columns of a result among calls and threads.
+/// Every element of a result is one chain of fma (a·b + c on machines without) in ascending order of the summed index,
+/// begun at its start value. So its bits do not depend on how a caller cuts the rows or columns of a result among calls
+/// and threads.
 ///
 /// All calls run on the calling thread. `scratch` is `scratch_size<T>` elements, best aligned to 64 bytes, one per
 /// thread; what it holds before and after means nothing. Outputs must not overlap inputs except where said.
