@@ -26,12 +26,9 @@ namespace fathom::inline FATHOM_ABI::cpu {
 
 namespace detail {
 
-template <class T>
-inline constexpr std::size_t forward_key_block = 128;
-template <class T>
-inline constexpr std::size_t backward_key_block = 64;
+inline constexpr std::size_t forward_key_block = 128, backward_key_block = 64;
 
-/// What the queries of one block may see. End and diagonal of vector v are nondecreasing in v.
+/// What the queries of one block may see.
 template <class T>
 class Visible {
  public:
@@ -49,7 +46,8 @@ class Visible {
     }
   }
 
-  /// Keys below open(v) are seen by all lanes of vector v, keys from end(v) on by none. A multiple of the tile's rows.
+  /// Keys below open(v) are seen by all lanes of vector v, keys from end(v), a multiple of the tile's rows, by none.
+  /// Neither decreases with v.
   std::size_t open(std::size_t v) const { return open_[v]; }
   std::size_t end(std::size_t v) const { return end_[v]; }
   std::size_t end() const { return end_[vectors - 1]; }
@@ -161,7 +159,7 @@ template <class T>
 constexpr std::size_t attention_forward_scratch(const AttentionShape<T>& shape) {
   const detail::AttentionExtents<T> n(shape);
   return std::max(detail::few_queries_scratch(shape),
-                  2 * n.keys * n.width + (n.width + shape.width + detail::forward_key_block<T> + 1) * n.queries);
+                  2 * n.keys * n.width + (n.width + shape.width + detail::forward_key_block + 1) * n.queries);
 }
 
 /// O and lse, the natural logarithm of the sum of e^score of each query: OVERWRITTEN.
@@ -175,7 +173,7 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
   using detail::AttentionTile;
   if constexpr (!Dropout::active)
     if (shape.queries <= detail::few_queries) return detail::attend_few_queries(shape, q, k, v, o, lse, scratch);
-  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::forward_key_block<T>;
+  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::forward_key_block;
   constexpr T lowest = std::numeric_limits<T>::lowest(), infinity = std::numeric_limits<T>::infinity();
   const detail::AttentionExtents<T> n(shape);
   T* keys = scratch;
@@ -245,7 +243,7 @@ template <class T>
 constexpr std::size_t attention_backward_scratch(const AttentionShape<T>& shape) {
   const detail::AttentionExtents<T> n(shape);
   return 2 * n.keys * (n.width + n.register_width) +
-         (2 * shape.width + n.width + 2 * n.register_width + 2 * detail::backward_key_block<T> + 3) * n.queries;
+         (2 * shape.width + n.width + 2 * n.register_width + 2 * detail::backward_key_block + 3) * n.queries;
 }
 
 /// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
@@ -255,7 +253,7 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
                         Rows<const T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
                         T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
-  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block<T>;
+  constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block;
   const detail::AttentionExtents<T> n(shape);
   T* keys = scratch;
   T* values = keys + n.keys * n.width;

@@ -15,7 +15,7 @@
 /// and once, for all query heads of the group; the columns of the head lie in the lanes.
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
-inline constexpr std::size_t few_queries = 4;
+inline constexpr std::size_t few_queries = 8;  // about where blocks of queries become as fast
 inline constexpr std::size_t few_queries_key_block = 64;
 
 /// The state of one query: itself, its weighted sum of values, and the statistics of its softmax so far.
