@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <fathom/core/error.hpp>
+#include <fathom/models/language_model.hpp>
+#include <fathom/models/weights.hpp>
+#include <fathom/train/file.hpp>
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace fathom::program {
+
+/// A Llama as llama2.c (https://github.com/karpathy/llama2.c) trains and stores it, by the numbers in its file's
+/// header.
+template <int Width, int Hidden, int Layers, int Heads, int KvHeads, int VocabularySize, int Length>
+struct Llama2c {
+  static constexpr std::array<std::int32_t, 7> header{Width, Hidden, Layers, Heads, KvHeads, VocabularySize, Length};
+  using Block = Sequence<
+      Residual<PreNorm, Attention<Width, Heads, Causal, KeyValueHeads<KvHeads>, Rotary<>, NoBias>, RmsNorm<Width>>,
+      Residual<PreNorm, FeedForward<Width, Hidden, SwiGlu, NoBias>, RmsNorm<Width>>>;
+  using Model = LanguageModel<Vocabulary<VocabularySize>, ContextLength<Length>, Repeat<Layers, Block>, NoPositions,
+                              TiedOutput, PlainEmbedding>;
+};
+
+/// The published models of https://huggingface.co/karpathy/tinyllamas.
+using Stories260K = Llama2c<64, 172, 5, 8, 4, 512, 512>;
+using Stories15M = Llama2c<288, 768, 6, 6, 6, 32000, 256>;
+using Stories42M = Llama2c<512, 1376, 8, 8, 8, 32000, 1024>;
+using Stories110M = Llama2c<768, 2048, 12, 12, 12, 32000, 1024>;
+
+/// A llama2.c model file: seven int32, then float32 tensors, each kind for all layers before the next.
+class Llama2cFile {
+ public:
+  /// Errors: `FileError`, also for a file without a header.
+  explicit Llama2cFile(std::filesystem::path path) : file_(std::move(path)) {
+    if (file_.bytes().size() < sizeof header_) refuse("is too short for a llama2.c model");
+    std::memcpy(header_.data(), file_.bytes().data(), sizeof header_);
+  }
+
+  const std::array<std::int32_t, 7>& header() const { return header_; }
+  template <class Shape>
+  bool is() const {
+    return header_ == Shape::header;
+  }
+
+  /// Errors: `FileError` for a file of another shape or length.
+  template <class Shape, class B>
+  Weights<typename Shape::Model, B> weights() const {
+    if (!is<Shape>()) refuse("is a llama2.c model of another shape");
+    using Model = typename Shape::Model;
+    std::map<std::string, ParameterInfo> table;
+    for (const ParameterInfo& info : describe<Model>()) table.emplace(info.name, info);
+    Weights<Model, B> weights;
+    std::size_t place = sizeof header_;
+    const auto read = [&](const std::string& name) {
+      for (auto& element : weights.tensor(table.at(name))) {
+        float value;
+        if (file_.bytes().size() - place < sizeof value) refuse("is cut off in the tensor " + name);
+        std::memcpy(&value, file_.bytes().data() + place, sizeof value);
+        place += sizeof value;
+        element = value;
+      }
+    };
+    read("embedding.token.weight");
+    for (const char* name : {"attention.norm.gain", "attention.query.weight", "attention.key.weight",
+                             "attention.value.weight", "attention.output.weight", "feed_forward.norm.gain",
+                             "feed_forward.gate.weight", "feed_forward.output.weight", "feed_forward.input.weight"})
+      for (int layer = 0; layer < Model::Stack::depth; ++layer) read("blocks." + std::to_string(layer) + "." + name);
+    read("final_norm.gain");  // what follows are tables of sines and cosines, which `Rotary` computes
+    return weights;
+  }
+
+  [[noreturn]] void refuse(const std::string& reason) const {
+    throw FileError(file_.path().string() + ": " + reason + "; give one of karpathy/tinyllamas");
+  }
+
+ private:
+  MappedFile file_;
+  std::array<std::int32_t, 7> header_{};
+};
+
+}  // namespace fathom::program
