@@ -1,51 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
-#include <fathom/backend/ref/ref.hpp>
 #include <string>
 #include <vector>
 
 #include "support/near.hpp"
+#include "support/ops.hpp"
 #include "support/reference.hpp"
 
 // Ops that no layer of their own stands for; tests/layers/pytorch_test.cpp has the others.
 namespace {
-using namespace fathom;
-using fathom_test::Reference;
-using fathom_test::require_near;
+using namespace fathom_test;
 using P = Double;
-
-/// A matrix with its values.
-struct Values {
-  std::vector<double> data;
-  int columns;
-
-  Values(std::vector<double> values, int width) : data(std::move(values)), columns(width) {}
-  Values(int rows, int width, double value = 0) : data(std::size_t(rows) * std::size_t(width), value), columns(width) {}
-  int rows() const { return int(data.size()) / columns; }
-  operator Matrix<double>() { return {data.data(), rows(), columns}; }
-  operator Matrix<const double>() const { return {data.data(), rows(), columns}; }
-  std::span<const double> span() const { return data; }
-};
 
 Values read(const Reference& reference, const std::string& name) {
   return {reference.values(name), reference.columns(name)};
-}
-
-/// Outputs start as NaN.
-Values like(const Values& other) { return {other.rows(), other.columns, std::numeric_limits<double>::quiet_NaN()}; }
-
-PackedRows pack(const std::vector<int>& lengths) {
-  PackedRows packed({64, 8, 64});
-  packed.assign(lengths);
-  return packed;
-}
-PackedRows one_sequence(int rows) { return pack({rows}); }
-
-template <class Op>
-void run(const Packing& packing, const Op& op) {
-  QuietLane lane;
-  lane.on(packing);
-  Ref<double>::run(lane, op);
 }
 
 TEST_CASE("activations agree with PyTorch", "[ref]") {

@@ -36,9 +36,9 @@ struct Ref {
 
   template <class Op>
   static void run(Lane& lane, const Op& op) requires requires {
-    ref::run(*lane.packing, op);
+    ref::run<T>(*lane.packing, op);
   }
-  { ref::run(*lane.packing, op); }
+  { ref::run<T>(*lane.packing, op); }
 };
 
 static_assert(Backend<Ref<double>>);
