@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <fathom/layers/residual.hpp>
+#include <vector>
 
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
@@ -11,5 +14,67 @@ using namespace fathom_test;
 TEMPLATE_LIST_TEST_CASE("gradients of residual sublayers agree with differences", "[layers]", ResidualLayers) {
   require_gradients<TestType>();
 }
+
+TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[layers]") {
+  using P = Double;
+  using Stack = Repeat<3, Residual<Admin, Branch>>;
+  testing::LayerRun<Stack> run({.lengths = {20}});
+  run.randomize(1);
+  // omega_l^2 = 1 + the sum of the variances of the branches before l, by hand.
+  std::vector<double> expected;
+  double variance = 0;
+  Context<Ref<double>> context;
+  const PackedRows packed = PackedRows::uniform(1, 20);
+  context.reserve({.workspace = 1_MiB});
+  const auto p = bind_parameters<Stack, const double>(run.parameters.data());
+  std::vector<double> x(run.x.data(), run.x.data() + run.x.size()), f(x.size()), y(x.size());
+  Buffer<std::byte> saved_memory(saved_bytes<Stack, P>(packed.capacity()));
+  for (int index = 0; index < 3; ++index)
+    context.run(packed, Pass{}, [&](auto& worker) {
+      Memory memory = saved_memory.memory();
+      auto saved = Branch::Saved<P>::take(memory, packed.capacity());
+      auto norm = LayerNorm<6>::Saved<P>::take(memory, packed.capacity());
+      const auto block = p.blocks.any_count()[index];
+      const Rows<double, 6> x_rows(x.data(), 20), f_rows(f.data(), 20), y_rows(y.data(), 20);
+      Branch::forward(worker, block.sublayer, Flow<P>{}, x_rows, f_rows, saved);
+      expected.push_back(std::sqrt(1 + variance));
+      double mean = 0, square = 0;
+      for (const double value : f) mean += value / 120, square += value * value / 120;
+      variance += square - mean * mean;
+      for (std::size_t i = 0; i < x.size(); ++i) f[i] += expected.back() * x[i];
+      LayerNorm<6>::forward(worker, block.post_norm, Flow<P>{}, f_rows, y_rows, norm);
+      x = y;
+    });
+
+  std::vector<double> scales(3);
+  context.run(packed, Pass{}, [&](auto& worker) {
+    Memory memory = saved_memory.memory();
+    auto saved = Stack::Saved<P>::take(memory, packed.capacity());
+    AdminProfile profile{.scales = scales.data()};
+    Flow<P> flow;
+    flow.profile = &profile;
+    Stack::forward(worker, p, flow, Rows<const double, 6>(run.x.data(), 20), Rows<double, 6>(y.data(), 20), saved);
+    REQUIRE(profile.count == 3);
+  });
+  for (std::size_t i = 0; i < 3; ++i) REQUIRE(std::abs(scales[i] - expected[i]) < 1e-12);
+}
+
+TEST_CASE("a policy's gain reaches the matrices of its branch", "[layers]") {
+  for (const ParameterInfo& info : describe<Repeat<4, Residual<PostNormInit, Branch>>>()) {
+    const bool matrix = info.name.ends_with("weight");
+    REQUIRE(info.gain == (matrix ? 1.0 / (4 - info.position.index) : 1));
+  }
+  for (const ParameterInfo& info : describe<Residual<DeepNorm<2.0, 0.25>, Attention<8, 2>>>()) {
+    const bool scaled = info.name == "value.weight" || info.name == "output.weight";
+    INFO(info.name);
+    REQUIRE(info.gain == (scaled ? 0.25 : 1));
+  }
+}
+
+static_assert(parameter_count<Residual<PlainResidual, Branch>>() == parameter_count<Branch>());
+static_assert(parameter_count<Residual<PostNorm, Branch>>() == parameter_count<Branch>() + 12);
+static_assert(parameter_count<Residual<ReZero, Branch>>() == parameter_count<Branch>() + 1);
+static_assert(parameter_count<Residual<Admin, Branch>>() == parameter_count<Branch>() + 18);
+static_assert(parameter_count<Residual<PreNorm, Branch, RmsNorm<6>>>() == parameter_count<Branch>() + 6);
 
 }  // namespace
