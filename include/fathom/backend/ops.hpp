@@ -23,8 +23,8 @@
 /// Common rules. Matrices are row-major, one row per token, packed as the worker's current `Packing` says.
 /// "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value. Unless an alias is
 /// allowed here, views of one op do not overlap. A null view means "absent" or "not wanted" where the comment allows
-/// it. Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, because a
-/// backend may put that work off until then.
+/// it. Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two
+/// ops of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
 namespace fathom::inline FATHOM_ABI {
 
 enum class ActivationKind { relu, gelu, gelu_tanh, silu };
@@ -309,7 +309,7 @@ struct Join {
 
 /// Backward of `Join`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
 /// the gradients of the learned factors, added to, empty when there are none (x is read for da, f for db; null
-/// otherwise).
+/// otherwise; db takes df, which must then be wanted).
 template <class P>
 struct JoinBackward {
   static constexpr const char* name = "join backward";

@@ -145,35 +145,39 @@ class Lane {
   void release_shared(std::int64_t mark) { resources_.shared.release(mark); }
 
   void defer(const Deferred& work) {
-    if (count_ == int(deferred_.size())) settle();
+    if (count_ == int(deferred_.size())) do_deferred();
     deferred_[count_++] = work;
   }
 
-  /// Ends the deferred work: every lane does the same share of every piece, cut by cost.
+  /// Ends the deferred work and gives back the shared memory.
   void settle() {
-    if (count_ > 0) {
-      barrier();
-      double total = 0;
-      for (int i = 0; i < count_; ++i) total += deferred_[i].cost();
-      double before = 0;
-      for (int i = 0; i < count_; ++i) {
-        const double cost = deferred_[i].cost();
-        const auto cut = [&](int number) {
-          if (number == parts()) return deferred_[i].cut(1.0);
-          const double fraction = (total * number / parts() - before) / cost;
-          return deferred_[i].cut(std::clamp(fraction, 0.0, 1.0));
-        };
-        const Range range{cut(number_), cut(number_ + 1)};
-        if (range.size() > 0) deferred_[i].run(*this, range);
-        before += cost;
-      }
-      count_ = 0;
-      barrier();
-    }
+    do_deferred();
     resources_.shared.release(0);
   }
 
  private:
+  /// Every lane does the same share of every piece, cut by cost.
+  void do_deferred() {
+    if (count_ == 0) return;
+    barrier();
+    double total = 0;
+    for (int i = 0; i < count_; ++i) total += deferred_[i].cost();
+    double before = 0;
+    for (int i = 0; i < count_; ++i) {
+      const double cost = deferred_[i].cost();
+      const auto cut = [&](int number) {
+        if (number == parts()) return deferred_[i].cut(1.0);
+        const double fraction = (total * number / parts() - before) / cost;
+        return deferred_[i].cut(std::clamp(fraction, 0.0, 1.0));
+      };
+      const Range range{cut(number_), cut(number_ + 1)};
+      if (range.size() > 0) deferred_[i].run(*this, range);
+      before += cost;
+    }
+    count_ = 0;
+    barrier();
+  }
+
   int number_ = 0;
   LaneResources resources_;
   const Packing* packing_ = nullptr;

@@ -100,7 +100,7 @@ struct RowOps {
     if (rows.size() > 0) {
       const auto forward = [&]<Normalization Kind>() {
         norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
-                              op.bias.data(), op.x.row(rows.begin), op.y.row(rows.begin),
+                              op.bias.empty() ? nullptr : op.bias.data(), op.x.row(rows.begin), op.y.row(rows.begin),
                               offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin);
       };
       op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>()
@@ -144,9 +144,9 @@ struct RowOps {
     if (rows.size() > 0) {
       const auto forward = [&]<Normalization Kind>(auto a) {
         join_norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
-                                   op.bias.data(), a, op.x.row(rows.begin), op.f.row(rows.begin), op.z.row(rows.begin),
-                                   op.y.row(rows.begin), offset(op.mean.data(), rows.begin),
-                                   op.rstd.data() + rows.begin);
+                                   op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(rows.begin),
+                                   op.f.row(rows.begin), op.z.row(rows.begin), op.y.row(rows.begin),
+                                   offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin);
       };
       with_scale(op.a, [&](auto a) {
         op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>(a)
