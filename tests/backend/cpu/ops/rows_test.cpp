@@ -124,7 +124,7 @@ TEST_CASE("join", "[cpu][threads]") {
   for (const auto into : {Into::y, Into::x, Into::f})
     for (const auto [a, b] : learned_factors)
       check_op(
-          [=, a = a, b = b]<class P>(Operands<P>& o) {
+          [=]<class P>(Operands<P>& o) {
             const auto x = o.rows_of(width), f = o.rows_of(width);
             return op::Join<P>{.x = x,
                                .f = f,
