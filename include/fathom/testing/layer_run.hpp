@@ -91,9 +91,9 @@ class LayerRun {
   }
   void poison_workspace() {
     context_.run(packing_, pass, [&](auto& worker) {
-      if (!worker.first()) return;
       const auto frame = worker.frame();
-      std::fill_n(worker.workspace().template take<std::byte>(size_.workspace), size_.workspace, poison_byte);
+      std::byte* const workspace = worker.workspace().template take<std::byte>(size_.workspace);
+      if (worker.first()) std::fill_n(workspace, size_.workspace, poison_byte);
     });
   }
 

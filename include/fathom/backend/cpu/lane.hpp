@@ -149,7 +149,8 @@ class Lane {
     deferred_[count_++] = work;
   }
 
-  /// Ends the deferred work and gives back the shared memory.
+  /// Ends the deferred work and gives back the shared memory. Waits for all lanes even without such work, because memory
+  /// that a frame frees is used again with other rows in other places.
   void settle() {
     do_deferred();
     resources_.shared.release(0);
@@ -158,8 +159,8 @@ class Lane {
  private:
   /// Every lane does the same share of every piece, cut by cost.
   void do_deferred() {
-    if (count_ == 0) return;
     barrier();
+    if (count_ == 0) return;
     double total = 0;
     for (int i = 0; i < count_; ++i) total += deferred_[i].cost();
     double before = 0;
