@@ -24,10 +24,10 @@ static_assert(all_are_layers(std::type_identity<ResidualLayers>{}));
 static_assert(all_are_layers(std::type_identity<CompositionLayers>{}));
 
 struct NoName : Linear<4, 4> {
-  static constexpr int name = 0;
+  struct name {};
 };
 struct NoWidth {
-  static constexpr const char* name = "no width";
+  [[maybe_unused]] static constexpr const char* name = "no width";
   template <class T>
   using Params = NoParams<T>;
   template <class P>

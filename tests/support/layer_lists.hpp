@@ -16,29 +16,48 @@
 namespace fathom_test {
 using namespace fathom;
 
-// clang-format off: one layer a line
-using LinearLayers = std::tuple<Linear<5, 7>, Linear<6, 1, false>>;
+// One layer a line.
+// clang-format off
+using LinearLayers = std::tuple<
+  Linear<5, 7>,
+  Linear<6, 1, false>>;
 
-using NormLayers = std::tuple<LayerNorm<6>, LayerNorm<7, 0.5>, RmsNorm<6>, RmsNorm<7, 0.5>>;
+using NormLayers = std::tuple<
+  LayerNorm<6>,
+  LayerNorm<7, 0.5>,
+  RmsNorm<6>,
+  RmsNorm<7, 0.5>>;
 
-using AttentionLayers =
-    std::tuple<Attention<6, 1>, Attention<8, 2>, Attention<6, 3, Full>, Attention<8, 2, Causal, NoBias>,
-               Attention<8, 4, Causal, KeyValueHeads<2>>, Attention<6, 3, Full, KeyValueHeads<1>>,
-               Attention<8, 2, Causal, Rotary<>>, Attention<12, 3, Full, NoBias, Rotary<100.0>>,
-               Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>>;
+using AttentionLayers = std::tuple<
+  Attention<6, 1>,
+  Attention<8, 2>,
+  Attention<6, 3, Full>,
+  Attention<8, 2, Causal, NoBias>,
+  Attention<8, 4, Causal, KeyValueHeads<2>>,
+  Attention<6, 3, Full, KeyValueHeads<1>>,
+  Attention<8, 2, Causal, Rotary<>>,
+  Attention<12, 3, Full, NoBias, Rotary<100.0>>,
+  Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>>;
 
 /// Layers that read a side input of this width.
 inline constexpr int memory_width = 5;
 using MemoryLayers = std::tuple<
-    CrossAttention<8, 2, memory_width>, CrossAttention<6, 3, memory_width, KeyValueHeads<1>, NoBias>,
-    Repeat<2, Sequence<Residual<PostNorm, Attention<4, 2>>, Residual<PostNorm, CrossAttention<4, 2, memory_width>>>>>;
+  CrossAttention<8, 2, memory_width>,
+  CrossAttention<6, 3, memory_width, KeyValueHeads<1>, NoBias>,
+  Repeat<2, Sequence<Residual<PostNorm, Attention<4, 2>>, Residual<PostNorm, CrossAttention<4, 2, memory_width>>>>>;
 
-using SmoothFeedForwardLayers =
-    std::tuple<FeedForward<6, 10>, FeedForward<6, 10, GeluTanh>, FeedForward<6, 10, Silu, NoBias>,
-               FeedForward<6, 10, SwiGlu>, FeedForward<6, 10, SwiGlu, NoBias>, FeedForward<6, 10, GeGlu>>;
+using SmoothFeedForwardLayers = std::tuple<
+  FeedForward<6, 10>,
+  FeedForward<6, 10, GeluTanh>,
+  FeedForward<6, 10, Silu, NoBias>,
+  FeedForward<6, 10, SwiGlu>,
+  FeedForward<6, 10, SwiGlu, NoBias>,
+  FeedForward<6, 10, GeGlu>>;
 
 /// Layers with kinks, where central differences need a small step.
-using KinkedFeedForwardLayers = std::tuple<FeedForward<6, 10, Relu>, FeedForward<6, 10, ReGlu, NoBias>>;
+using KinkedFeedForwardLayers = std::tuple<
+  FeedForward<6, 10, Relu>,
+  FeedForward<6, 10, ReGlu, NoBias>>;
 
 /// Pre- and post-norm at once, with both constants other than 1.
 struct SandwichNorm : PlainResidual {
@@ -47,22 +66,36 @@ struct SandwichNorm : PlainResidual {
   static constexpr double branch(Position) { return 0.5; }
 };
 using Branch = FeedForward<6, 8>;
-using ResidualLayers =
-    std::tuple<Residual<PlainResidual, Branch>, Residual<PostNorm, Branch>, Residual<PostNorm, Branch, RmsNorm<6>>,
-               Residual<PreNorm, Branch>, Residual<PreNorm, Branch, RmsNorm<6>>, Residual<DeepNorm<2.5>, Branch>,
-               Residual<DeepNorm<2.5>, Branch, RmsNorm<6>>, Residual<PostNormInit, Branch>, Residual<ReZero, Branch>,
-               Residual<Admin, Branch>, Residual<Admin, Branch, RmsNorm<6>>, Residual<Unchecked<SandwichNorm>, Branch>,
-               Residual<PreNorm, Sequence<Residual<PreNorm, Branch>>>>;
+using ResidualLayers = std::tuple<
+  Residual<PlainResidual, Branch>,
+  Residual<PostNorm, Branch>,
+  Residual<PostNorm, Branch, RmsNorm<6>>,
+  Residual<PreNorm, Branch>,
+  Residual<PreNorm, Branch, RmsNorm<6>>,
+  Residual<DeepNorm<2.5>, Branch>,
+  Residual<DeepNorm<2.5>, Branch, RmsNorm<6>>,
+  Residual<PostNormInit, Branch>,
+  Residual<ReZero, Branch>,
+  Residual<Admin, Branch>,
+  Residual<Admin, Branch, RmsNorm<6>>,
+  Residual<Unchecked<SandwichNorm>, Branch>,
+  Residual<PreNorm, Sequence<Residual<PreNorm, Branch>>>>;
 
 template <class Policy>
 using Block = Sequence<Residual<Policy, Attention<6, 2>>, Residual<Policy, FeedForward<6, 8>>>;
-using CompositionLayers =
-    std::tuple<Sequence<Linear<4, 6>>, Sequence<Linear<4, 6>, LayerNorm<6>, FeedForward<6, 5>, Linear<6, 3>>,
-               Sequence<Linear<4, 4>, Linear<4, 4, false>, Linear<4, 4>>, Repeat<1, Linear<4, 4>>,
-               Repeat<3, Block<DeepNorm<1.7>>>, Repeat<3, Block<PreNorm>, Recompute<1>>,
-               Repeat<5, Block<DeepNorm<1.7>>, Recompute<3>>, Repeat<5, Block<ReZero>, RecomputeSqrt>,
-               Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>, Dlcl<1, Linear<4, 4>>,
-               Dlcl<3, Block<PreNorm>>, Dlcl<3, Block<DeepNorm<1.7>>, Recompute<1>, RmsNorm<6>>>;
+using CompositionLayers = std::tuple<
+  Sequence<Linear<4, 6>>,
+  Sequence<Linear<4, 6>, LayerNorm<6>, FeedForward<6, 5>, Linear<6, 3>>,
+  Sequence<Linear<4, 4>, Linear<4, 4, false>, Linear<4, 4>>,
+  Repeat<1, Linear<4, 4>>,
+  Repeat<3, Block<DeepNorm<1.7>>>,
+  Repeat<3, Block<PreNorm>, Recompute<1>>,
+  Repeat<5, Block<DeepNorm<1.7>>, Recompute<3>>,
+  Repeat<5, Block<ReZero>, RecomputeSqrt>,
+  Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>,
+  Dlcl<1, Linear<4, 4>>,
+  Dlcl<3, Block<PreNorm>>,
+  Dlcl<3, Block<DeepNorm<1.7>>, Recompute<1>, RmsNorm<6>>>;
 // clang-format on
 
 }  // namespace fathom_test

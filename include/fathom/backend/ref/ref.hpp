@@ -35,10 +35,11 @@ struct Ref {
   };
 
   template <class Op>
-  static void run(Lane& lane, const Op& op) requires requires {
+  static void run(Lane& lane, const Op& op)
+    requires requires { ref::run<T>(*lane.packing, op); }
+  {
     ref::run<T>(*lane.packing, op);
   }
-  { ref::run<T>(*lane.packing, op); }
 };
 
 static_assert(Backend<Ref<double>>);
