@@ -19,9 +19,11 @@ struct Shape {
                               deepnet::DecoderOnly<Layers, Width, Heads, Hidden>>;
   static constexpr int batch = Batch, context = Length;
   static std::string text() {
-    std::string numbers;
-    for (const int number : {Layers, Width, Heads, Hidden, VocabularySize, Batch, Length})
-      numbers += (numbers.empty() ? "" : ",") + std::to_string(number);
+    std::string numbers = std::to_string(Layers);
+    for (const int number : {Width, Heads, Hidden, VocabularySize, Batch, Length}) {
+      numbers += ',';
+      numbers += std::to_string(number);
+    }
     return numbers;
   }
 };

@@ -96,3 +96,12 @@ TEMPLATE_TEST_CASE("horizontal sum and max use every lane", "[simd]", float, dou
     CHECK(cpu::horizontal_max(peak) == TestType(100));
   }
 }
+
+TEMPLATE_TEST_CASE("many horizontal sums equal single ones bit for bit", "[simd]", float, double) {
+  constexpr std::size_t width = cpu::lanes<TestType>;
+  cpu::Simd<TestType> rows[width];
+  for (std::size_t i = 0; i < width; ++i)
+    for (std::size_t j = 0; j < width; ++j) rows[i][j] = std::sin(TestType(i * 31 + j));  // sums that round
+  const auto sums = cpu::horizontal_sums<TestType>(rows);
+  for (std::size_t i = 0; i < width; ++i) CHECK(sums[i] == cpu::horizontal_sum(rows[i]));
+}

@@ -159,6 +159,7 @@ class Lane {
  private:
   /// Every lane does the same share of every piece, cut by cost.
   void do_deferred() {
+    if (count_ == 0 && share_.deal == Deal::columns) return;  // every op has waited
     barrier();
     if (count_ == 0) return;
     double total = 0;

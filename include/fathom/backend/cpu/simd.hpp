@@ -315,6 +315,48 @@ auto horizontal_sum(V v) {
   return detail::reduce(v, [](V a, V b) { return a + b; });
 }
 
+namespace detail {
+/// Adds the lanes of a, then of b, that are Distance apart within Span: half of a's sums and half of b's alternate in
+/// the spans of the result. One instruction of x86 for each operand, and the sum.
+template <int Distance, int Span, class V>
+V fold(V a, V b) {
+  return [&]<int... I>(std::integer_sequence<int, I...>) {
+    constexpr auto source = [](int i, int second) {
+      constexpr int n = sizeof...(I);
+      const int place = i % (Span / 2);
+      return i % Span / (Span / 2) * n + i / Span * Span + place / Distance * 2 * Distance + place % Distance +
+             second * Distance;
+    };
+    return shuffle<source(I, 0)...>(a, b) + shuffle<source(I, 1)...>(a, b);
+  }(std::make_integer_sequence<int, sizeof(V) / sizeof(a[0])>{});
+}
+
+/// Folds Count registers pairwise, down to one.
+template <int Distance, int Count, class V>
+[[gnu::always_inline]] inline V fold_all(V (&v)[Count]) {
+  constexpr int lanes = sizeof(V) / sizeof(v[0][0]), bytes = 16 / sizeof(v[0][0]);
+  if constexpr (Count == 1) {
+    return v[0];
+  } else {
+    V half[Count / 2];
+#pragma GCC unroll 16
+    for (int i = 0; i < Count / 2; ++i)
+      half[i] = fold<Distance, (Distance < bytes ? bytes : lanes)>(v[2 * i], v[2 * i + 1]);
+    return fold_all<Distance / 2>(half);
+  }
+}
+}  // namespace detail
+
+/// Lane i is horizontal_sum(v[i]), bit for bit, at a fraction of its cost: all sums share their shuffles.
+template <class T>
+[[gnu::always_inline]] inline Simd<T> horizontal_sums(const Simd<T> (&v)[lanes<T>]) {
+  constexpr int count = lanes<T>, span = 16 / sizeof(T), spans = count / span;
+  Simd<T> ordered[count];
+#pragma GCC unroll 16
+  for (int i = 0; i < count; ++i) ordered[i] = v[i % spans * span + i / spans];
+  return detail::fold_all<count / 2>(ordered);
+}
+
 /// The greatest lane.
 template <class V>
 auto horizontal_max(V v) {

@@ -13,31 +13,40 @@ namespace fathom::inline FATHOM_ABI::cpu::detail {
 /// y(i, j) = x row i · w row j + bias[j] for i < Rows and j < Columns, each with one vector of partial sums.
 template <std::size_t Rows, std::size_t Columns, class T>
 void dot_products(std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const T* bias, RowMajor<T> y) {
-  Simd<T> sum[Rows][Columns];
+  // In whole groups of `lanes`, whose horizontal sums are taken together; sums beyond the last stay zero.
+  constexpr std::size_t group = lanes<T>, groups = (Rows * Columns + group - 1) / group;
+  Simd<T> sum[groups][group];
 #pragma GCC unroll 16
-  for (std::size_t i = 0; i < Rows; ++i)
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) sum[i][j] = Simd<T>{};
+  for (std::size_t i = 0; i < groups * group; ++i) sum[i / group][i % group] = Simd<T>{};
 
   const auto add = [&](auto read, std::size_t p) {
     Simd<T> weights[Columns];
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) weights[j] = read(w.row(j) + p);
+    for (std::size_t j = 0; j < Columns; ++j) {
+      weights[j] = read(w.row(j) + p);
+      __builtin_prefetch(w.row(j + 2 * Columns) + p, 0, 2);  // the next call but one; past W's end it does nothing
+    }
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i) {
       const Simd<T> input = read(x.row(i) + p);
 #pragma GCC unroll 16
-      for (std::size_t j = 0; j < Columns; ++j) sum[i][j] = fma(input, weights[j], sum[i][j]);
+      for (std::size_t j = 0; j < Columns; ++j) {
+        Simd<T>& dot = sum[(i * Columns + j) / group][(i * Columns + j) % group];
+        dot = fma(input, weights[j], dot);
+      }
     }
   };
   const std::size_t whole = k - k % lanes<T>;
   for (std::size_t p = 0; p < whole; p += lanes<T>) add([](const T* from) { return load(from); }, p);
   if (whole < k) add([&](const T* from) { return load_first(from, k - whole); }, whole);
 
+  T total[groups * group];
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < groups; ++i) store(total + i * group, horizontal_sums<T>(sum[i]));
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) y.row(i)[j] = horizontal_sum(sum[i][j]) + (bias ? bias[j] : T(0));
+    for (std::size_t j = 0; j < Columns; ++j) y.row(i)[j] = total[i * Columns + j] + (bias ? bias[j] : T(0));
 }
 
 /// Columns columns of all rows, so that these rows of W are read from memory once.
@@ -58,13 +67,14 @@ void few_columns(std::size_t m, std::size_t k, RowMajor<const T> x, RowMajor<con
 /// See Native::forward_few_rows.
 template <class T>
 void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias, RowMajor<T> y) {
+  constexpr std::size_t wide = lanes<T> < 8 ? 8 : lanes<T>;
   std::size_t j = 0;
   const auto step = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {
     few_columns<Columns, T>(size.m, size.k, x, {w.row(j), w.stride}, bias ? bias + j : nullptr, {y.data + j, y.stride});
     j += Columns;
   };
-  if (size.m == 1)  // eight independent sums keep the multipliers busy: here that takes eight columns
-    while (size.n - j >= 8) step(std::integral_constant<std::size_t, 8>{});
+  if (size.m == 1)  // many independent sums keep the multipliers busy: here that takes many columns
+    while (size.n - j >= wide) step(std::integral_constant<std::size_t, wide>{});
   while (size.n - j >= 4) step(std::integral_constant<std::size_t, 4>{});
   while (j < size.n) step(std::integral_constant<std::size_t, 1>{});
 }

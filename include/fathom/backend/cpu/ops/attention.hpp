@@ -146,7 +146,8 @@ struct AttentionOps {
         for (int head = 0; head < op.kv_heads; ++head) f(sequence, head);
       return;
     }
-    lane.barrier();
+    const bool complete = lane.share().deal == Deal::columns && op.packing == op.key_packing;  // every op has waited
+    if (!complete) lane.barrier();
     for (int item = lane.number(); item < op.packing->sequences() * op.kv_heads; item += lane.parts())
       f(item / op.kv_heads, item % op.kv_heads);
     lane.barrier();
