@@ -10,6 +10,7 @@
 #include <fathom/backend/dry_run.hpp>        // IWYU pragma: export
 #include <fathom/backend/non_finite.hpp>     // IWYU pragma: export
 #include <fathom/backend/ref/ref.hpp>        // IWYU pragma: export
+#include <fathom/generate/generate.hpp>      // IWYU pragma: export
 #include <fathom/layers/attention.hpp>       // IWYU pragma: export
 #include <fathom/layers/dlcl.hpp>            // IWYU pragma: export
 #include <fathom/layers/feed_forward.hpp>    // IWYU pragma: export
@@ -20,4 +21,13 @@
 #include <fathom/layers/sequence.hpp>        // IWYU pragma: export
 #include <fathom/models/language_model.hpp>  // IWYU pragma: export
 #include <fathom/models/weights.hpp>         // IWYU pragma: export
+#include <fathom/optim/adafactor.hpp>        // IWYU pragma: export
+#include <fathom/optim/adam.hpp>             // IWYU pragma: export
+#include <fathom/optim/average.hpp>          // IWYU pragma: export
+#include <fathom/optim/clip.hpp>             // IWYU pragma: export
+#include <fathom/optim/lion.hpp>             // IWYU pragma: export
+#include <fathom/optim/schedule.hpp>         // IWYU pragma: export
+#include <fathom/optim/sgd.hpp>              // IWYU pragma: export
 #include <fathom/text/text.hpp>              // IWYU pragma: export
+#include <fathom/train/memory_plan.hpp>      // IWYU pragma: export
+#include <fathom/train/trainer.hpp>          // IWYU pragma: export

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
@@ -19,20 +20,15 @@ template <class T>
 void initialize(std::span<T> flat, const std::vector<ParameterInfo>& table, std::uint64_t seed) {
   for (const ParameterInfo& info : table) {
     T* data = flat.data() + info.offset;
-    double deviation = 0, constant = 0;
-    switch (info.init.kind) {
-      case Init::Kind::zeros:
-        break;
-      case Init::Kind::constant:
-        constant = info.init.value;
-        break;
-      case Init::Kind::xavier:
-        deviation = info.gain * std::sqrt(2.0 / (info.rows + info.columns));
-        break;
-      case Init::Kind::normal:
-        deviation = info.gain * info.init.value;
-        break;
+    if (info.init.kind == Init::Kind::triangle) {
+      for (std::int64_t row = 1, at = 0; at < info.size(); at += row++)
+        std::fill_n(data + at, row, T(1.0 / double(row)));
+      continue;
     }
+    double deviation = 0, constant = 0;
+    if (info.init.kind == Init::Kind::constant) constant = info.init.value;
+    if (info.init.kind == Init::Kind::normal) deviation = info.gain * info.init.value;
+    if (info.init.kind == Init::Kind::xavier) deviation = info.gain * std::sqrt(2.0 / (info.rows + info.columns));
     const Philox random(Key{seed}.child("weights").child(info.name));
     for (std::int64_t i = 0; i < info.size(); i += 2) {
       const auto pair = deviation == 0 ? std::array<double, 2>{} : normals(random(std::uint64_t(i / 2)));

@@ -5,6 +5,7 @@
 #include <fathom/core/config.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/token_model.hpp>
+#include <fathom/optim/optimizer.hpp>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -17,6 +18,21 @@ struct MemoryPlan {
   constexpr std::int64_t total() const { return weights + gradients + optimizer + activations + workspace; }
 };
 
+/// What one training step of `Model` needs besides its buffers: forward, backward, gradient norm and update.
+template <class Model, class B, class Optimizer>
+constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRates& dropout = {}) {
+  using P = typename B::Precision;
+  constexpr Extent extent = parameter_extent<Model>();
+  const PassCost update = dry_run<B>(capacity, {}, [&](auto& worker) {
+    double squares = 0;
+    worker(op::SumOfSquares<P>{.x = {static_cast<typename P::Gradient*>(nullptr), std::size_t(extent.total())},
+                               .result = &squares});
+    Optimizer::update(worker, typename Optimizer::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
+                      FlatModel<P>{extent, {}, {}, {}, {}});
+  });
+  return max(training_cost<Model, B>(capacity, dropout).size, update.size);
+}
+
 /// The plan of training `Model` on backend `B` with batches up to `capacity`: a compile-time fact.
 ///
 ///   static_assert(training_memory<Model, Cpu<>, AdamW>(capacity).total() < 24_GiB);
@@ -26,9 +42,9 @@ constexpr MemoryPlan training_memory(const Capacity& capacity, int threads = 1, 
   constexpr std::int64_t elements = parameter_extent<Model>().total();
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),
           .gradients = elements * std::int64_t(sizeof(typename P::Gradient)),
-          .optimizer = elements * Optimizer::flat_states * std::int64_t(sizeof(typename P::Master)),
+          .optimizer = Optimizer::template state_size<Model>() * std::int64_t(sizeof(typename P::Master)),
           .activations = saved_bytes<Model, P>(capacity),
-          .workspace = training_cost<Model, B>(capacity, dropout).size.total(threads)};
+          .workspace = step_workspace<Model, B, Optimizer>(capacity, dropout).total(threads)};
 }
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <fathom/backend/context.hpp>
+#include <fathom/backend/dry_run.hpp>
+#include <fathom/backend/non_finite.hpp>
+#include <fathom/core/buffer.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/models/token_model.hpp>
+#include <fathom/models/weights.hpp>
+#include <fathom/optim/clip.hpp>
+#include <fathom/optim/optimizer.hpp>
+#include <fathom/train/memory_plan.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// What training is about, apart from the model, the optimizer and the data.
+struct TrainerOptions {
+  std::uint64_t seed = 1;  ///< of the initial weights and of dropout
+  LossOptions loss;
+  DropoutRates dropout;
+  double clip_norm = 1;  ///< largest global gradient norm, larger ones are scaled down to it; 0: none
+  double spike_factor =
+      20;             ///< an update whose gradient norm exceeds this many times the running mean is skipped; 0: none
+  int patience = 50;  ///< skipped updates in a row after which `step` gives up
+};
+
+/// What became of one update.
+struct StepReport {
+  std::int64_t step = 0;  ///< number of the update, from 1; skipped ones count
+  double loss = 0;        ///< mean objective of a counted target (cross-entropy, smoothing and z-loss)
+  double cross_entropy = 0;
+  double gradient_norm = 0;  ///< before clipping
+  double learning_rate = 0;
+  std::int64_t tokens = 0;  ///< rows
+  std::string skipped;      ///< empty, or why the weights were left as they were, and where it began
+};
+
+/// The running mean of gradient norms, by which a spike is told. Part of the training state.
+struct NormTracker {
+  double mean = 0;
+  std::int64_t count = 0;
+
+  static constexpr std::int64_t settled = 100;  ///< updates before anything is called a spike
+
+  bool is_spike(double norm, double factor) const { return factor > 0 && count >= settled && norm > factor * mean; }
+  void add(double norm) {
+    const double weight = std::max(0.02, 1.0 / double(++count));
+    mean += weight * (norm - mean);
+  }
+};
+
+/// Owns everything that training needs, allocated when it is made: weights, gradients, optimizer state, activations and
+/// the context. A step allocates nothing.
+///
+/// A step whose loss or gradient is not finite, or whose gradient norm is a spike, leaves weights and optimizer state
+/// untouched and says in its report where the trouble began.
+template <class ModelType, class BackendType, class OptimizerType>
+class Trainer {
+ public:
+  using Model = ModelType;
+  using B = BackendType;
+  using Optimizer = OptimizerType;
+  using P = typename B::Precision;
+  using Batch = TokenBatch;
+
+  /// Errors: `ShapeError` when the capacity's longest sequence exceeds the model's context.
+  Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
+          const typename B::Options& machine = {})
+      : capacity_(checked(capacity)),
+        options_(options),
+        optimizer_options_(optimizer),
+        table_(describe<Model>()),
+        weights_(options.seed),
+        gradients_(extent.total()),
+        state_(Optimizer::template state_size<Model>()),
+        activations_(saved_bytes<Model, P>(capacity)),
+        context_(machine) {
+    Optimizer::check(optimizer);
+    context_.reserve(step_workspace<Model, B, Optimizer>(capacity, options.dropout));
+  }
+
+  /// One update from the sum of the gradients of several batches (gradient accumulation), the loss averaged over all
+  /// their counted targets. Errors: `Error` after `patience` skipped updates in a row.
+  StepReport step(std::span<const Batch> batches, double learning_rate) {
+    StepReport report;
+    report.step = ++step_;
+    report.learning_rate = learning_rate;
+    std::int64_t targets = 0;
+    for (const Batch& batch : batches) {
+      check(batch);
+      report.tokens += batch.packing.rows();
+      targets += std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
+    }
+    const double normalizer = targets > 0 ? 1.0 / double(targets) : 0;
+    LossSums total;
+    bool accepted = false;
+    // All lanes come to the same decisions from the same numbers; the first one reports them.
+    context_.run(batches.front().packing, pass(), [&](auto& worker) {
+      const bool first = worker.first();
+      LossSums sums;
+      for (std::size_t index = 0; index < batches.size(); ++index) {
+        const auto rows = worker.on(batches[index].packing);
+        gradients_of(worker, batches[index], index, normalizer, loss_sums_);
+        sums += loss_sums_;
+        worker.wait();
+      }
+      double squares = 0;
+      worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = &squares});
+      const double norm = std::sqrt(squares), loss = options_.loss.total(sums) * normalizer;
+      const bool accept = std::isfinite(norm) && std::isfinite(loss) && !norms_.is_spike(norm, options_.spike_factor);
+      if (accept)
+        Optimizer::update(worker, optimizer_options_,
+                          UpdateStep{updates_ + 1, learning_rate, clip_scale(norm, options_.clip_norm)}, flat());
+      if (!first) return;
+      total = sums;
+      report.loss = loss;
+      report.cross_entropy = sums.cross_entropy * normalizer;
+      report.gradient_norm = norm;
+      accepted = accept;
+    });
+    if (accepted) {
+      ++updates_;
+      skipped_in_a_row_ = 0;
+      norms_.add(report.gradient_norm);
+    } else {
+      skip(report, batches, normalizer);
+    }
+    return report;
+  }
+  StepReport step(const Batch& batch, double learning_rate) { return step(std::span(&batch, 1), learning_rate); }
+  /// At the optimizer's own learning rate.
+  StepReport step(const Batch& batch) { return step(batch, optimizer_options_.learning_rate); }
+
+  /// Loss of a batch without dropout; nothing is changed.
+  LossSums evaluate(const Batch& batch) { return evaluate(weights_, batch); }
+  /// The same with other weights of this model, such as an average.
+  LossSums evaluate(const Weights<Model, B>& weights, const Batch& batch) {
+    check(batch);
+    LossSums sums;
+    context_.run(batch.packing, Pass{}, [&](auto& worker) {
+      auto saved = saved_values();
+      const auto params = weights.params();
+      Model::forward(worker, params, Flow<P>{}, batch, saved);
+      Model::loss(worker, params, batch, saved, sums);
+    });
+    return sums;
+  }
+
+  /// Gradients of a batch's mean objective at step `step() + 1`, for inspection; overwrites `gradients()`.
+  LossSums differentiate(const Batch& batch) {
+    check(batch);
+    clear_gradients();
+    const auto targets =
+        std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
+    context_.run(batch.packing, pass(step_ + 1), [&](auto& worker) {
+      gradients_of(worker, batch, 0, targets > 0 ? 1.0 / double(targets) : 0, loss_sums_);
+    });
+    return loss_sums_;
+  }
+  /// Forgets the gradients, which `step` adds to and leaves at zero.
+  void clear_gradients() { std::fill_n(gradients_.data(), gradients_.size(), typename P::Gradient(0)); }
+
+  /// Sets learned skip scales from the variances of the branches on one batch (Admin). Call once, before training; does
+  /// nothing for a model without such scales.
+  void profile(const Batch& batch) {
+    check(batch);
+    std::vector<const ParameterInfo*> scales;
+    for (const ParameterInfo& info : table_)
+      if (info.role == Role::skip_scale) scales.push_back(&info);
+    if (scales.empty()) return;
+    std::vector<double> values(scales.size());
+    AdminProfile profile{values.data(), 0, 0};
+    Context<B> alone({.threads = 1});
+    alone.reserve(training_cost<Model, B>(capacity_).size);
+    alone.run(batch.packing, Pass{}, [&](auto& worker) {
+      auto saved = saved_values();
+      Flow<P> flow;
+      flow.profile = &profile;
+      Model::forward(worker, weights_.params(), flow, batch, saved);
+    });
+    for (std::size_t i = 0; i < scales.size(); ++i) std::ranges::fill(weights_.tensor(*scales[i]), values[i]);
+  }
+
+  const Weights<Model, B>& weights() const { return weights_; }
+  Weights<Model, B>& weights() { return weights_; }
+  std::span<typename P::Gradient> gradients() { return gradients_.span(); }
+  std::span<typename P::Master> optimizer_state() { return state_.span(); }
+  const std::vector<ParameterInfo>& table() const { return table_; }
+  const Capacity& capacity() const { return capacity_; }
+  const TrainerOptions& options() const { return options_; }
+  const typename Optimizer::Options& optimizer_options() const { return optimizer_options_; }
+  Context<B>& context() { return context_; }
+
+  /// Counters of the training state, which a checkpoint holds beside weights and optimizer state.
+  struct Progress {
+    std::int64_t step = 0;     ///< updates tried
+    std::int64_t updates = 0;  ///< updates made: what Adam's bias correction counts
+    std::int64_t skipped_in_a_row = 0;
+    NormTracker norms;
+  };
+  Progress progress() const { return {step_, updates_, skipped_in_a_row_, norms_}; }
+  void restore(const Progress& progress) {
+    step_ = progress.step;
+    updates_ = progress.updates;
+    skipped_in_a_row_ = progress.skipped_in_a_row;
+    norms_ = progress.norms;
+  }
+
+  /// Bytes that were allocated, to compare with `training_memory`.
+  std::int64_t allocated_bytes() const {
+    return (weights_.extent.total() + gradients_.size() + state_.size()) * std::int64_t(sizeof(typename P::Master)) +
+           activations_.size() + context_.allocated_bytes();
+  }
+
+ private:
+  static constexpr Extent extent = parameter_extent<Model>();
+
+  static const Capacity& checked(const Capacity& capacity) {
+    if (capacity.longest > Model::context)
+      throw ShapeError("Trainer: sequences of " + std::to_string(capacity.longest) +
+                       " tokens are longer than the model's context of " + std::to_string(Model::context));
+    return capacity;
+  }
+  void check(const Batch& batch) const {
+    if (!(batch.packing.capacity == capacity_))
+      throw ShapeError("Trainer: a batch of another capacity than the trainer was made for; give both the same");
+    const auto rows = std::size_t(batch.packing.rows());
+    if (batch.tokens.size() != rows || batch.targets.size() != rows)
+      throw ShapeError("Trainer: " + std::to_string(batch.tokens.size()) + " tokens and " +
+                       std::to_string(batch.targets.size()) + " targets for " + std::to_string(rows) + " rows");
+    for (std::size_t i = 0; i < rows; ++i)
+      if (batch.tokens[i] < 0 || batch.tokens[i] >= Model::vocabulary || batch.targets[i] >= Model::vocabulary)
+        throw ShapeError("Trainer: row " + std::to_string(i) + " has a token outside the vocabulary of " +
+                         std::to_string(Model::vocabulary) + "; tokenize with the model's vocabulary");
+  }
+
+  Pass pass() const { return pass(step_); }
+  Pass pass(std::int64_t step) const {
+    return {Key{options_.seed}.child("dropout").child(std::uint64_t(step)), options_.dropout};
+  }
+  typename Model::template Saved<P> saved_values() {
+    Memory memory = activations_.memory();
+    return Model::template Saved<P>::take(memory, capacity_);
+  }
+  FlatModel<P> flat() { return {extent, weights_.flat(), gradients_.span(), state_.span(), table_}; }
+
+  void gradients_of(auto& worker, const Batch& batch, std::size_t index, double normalizer, LossSums& sums) {
+    const auto scope = worker.scope("batch", int(index));
+    auto saved = saved_values();
+    const auto params = weights_.params();
+    Model::forward(worker, params, Flow<P>{}, batch, saved);
+    Model::backward(worker, params, bind_parameters<Model>(gradients_.data()), Flow<P>{}, batch, saved, options_.loss,
+                    normalizer, sums);
+  }
+
+  /// Names what went wrong, forgets the gradients, and gives up when nothing has worked for long.
+  void skip(StepReport& report, std::span<const Batch> batches, double normalizer) {
+    const bool finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
+    if (finite) {
+      report.skipped = "gradient norm " + std::to_string(report.gradient_norm) + " against a mean of " +
+                       std::to_string(norms_.mean) + ", largest in " + largest_gradient();
+      norms_.add(options_.spike_factor * norms_.mean);
+    } else {
+      report.skipped = "not finite, first in " + first_non_finite(batches, normalizer);
+    }
+    clear_gradients();
+    if (++skipped_in_a_row_ >= options_.patience)
+      throw Error("Trainer: " + std::to_string(skipped_in_a_row_) +
+                  " updates in a row were skipped, the last at step " + std::to_string(step_) + ": " + report.skipped +
+                  "; lower the learning rate or resume from a checkpoint");
+  }
+
+  std::string largest_gradient() const {
+    const ParameterInfo* largest = nullptr;
+    double most = -1;
+    for (const ParameterInfo& info : table_) {
+      double squares = 0;
+      for (std::int64_t i = 0; i < info.size(); ++i) {
+        const double g = double(gradients_.data()[info.offset + i]);
+        squares += g * g;
+      }
+      if (squares > most) most = squares, largest = &info;
+    }
+    return largest->name;
+  }
+
+  /// Replays the step, one op at a time.
+  std::string first_non_finite(std::span<const Batch> batches, double normalizer) {
+    clear_gradients();
+    Context<FindNonFinite<B>> finder({.threads = 1});
+    finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    finder.run(batches.front().packing, pass(), [&](auto& worker) {
+      LossSums sums;
+      for (std::size_t index = 0; index < batches.size(); ++index) {
+        const auto rows = worker.on(batches[index].packing);
+        gradients_of(worker, batches[index], index, normalizer, sums);
+      }
+    });
+    const std::string& found = finder.machine().found();
+    return found.empty() ? "the sum of the gradients" : found;
+  }
+
+  Capacity capacity_;
+  TrainerOptions options_;
+  typename Optimizer::Options optimizer_options_;
+  std::vector<ParameterInfo> table_;
+  Weights<Model, B> weights_;
+  Buffer<typename P::Gradient> gradients_;
+  Buffer<typename P::Master> state_;
+  Buffer<std::byte> activations_;
+  Context<B> context_;
+  LossSums loss_sums_;  // of the batch in work, written by the first lane
+  std::int64_t step_ = 0, updates_ = 0, skipped_in_a_row_ = 0;
+  NormTracker norms_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI
