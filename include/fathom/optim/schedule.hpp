@@ -30,7 +30,7 @@ constexpr void check_schedule(bool condition, const char* schedule, const char* 
 }
 
 /// 0 <= lowest <= peak, and neither of them NaN or infinite.
-constexpr void check_rates(const char* schedule, double lowest, double peak) {
+constexpr void check_schedule_rates(const char* schedule, double lowest, double peak) {
   check_schedule(lowest >= 0 && lowest <= peak && peak <= std::numeric_limits<double>::max(), schedule,
                  "rates must be finite and satisfy 0 <= lowest <= peak");
 }
@@ -45,7 +45,7 @@ constexpr double checked_step(std::int64_t step) {
 /// The same rate always.
 class Constant {
  public:
-  constexpr explicit Constant(double rate) : rate_(rate) { detail::check_rates("Constant", rate, rate); }
+  constexpr explicit Constant(double rate) : rate_(rate) { detail::check_schedule_rates("Constant", rate, rate); }
 
   constexpr double operator()(std::int64_t step) const {
     detail::checked_step(step);
@@ -69,7 +69,7 @@ class InverseSquareRoot {
   };
 
   constexpr explicit InverseSquareRoot(const Options& options) : options_(options) {
-    detail::check_rates("InverseSquareRoot", options.initial, options.peak);
+    detail::check_schedule_rates("InverseSquareRoot", options.initial, options.peak);
     detail::check_schedule(options.warmup_steps >= 1, "InverseSquareRoot", "warmup_steps must be at least 1");
   }
 
@@ -98,7 +98,7 @@ class Cosine {
   };
 
   constexpr explicit Cosine(const Options& options) : options_(options) {
-    detail::check_rates("Cosine", options.minimum, options.peak);
+    detail::check_schedule_rates("Cosine", options.minimum, options.peak);
     detail::check_schedule(options.warmup_steps >= 0 && options.warmup_steps < options.total_steps, "Cosine",
                            "lengths must satisfy 0 <= warmup_steps < total_steps");
   }
@@ -135,7 +135,7 @@ class WarmupStableDecay {
   };
 
   constexpr explicit WarmupStableDecay(const Options& options) : options_(options) {
-    detail::check_rates("WarmupStableDecay", options.minimum, options.peak);
+    detail::check_schedule_rates("WarmupStableDecay", options.minimum, options.peak);
     detail::check_schedule(
         options.warmup_steps >= 0 && options.decay_steps >= 1 &&
             options.warmup_steps <= options.total_steps - options.decay_steps,
