@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <fathom/fathom.hpp>
+#include <fathom/train/log.hpp>
+#include <fathom/train/plot.hpp>
+#include <fathom/train/progress.hpp>
+#include <filesystem>
+#include <iostream>
+#include <programs/stop_signal.hpp>
+
+/// What DeepNorm is for, in minutes on two cores: 100 layers learn the project's own text, byte by byte, once with
+/// DeepNorm and once as the original transformer has it (Post-LN), everything else equal. The twin does not get beyond
+/// the frequencies of the bytes.
+namespace fathom::program {
+
+constexpr int depth = 100, width = 64, heads = 2, hidden = 256, context = 64, batch_size = 8;
+
+using DeepNormModel =
+    LanguageModel<Vocabulary<256>, ContextLength<context>, deepnet::DecoderOnly<depth, width, heads, hidden>>;
+using PostNormBlock =
+    Sequence<Residual<PostNorm, Attention<width, heads, Causal>>, Residual<PostNorm, FeedForward<width, hidden, Gelu>>>;
+using PostNormModel = LanguageModel<Vocabulary<256>, ContextLength<context>, Repeat<depth, PostNormBlock>>;
+
+using Text = text::Split<text::Bytes::Token>;
+
+struct Settings {
+  std::filesystem::path output = "runs/demo";
+  int steps = 1000, threads = 0;
+  std::uint64_t seed = 1;
+};
+
+/// Where the sources lay when the program was built, or else the current folder.
+std::filesystem::path source_folder() {
+#ifdef FATHOM_SOURCE_FOLDER
+  if (std::filesystem::exists(FATHOM_SOURCE_FOLDER "/LICENSE")) return FATHOM_SOURCE_FOLDER;
+#endif
+  return std::filesystem::current_path();
+}
+
+/// The project's text. The end of the last headers, 16 batches, is for validation.
+Text project_text() {
+  const std::filesystem::path folder = source_folder();
+  text::Corpus<text::Bytes::Token> corpus;
+  for (const char* name : {"LICENSE", "README.md", "docs", "include"}) {
+    const std::filesystem::path path = folder / name;
+    if (std::filesystem::is_directory(path) && std::filesystem::is_empty(path)) continue;
+    const auto part = text::load(text::Bytes{}, path, {".md", ".hpp"});
+    for (std::size_t i = 0; i < part.documents(); ++i) corpus.append(part.document(i));
+  }
+  const std::size_t kept_back = 16 * batch_size * context + 1;
+  if (corpus.tokens.size() < 10 * kept_back)
+    throw Error(folder.string() + ": too little text; run the demo in fathom's folder");
+  const std::size_t cut = corpus.tokens.size() - kept_back;
+  return text::split_at(std::move(corpus), cut);
+}
+
+/// Nats per byte of the best guess that knows how frequent each byte is, and nothing else.
+double unigram_entropy(std::span<const text::Bytes::Token> text) {
+  std::array<double, 256> counts{};
+  for (const auto byte : text) ++counts[byte];
+  double entropy = 0;
+  for (const double count : counts)
+    if (count > 0) entropy -= count / double(text.size()) * std::log(count / double(text.size()));
+  return entropy;
+}
+
+template <class Trainer>
+double validation_loss(Trainer& trainer, const text::Windows<text::Bytes::Token>& windows) {
+  text::Batch batch(windows.capacity());
+  LossSums sums;
+  for (std::uint64_t position = 0; position < windows.epoch();) {
+    position = windows.fill(position, batch);
+    sums += trainer.evaluate(batch);
+  }
+  return sums.mean();
+}
+
+/// Trains, and returns the curve of the validation loss; a shorter one when asked to stop.
+template <class Trainer>
+Series train(Trainer& trainer, const Text& text, const Settings& settings, const std::string& name,
+             const StopSignal& stop) {
+  const text::WindowOptions options{.batch = batch_size, .length = context, .seed = settings.seed};
+  text::Prefetch batches(text::Windows(text.train, options));
+  const text::Windows validation(text.validation,
+                                 {.batch = batch_size, .length = context, .order = text::Order::sequential});
+  const Cosine schedule(
+      {.peak = 1e-3, .total_steps = settings.steps, .warmup_steps = std::min(100, settings.steps / 4)});
+  CsvLog log(settings.output / (name + ".csv"), {"loss", "validation_loss", "learning_rate", "gradient_norm"});
+  Progress progress(stderr, {.total = settings.steps, .label = name});
+  Series curve{.name = name, .x = {0}, .y = {validation_loss(trainer, validation)}};
+  for (int step = 1; step <= settings.steps && !stop; ++step) {
+    const StepReport report = trainer.step(batches.next(), schedule(step));
+    std::optional<double> validated;
+    if (step % 50 == 0 || step == settings.steps) {
+      validated = validation_loss(trainer, validation);
+      curve.x.push_back(step);
+      curve.y.push_back(*validated);
+    }
+    if (!report.skipped.empty()) progress.message("step " + std::to_string(step) + " skipped: " + report.skipped);
+    log.row(step, {report.loss, validated, report.learning_rate, report.gradient_norm});
+    progress.update({.step = step, .tokens = report.tokens, .loss = report.loss, .validation_loss = validated});
+  }
+  return curve;
+}
+
+int demo(const Settings& settings) {
+  const StopSignal stop;
+  const Text text = project_text();
+  const double entropy = unigram_entropy(text.validation.tokens);
+  std::filesystem::create_directories(settings.output);
+  std::printf("Two models of %d layers, %lld parameters each, learn %zu bytes of fathom's own text.\n", depth,
+              static_cast<long long>(DeepNormModel::parameter_count), text.train.tokens.size());
+
+  std::fflush(stdout);
+
+  const Capacity capacity{batch_size * context, batch_size, context};
+  TrainerOptions options;
+  options.seed = settings.seed;
+  Trainer<DeepNormModel, Cpu<>, AdamW> deep(capacity, options, {}, {.threads = settings.threads});
+  const Series deep_curve = train(deep, text, settings, "DeepNorm", stop);
+  if (stop) return stop.exit_code();
+  Trainer<PostNormModel, Cpu<>, AdamW> twin(capacity, options, {}, {.threads = settings.threads});
+  const Series twin_curve = train(twin, text, settings, "Post-LN", stop);
+  if (stop) return stop.exit_code();
+
+  write_svg({.title = "100 layers, with DeepNorm and without",
+             .x_label = "update",
+             .y_label = "validation loss, nats per byte",
+             .lines = {{.series = deep_curve}, {.series = twin_curve}},
+             .references = {{.value = entropy, .label = "byte frequencies"}}},
+            settings.output / "curves.svg");
+  const double deep_loss = deep_curve.y.back(), twin_loss = twin_curve.y.back();
+  std::printf(
+      "\nValidation loss in nats per byte\n"
+      "  frequencies of the bytes alone  %.3f\n"
+      "  Post-LN, %d layers             %.3f\n"
+      "  DeepNorm, %d layers            %.3f, %.3f below its twin\n\n"
+      "The DeepNorm model continues \"/// The \":\n\n",
+      entropy, depth, twin_loss, depth, deep_loss, twin_loss - deep_loss);
+  std::printf("%s\n\n",
+              generate(deep.weights(), "/// The ",
+                       {.tokens = 400, .slide = true, .sampling = {.temperature = 0.8}, .seed = settings.seed})
+                  .c_str());
+  std::printf("Curves: %s\n", (settings.output / "curves.svg").c_str());
+  return 0;
+}
+
+}  // namespace fathom::program
+
+int main(int argc, char** argv) {
+  fathom::program::Settings settings;
+  CLI::App app("Trains a 100-layer DeepNorm language model and its Post-LN twin on fathom's own text");
+  app.add_option("--output", settings.output, "folder for the plot and the logs")->capture_default_str();
+  app.add_option("--steps", settings.steps, "updates of each model")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--threads", settings.threads, "0: one for each core")->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", settings.seed, "of weights, windows and sample")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return fathom::program::demo(settings);
+  } catch (const std::exception& error) {
+    std::cerr << "fathom-demo: " << error.what() << "\n";
+    return 1;
+  }
+}
