@@ -31,3 +31,7 @@
 #include <fathom/text/text.hpp>              // IWYU pragma: export
 #include <fathom/train/memory_plan.hpp>      // IWYU pragma: export
 #include <fathom/train/trainer.hpp>          // IWYU pragma: export
+
+#if __has_include(<nlohmann/json.hpp>)
+#include <fathom/train/checkpoint.hpp>  // IWYU pragma: export
+#endif

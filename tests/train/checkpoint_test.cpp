@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch_test_macros.hpp>
+#include <cstring>
+#include <fathom/optim/lion.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <fstream>
+#include <sstream>
+
+#include "support/temporary_directory.hpp"
+#include "train/models.hpp"
+
+namespace {
+using namespace fathom_test;
+
+const Capacity capacity{4 * context, 4, context};
+TrainerOptions with_seed(std::uint64_t seed) {
+  TrainerOptions options;
+  options.seed = seed;
+  options.dropout.residual = 0.1;
+  return options;
+}
+const TrainerOptions options = with_seed(7);
+
+template <class Model, class Optimizer = AdamW>
+using TrainerOf = Trainer<Model, Cpu<Single>, Optimizer>;
+using SmallTrainer = TrainerOf<SmallModel>;
+
+template <class Optimizer = AdamW>
+TrainerOf<SmallModel, Optimizer> make(const TrainerOptions& chosen = options) {
+  return TrainerOf<SmallModel, Optimizer>(capacity, chosen, {}, {.threads = 1});
+}
+
+template <class T>
+void train(T& trainer, int first, int last) {
+  for (int step = first; step < last; ++step) trainer.step(SomeBatch(std::uint64_t(step)));
+}
+template <class T>
+bool same_bits(std::span<T> a, std::span<T> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+std::string content(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  SmallTrainer whole = make(), first = make(), second = make();
+  train(whole, 0, 6);
+  train(first, 0, 3);
+  save_checkpoint(directory / "last", first, 1234567890123, {{"text", "any \"thing\""}});
+  train(second, 0, 1);  // whatever it was before
+  const CheckpointInfo info = load_checkpoint(directory / "last", second);
+  CHECK(info.sampler_position == 1234567890123);
+  CHECK(info.metadata.at("text") == "any \"thing\"");
+  train(second, 3, 6);
+  CHECK(same_bits(whole.weights().flat(), second.weights().flat()));
+  CHECK(same_bits(whole.optimizer_state(), second.optimizer_state()));
+  CHECK(whole.progress().step == second.progress().step);
+  CHECK(whole.progress().updates == second.progress().updates);
+  CHECK(whole.progress().norms.count == second.progress().norms.count);
+  CHECK(whole.progress().norms.mean == second.progress().norms.mean);
+}
+
+TEST_CASE("the counters of a checkpoint are restored exactly", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  SmallTrainer saved = make(), loaded = make();
+  saved.restore({.step = 9, .updates = 5, .skipped_in_a_row = 2, .norms = {.mean = 0.1 + 0.2, .count = 77}});
+  save_checkpoint(directory / "last", saved);
+  load_checkpoint(directory / "last", loaded);
+  const auto progress = loaded.progress();
+  CHECK(progress.step == 9);
+  CHECK(progress.updates == 5);
+  CHECK(progress.skipped_in_a_row == 2);
+  CHECK(progress.norms.mean == 0.1 + 0.2);
+  CHECK(progress.norms.count == 77);
+}
+
+TEST_CASE("weights are loaded for inference, also at another precision", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  SmallTrainer trainer = make();
+  train(trainer, 0, 2);
+  save_checkpoint(directory / "last", trainer);
+  auto single = load_weights<SmallModel, Cpu<Single>>(directory / "last");
+  CHECK(same_bits(single.flat(), trainer.weights().flat()));
+  const auto twice = load_weights<SmallModel, Cpu<Double>>(directory / "last");
+  CHECK(std::ranges::equal(twice.flat(), trainer.weights().flat()));
+}
+
+/// The refusal is one line that says all of `parts`, and the trainer is left as it was.
+template <class T>
+void refuses(const std::filesystem::path& path, T&& trainer, std::initializer_list<const char*> parts) {
+  const auto flat = trainer.weights().flat();
+  const std::vector before(flat.begin(), flat.end());
+  const std::string message = message_of<FileError>([&] { load_checkpoint(path, trainer); });
+  INFO(message);
+  CHECK(message.find('\n') == std::string::npos);
+  for (const char* part : parts) {
+    INFO("expected: " << part);
+    CHECK(message.find(part) != std::string::npos);
+  }
+  CHECK(std::ranges::equal(before, flat));
+  CHECK(trainer.progress().step == 0);
+}
+
+TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "last";
+  SmallTrainer trainer = make();
+  train(trainer, 0, 2);
+  save_checkpoint(path, trainer);
+  const auto other = [&]<class Model>(std::type_identity<Model>) {
+    return TrainerOf<Model>(capacity, options, {}, {.threads = 1});
+  };
+  refuses(path, other(std::type_identity<PolicyModel<PostNorm>>{}), {"/model/sublayers/0/", "alpha"});
+  refuses(path, other(std::type_identity<PolicyModel<Unchecked<DeepNorm<2.0>>>>{}),
+          {"/model/sublayers/0/alpha", "2.0"});
+  refuses(path, other(std::type_identity<PolicyModel<DeepNorm<deepnorm::decoder_only(depth).alpha>, 4>>{}),
+          {"/model/sublayers/0/heads", "is 2 where 4"});
+  refuses(path, make<Lion>(), {"/optimizer", "AdamW", "Lion"});
+  refuses(path, make(with_seed(8)), {"/seed", "is 7 where 8"});
+  refuses(directory / "missing", make(), {"missing", "does not exist"});
+  CHECK(message_of<FileError>([&] { load_weights<PolicyModel<PreNorm>, Cpu<Single>>(path); }).find("/model/") !=
+        std::string::npos);
+}
+
+TEST_CASE("a damaged checkpoint is refused", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "last";
+  SmallTrainer trainer = make();
+  train(trainer, 0, 2);
+  save_checkpoint(path, trainer);
+  for (const char* name : {"model.safetensors", "state.safetensors", "config.json"}) {
+    const std::string file = std::string("last/") + name, whole = content(path / name);
+    directory.write(file, whole.substr(0, whole.size() - 10));
+    refuses(path, make(), {name});
+    directory.write(file, "");
+    refuses(path, make(), {name});
+    std::filesystem::remove(path / name);
+    refuses(path, make(), {name});
+    directory.write(file, whole);
+  }
+  const std::string model = content(path / "model.safetensors");
+  std::string flipped = model;
+  flipped[flipped.size() - 100] ^= 1;
+  directory.write("last/model.safetensors", flipped);
+  refuses(path, make(), {"model.safetensors: tensor '", "does not match its checksum"});
+  directory.write("last/model.safetensors", model);
+
+  const std::string state = content(path / "state.safetensors");
+  flipped = state;
+  flipped[flipped.size() - 100] ^= 1;
+  directory.write("last/state.safetensors", flipped);
+  refuses(path, make(), {"state.safetensors: tensor 'second.", "does not match its checksum"});
+  directory.write("last/state.safetensors", state);
+
+  std::string config = content(path / "config.json");
+  config[config.find("\"step\": ") + 8] = '5';
+  directory.write("last/config.json", config);
+  refuses(path, make(), {"config.json", "does not match the checksum in model.safetensors"});
+}
+
+TEST_CASE("the files of two checkpoints do not mix", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  SmallTrainer trainer = make();
+  train(trainer, 0, 1);
+  save_checkpoint(directory / "a", trainer);
+  train(trainer, 1, 2);
+  save_checkpoint(directory / "b", trainer);
+  directory.write("a/state.safetensors", content(directory / "b/state.safetensors"));
+  refuses(directory / "a", make(), {"config.json", "state.safetensors"});
+}
+
+}  // namespace
