@@ -89,7 +89,6 @@ class Trainer {
   /// their counted targets. Errors: `Error` after `patience` skipped updates in a row.
   StepReport step(std::span<const Batch> batches, double learning_rate) {
     StepReport report;
-    report.step = ++step_;
     report.learning_rate = learning_rate;
     std::int64_t targets = 0;
     for (const Batch& batch : batches) {
@@ -97,6 +96,7 @@ class Trainer {
       report.tokens += batch.packing.rows();
       targets += std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
     }
+    report.step = ++step_;
     const double normalizer = targets > 0 ? 1.0 / double(targets) : 0;
     LossSums total;
     bool accepted = false;
