@@ -19,7 +19,7 @@ namespace fathom::inline FATHOM_ABI::cpu {
 /// spin for a moment, then sleep. Allocates only when it is made.
 class Team {
  public:
-  explicit Team(int threads) {
+  explicit Team(int threads) : spins_(threads <= int(std::thread::hardware_concurrency()) ? 4000 : 0) {
     for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
   }
   Team(const Team&) = delete;
@@ -40,11 +40,12 @@ class Team {
     region_ = &region;
     failed_.store(false, std::memory_order_relaxed);
     error_ = nullptr;
+    arrived_.store(0, std::memory_order_relaxed);
     running_.store(size() - 1, std::memory_order_relaxed);
     epoch_.fetch_add(1, std::memory_order_release);
     if (size() > 1) epoch_.notify_all();
     call(0);
-    wait_until([this] { return running_.load(std::memory_order_acquire) == 0; });
+    for (int running; (running = running_.load(std::memory_order_acquire)) > 0;) wait_while(running_, running);
     if (error_) std::rethrow_exception(error_);
   }
 
@@ -55,10 +56,10 @@ class Team {
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
       arrived_.store(0, std::memory_order_relaxed);
       turn_.store(turn + 1, std::memory_order_release);
-      return;
+      turn_.notify_all();
+    } else if (!failed_.load()) {
+      wait_while(turn_, turn);
     }
-    wait_until(
-        [&] { return turn_.load(std::memory_order_acquire) != turn || failed_.load(std::memory_order_relaxed); });
   }
 
  private:
@@ -67,14 +68,15 @@ class Team {
     _mm_pause();
 #endif
   }
-  /// Spins a while, because partners are mostly microseconds away, then lets others have the core.
-  template <class Done>
-  static void wait_until(Done done) {
-    for (int spin = 0; !done(); ++spin)
-      if (spin < 4000)
-        pause();
-      else
-        std::this_thread::yield();
+  /// Waits until `value` is no longer `old`: spins for some microseconds, which is how far partners mostly are, unless
+  /// there are more threads than cores; then sleeps.
+  template <class T>
+  void wait_while(const std::atomic<T>& value, T old) const {
+    for (int spin = 0; spin < spins_; ++spin) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      pause();
+    }
+    value.wait(old, std::memory_order_acquire);
   }
 
   void call(int number) {
@@ -82,21 +84,23 @@ class Team {
       (*region_)(number);
     } catch (...) {
       if (!failed_.exchange(true)) error_ = std::current_exception();
+      turn_.fetch_add(1);  // whoever waits at a barrier goes on to the end
+      turn_.notify_all();
     }
   }
 
   void serve(int number) {
     std::uint32_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < 20000 && epoch_.load(std::memory_order_acquire) == seen; ++spin) pause();
-      epoch_.wait(seen, std::memory_order_acquire);
+      wait_while(epoch_, seen);
       seen = epoch_.load(std::memory_order_acquire);
       if (region_ == nullptr) return;
       call(number);
-      running_.fetch_sub(1, std::memory_order_release);
+      if (running_.fetch_sub(1, std::memory_order_release) == 1) running_.notify_one();
     }
   }
 
+  const int spins_;
   std::function<void(int)>* region_ = nullptr;
   std::exception_ptr error_;
   alignas(64) std::atomic<std::uint32_t> epoch_{0};
