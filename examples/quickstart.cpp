@@ -2,6 +2,7 @@
 #include <fathom/fathom.hpp>
 #include <iostream>
 
+namespace quickstart {
 using namespace fathom;
 
 // The architecture is a type: a byte-level language model of 50 layers, each of them in two residual branches whose
@@ -16,7 +17,10 @@ using Model = LanguageModel<Vocabulary<256>, ContextLength<context>, Repeat<dept
 constexpr Capacity capacity{batch_size * context, batch_size, context};
 static_assert(training_memory<Model, Cpu<>, AdamW>(capacity).total() < 1'000'000'000);
 
+}  // namespace quickstart
+
 int main(int argc, char** argv) try {
+  using namespace quickstart;
   if (argc != 2) throw Error("give a text file, or a folder of them");
   const auto corpus = text::load(text::Bytes{}, argv[1]);
   const text::Windows windows(corpus, {.batch = batch_size, .length = context});
