@@ -4,6 +4,7 @@ option(FATHOM_TESTS "Build the tests" ON)
 option(FATHOM_BENCHMARKS "Offer the benchmarks (target: benchmarks)" ON)
 option(FATHOM_EXAMPLES "Build the example programs" ON)
 option(FATHOM_BLAS "Multiply matrices with the BLAS that CMake finds" OFF)
+option(FATHOM_CUDA "Test under nvcc what kernels use" OFF)
 option(FATHOM_NATIVE "Compile tests, benchmarks and programs for this machine's processor" ON)
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

@@ -26,8 +26,10 @@ struct Matrix {
   constexpr Matrix(T* first, int row_count, int column_count, int row_stride)
       : data(first), rows(row_count), columns(column_count), stride(row_stride) {}
   constexpr Matrix(T* first, int row_count, int column_count) : Matrix(first, row_count, column_count, column_count) {}
+  template <class Element>
+    requires std::is_same_v<const Element, T>
+  constexpr Matrix(Matrix<Element> other) : Matrix(other.data, other.rows, other.columns, other.stride) {}
 
-  constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, columns, stride}; }
   constexpr explicit operator bool() const { return rows > 0; }
   constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
   constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
@@ -42,8 +44,10 @@ struct Rows {
 
   constexpr Rows() = default;
   constexpr Rows(T* first, int row_count) : data(first), count(row_count) {}
+  template <class Element>
+    requires std::is_same_v<const Element, T>
+  constexpr Rows(Rows<Element, Width, Stride> other) : Rows(other.data, other.count) {}
 
-  constexpr operator Rows<const T, Width, Stride>() const requires(!std::is_const_v<T>) { return {data, count}; }
   constexpr operator Matrix<T>() const { return {data, count, Width, Stride}; }
   constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, count, Width, Stride}; }
 
