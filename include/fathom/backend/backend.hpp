@@ -47,6 +47,34 @@ template <class B>
 concept Backend = LinearOps<B> && AttentionOps<B> && ActivationOps<B> && NormOps<B> && StreamOps<B> &&
     EmbeddingOps<B> && UpdateOps<B>;
 
+/// Hears what a lane does beyond the ops it is handed: it waits for other lanes, or does work that ops have put off.
+/// For profiles. A lane that does such things has `listen(Listener*)`; null: nobody listens.
+class Listener {
+ public:
+  /// Tells a listener, when there is one, that `what` is done as long as this lives.
+  class Notice {
+   public:
+    Notice(Listener* listener, const char* what) : listener_(listener) {
+      if (listener_ != nullptr) listener_->begin(what);
+    }
+    ~Notice() {
+      if (listener_ != nullptr) listener_->end();
+    }
+    Notice(const Notice&) = delete;
+    Notice& operator=(const Notice&) = delete;
+
+   private:
+    Listener* listener_;
+  };
+
+ protected:
+  ~Listener() = default;
+
+ private:
+  virtual void begin(const char* what) = 0;
+  virtual void end() = 0;
+};
+
 /// A lane to which scopes and deferred work mean nothing.
 struct QuietLane {
   const Packing* packing = nullptr;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -107,6 +108,7 @@ class Lane {
   explicit Lane(int number = 0) : number_(number) {}
 
   void attach(const LaneResources& resources) { resources_ = resources; }
+  void listen(Listener* listener) { listener_ = listener; }
 
   void on(const Packing& packing) {
     packing_ = &packing;
@@ -123,7 +125,10 @@ class Lane {
   bool first() const { return number_ == 0; }
   void wait() { barrier(); }
 
-  void barrier() { resources_.team->barrier(); }
+  void barrier() {
+    const Listener::Notice notice(listener_, "waiting");
+    resources_.team->barrier();
+  }
   /// Ends an op on rows: what the first lane did alone, the others must see.
   void finish() {
     if (share_.deal == Deal::columns) barrier();
@@ -173,6 +178,7 @@ class Lane {
         return deferred_[i].cut(std::clamp(fraction, 0.0, 1.0));
       };
       const Range range{cut(number_), cut(number_ + 1)};
+      const Listener::Notice notice(listener_, deferred_[i].name());
       if (range.size() > 0) deferred_[i].run(*this, range);
       before += cost;
     }
@@ -182,6 +188,7 @@ class Lane {
 
   int number_ = 0;
   LaneResources resources_;
+  Listener* listener_ = nullptr;
   const Packing* packing_ = nullptr;
   Share share_;
   std::array<Deferred, 64> deferred_;

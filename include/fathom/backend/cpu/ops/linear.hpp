@@ -31,6 +31,7 @@ struct Deferred {
   using Weight = op::LinearBackwardWeight<P>;
   std::variant<Weight, Reduction<typename P::Gradient>> work;
 
+  const char* name() const { return std::holds_alternative<Weight>(work) ? Weight::name : "sum of shards"; }
   double cost() const {
     const auto* weight = std::get_if<Weight>(&work);
     return weight != nullptr ? weight->flops() : std::get<1>(work).cost();

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/backend.hpp>
+#include <fathom/core/config.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// The scopes around an op, outermost first.
+class ScopePath {
+ public:
+  void enter(std::string_view name, int index) {
+    scopes_.push_back(std::string(name) + (index < 0 ? "" : "." + std::to_string(index)));
+  }
+  void leave() { scopes_.pop_back(); }
+  /// backward.blocks.17.attention
+  std::string text() const {
+    std::string text;
+    for (const std::string& scope : scopes_) text += (text.empty() ? "" : ".") + scope;
+    return text;
+  }
+
+ private:
+  std::vector<std::string> scopes_;
+};
+
+/// Backend `B`, whose lanes tell an observer each what they do. Neither layers nor B know of it. An `Observer` has
+///   start(), stop()                around the work of a lane in a region
+///   enter(name, index), leave()    around a scope
+///   begin(op), end(op, lane)       around an op; `lane` is B's
+/// and hears what else the lane does when it is a `Listener` and B's lanes have such to tell.
+template <class B, class Observer>
+struct Observed {
+  using Precision = typename B::Precision;
+  using Options = typename B::Options;
+
+  struct Lane {
+    typename B::Lane* inner = nullptr;
+    Observer* observer = nullptr;
+
+    void on(const Packing& packing) { inner->on(packing); }
+    void settle() { inner->settle(); }
+    void enter(std::string_view name, int index) {
+      inner->enter(name, index);
+      observer->enter(name, index);
+    }
+    void leave() {
+      observer->leave();
+      inner->leave();
+    }
+    bool first() const { return inner->first(); }
+    void wait() { inner->wait(); }
+  };
+
+  /// B's machine and the observers of its lanes, which see all regions one after another.
+  class Machine {
+   public:
+    explicit Machine(const Options& options) : inner_(options), observers_(std::size_t(inner_.lanes())) {}
+
+    int lanes() const { return inner_.lanes(); }
+    std::int64_t allocated_bytes() const { return inner_.allocated_bytes(); }
+    void reserve(std::int64_t shared, std::int64_t scratch) { inner_.reserve(shared, scratch); }
+
+    template <class F>
+    void run(F&& f) {
+      inner_.run([&](typename B::Lane& inner) {
+        Observer& observer = observers_[number_of(inner)];
+        if constexpr (requires { inner.listen(&observer); }) inner.listen(&observer);
+        observer.start();
+        Lane lane{&inner, &observer};
+        f(lane);
+        observer.stop();
+      });
+    }
+
+    /// One for each lane.
+    std::span<const Observer> observers() const { return observers_; }
+    std::span<Observer> observers() { return observers_; }
+
+   private:
+    static std::size_t number_of(const typename B::Lane& lane) {
+      if constexpr (requires { lane.number(); })
+        return std::size_t(lane.number());
+      else
+        return 0;
+    }
+
+    typename B::Machine inner_;
+    std::vector<Observer> observers_;
+  };
+
+  template <class Op>
+  static void run(Lane& lane, const Op& op) requires Runs<B, Op> {
+    lane.observer->begin(op);
+    B::run(*lane.inner, op);
+    lane.observer->end(op, *lane.inner);
+  }
+
+  static constexpr std::int64_t scratch_bytes(const auto& op) requires requires { B::scratch_bytes(op); }
+  { return B::scratch_bytes(op); }
+  static constexpr std::int64_t shared_bytes(const auto& op, const Capacity& capacity) requires requires {
+    B::shared_bytes(op, capacity);
+  }
+  { return B::shared_bytes(op, capacity); }
+};
+
+}  // namespace fathom::inline FATHOM_ABI
