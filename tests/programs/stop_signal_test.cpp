@@ -26,7 +26,7 @@ void (*handler_of(int signal))(int) {
 }
 
 TEST_CASE("a signal is noted, with the exit code that a shell would report", "[stop_signal]") {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const StopSignal stop;
     CHECK(!stop);
     ::raise(signal);
@@ -53,6 +53,18 @@ TEST_CASE("SIGTERM after Ctrl-C is still caught", "[stop_signal]") {
     ::raise(SIGINT);
     ::raise(SIGTERM);
     return stop.exit_code() == 143 ? 7 : 1;
+  });
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 7);
+}
+
+TEST_CASE("what was ignored before stays ignored", "[stop_signal]") {
+  const int status = status_of([] {
+    ::signal(SIGHUP, SIG_IGN);
+    const StopSignal stop;
+    ::raise(SIGHUP);
+    ::raise(SIGHUP);
+    return stop ? 1 : 7;
   });
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 7);
