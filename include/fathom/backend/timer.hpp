@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <fathom/backend/observed.hpp>
 #include <fathom/core/config.hpp>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,20 +38,46 @@ struct Profile {
     std::string path;  ///< backward.blocks.attention: all indices of a scope together
     std::vector<OpCost> ops;
     double between = 0;  ///< seconds that no op explains: the code of layers
+
+    void add(const OpCost& cost) {
+      const auto found = std::ranges::find(ops, cost.name, &OpCost::name);
+      if (found != ops.end())
+        *found += cost;
+      else
+        ops.push_back(cost);
+    }
+    double seconds() const {
+      double sum = between;
+      for (const OpCost& op : ops) sum += op.seconds + op.waiting;
+      return sum;
+    }
   };
   double seconds = 0;  ///< mean of the lanes
   std::vector<Scope> scopes;
 
+  Profile& operator+=(const Profile& other) {
+    seconds += other.seconds;
+    for (const Scope& scope : other.scopes) {
+      Scope& sum = at(scope.path);
+      sum.between += scope.between;
+      for (const OpCost& op : scope.ops) sum.add(op);
+    }
+    return *this;
+  }
+  Scope& at(const std::string& path) {
+    const auto found = std::ranges::find(scopes, path, &Scope::path);
+    return found != scopes.end() ? *found : scopes.emplace_back(Scope{path, {}, 0});
+  }
+
   /// The ops of all scopes by name, most expensive first.
   std::vector<OpCost> ops() const {
-    std::map<std::string_view, OpCost> sums;
+    Scope all;
     for (const Scope& scope : scopes)
-      for (const OpCost& op : scope.ops) sums.try_emplace(op.name, OpCost{.name = op.name}).first->second += op;
-    std::vector<OpCost> ops;
-    for (const auto& [name, sum] : sums) ops.push_back(sum);
-    std::ranges::sort(ops, std::ranges::greater{}, [](const OpCost& op) { return op.seconds + op.waiting; });
-    return ops;
+      for (const OpCost& op : scope.ops) all.add(op);
+    std::ranges::sort(all.ops, std::ranges::greater{}, [](const OpCost& op) { return op.seconds + op.waiting; });
+    return all.ops;
   }
+  /// Seconds that no op explains.
   double between() const {
     double sum = 0;
     for (const Scope& scope : scopes) sum += scope.between;
@@ -66,7 +91,7 @@ struct Profile {
 ///
 /// Two readings of the steady clock for each op, barrier and piece of deferred work, about 25 ns each. Allocates when
 /// it meets a place for the first time.
-class alignas(64) Stopwatch : public Listener {
+class alignas(64) Stopwatch final : public Listener {
  public:
   void start() {
     here_ = 0;
@@ -114,6 +139,14 @@ class alignas(64) Stopwatch : public Listener {
     here_ = places_[here_].parent;
   }
 
+  /// The scopes around a place; its own name when it is one.
+  std::string path_of(const Place& place) const {
+    if (place.name.empty()) return {};
+    const std::string around = path_of(places_[place.parent]);
+    if (place.kind == Kind::work) return around;
+    return around + (around.empty() ? "" : ".") + std::string(place.name);
+  }
+
   void charge() {
     const auto now = Clock::now();
     places_[here_].time += now - since_;
@@ -140,44 +173,25 @@ using Timed = Observed<B, Stopwatch>;
 
 /// The profile of lanes that have run the same code. Call it between regions.
 inline Profile profile_of(std::span<const Stopwatch> lanes) {
-  using Kind = Stopwatch::Kind;
+  using Place = Stopwatch::Place;
   Profile profile;
-  std::map<std::string, std::size_t> numbers;
-  const auto scope_at = [&](const std::string& path) -> Profile::Scope& {
-    const auto [found, is_new] = numbers.try_emplace(path, profile.scopes.size());
-    if (is_new) profile.scopes.push_back({path, {}, 0});
-    return profile.scopes[found->second];
-  };
-  const auto add = [](Profile::Scope& scope, const OpCost& cost) {
-    const auto found = std::ranges::find(scope.ops, cost.name, &OpCost::name);
-    if (found != scope.ops.end())
-      *found += cost;
-    else
-      scope.ops.push_back(cost);
-  };
   for (const Stopwatch& lane : lanes) {
     const bool first = &lane == lanes.data();
-    for (const Stopwatch::Place& place : lane.places_) {
+    for (const Place& place : lane.places_) {
       const double seconds = std::chrono::duration<double>(place.time).count() / double(lanes.size());
       profile.seconds += seconds;
-      std::string path;
-      const Stopwatch::Place* scope = &place;
-      while (scope->kind == Kind::work) scope = &lane.places_[scope->parent];
-      for (; !scope->name.empty(); scope = &lane.places_[scope->parent])
-        path = std::string(scope->name) + (path.empty() ? "" : ".") + path;
-      if (place.kind == Kind::scope) {
-        scope_at(path).between += seconds;
-        continue;
-      }
-      const Stopwatch::Place& around = lane.places_[place.parent];
-      if (place.name == "waiting" && around.kind == Kind::work)
-        add(scope_at(path), {.name = std::string(around.name), .waiting = seconds});
+      Profile::Scope& scope = profile.at(lane.path_of(place));
+      const Place& around = lane.places_[place.parent];
+      if (place.kind == Stopwatch::Kind::scope)
+        scope.between += seconds;
+      else if (around.kind == Stopwatch::Kind::work && place.name == "waiting")
+        scope.add({.name = std::string(around.name), .waiting = seconds});
       else
-        add(scope_at(path), {.name = std::string(place.name),
-                             .calls = first ? place.calls : 0,
-                             .seconds = seconds,
-                             .flops = first ? place.flops : 0,
-                             .bytes = first ? place.bytes : 0});
+        scope.add({.name = std::string(place.name),
+                   .calls = first ? place.calls : 0,
+                   .seconds = seconds,
+                   .flops = first ? place.flops : 0,
+                   .bytes = first ? place.bytes : 0});
     }
   }
   return profile;
