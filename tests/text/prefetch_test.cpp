@@ -3,6 +3,7 @@
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
+#include <fathom/text/masking.hpp>
 #include <fathom/text/packed_documents.hpp>
 #include <fathom/text/prefetch.hpp>
 #include <fathom/text/windows.hpp>
@@ -111,7 +112,9 @@ TEST_CASE("preparing batches allocates nothing", "[prefetch][threads]") {
     return allocations - before;
   };
   for (const int ahead : {0, 2}) {
-    CHECK(count(text::PackedDocuments(corpus, {.rows = 64, .sequences = 8, .length = 32}), ahead) == 0);
+    const text::PackedDocuments documents(corpus, {.rows = 64, .sequences = 8, .length = 32});
+    CHECK(count(documents, ahead) == 0);
+    CHECK(count(text::Masked(documents, {}), ahead) == 0);
     for (const auto order : {text::Order::random, text::Order::shuffled, text::Order::sequential})
       CHECK(count(text::Windows(corpus, {.batch = 4, .length = 16, .order = order}), ahead) == 0);
   }

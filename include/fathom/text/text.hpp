@@ -7,6 +7,7 @@
 #include <fathom/text/characters.hpp>
 #include <fathom/text/corpus.hpp>
 #include <fathom/text/llama2c.hpp>
+#include <fathom/text/masking.hpp>
 #include <fathom/text/packed_documents.hpp>
 #include <fathom/text/prefetch.hpp>
 #include <fathom/text/tokenizer.hpp>
