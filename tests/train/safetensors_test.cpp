@@ -200,9 +200,13 @@ TEST_CASE("asking for what the file does not hold names the tensor", "[safetenso
   write_small(folder / "small");
   const safetensors::File file(folder / "small");
   std::vector<float> values(6);
-  CHECK_THAT(message_of<FileError>([&] { file.read<float>("blocks.0.weight", Shape{3, 2}, values); }),
+  CHECK_THAT(message_of<FileError>([&] {
+               file.read<float>("blocks.0.weight", Shape{3, 2}, values);
+             }),
              ContainsSubstring("small: tensor 'blocks.0.weight' has shape [2, 3] where [3, 2] is needed"));
-  CHECK_THAT(message_of<FileError>([&] { file.read<float>("blocks.1.weight", Shape{2, 3}, values); }),
+  CHECK_THAT(message_of<FileError>([&] {
+               file.read<float>("blocks.1.weight", Shape{2, 3}, values);
+             }),
              ContainsSubstring("small: tensor 'blocks.1.weight' is missing"));
   values.resize(5);
   CHECK_THROWS_AS(file.read<float>("blocks.0.weight", Shape{2, 3}, values), ShapeError);
@@ -220,6 +224,7 @@ TEST_CASE("malformed files are refused in one line that says why", "[safetensors
       {file_of(" {}"), "does not start with '{'"},
       {file_of("{"), "not valid JSON"},
       {file_of("{} x"), "not valid JSON"},
+      {file_of(std::string("{}\0x", 4)), "has a zero byte"},
       {file_of("{\"\xff\":1}"), "not valid JSON"},
       {file_of("{" + a4 + "," + a4 + "}", "1234"), "'a' twice"},
       {file_of("{\"a\":" + std::string(100'000, '[') + "}"), "nested too deeply"},
@@ -287,15 +292,15 @@ TEST_CASE("every truncation is refused", "[safetensors]") {
     const auto path = folder.write("cut", std::string_view(bytes).substr(0, size));
     REQUIRE_THROWS_AS(read_all(path), FileError);
   }
+  CHECK(safetensors::File(folder / "small").has_checksums());
   REQUIRE_THROWS_AS(read_all(folder.write("longer", bytes + '\0')), FileError);
 }
 
-TEST_CASE("every damaged byte is seen or does no harm", "[safetensors]") {
+TEST_CASE("every damaged byte is seen, but for those that hide the checksums", "[safetensors]") {
   const TemporaryDirectory folder;
   write_small(folder / "small");
   const std::string bytes = read_file(folder / "small");
   const Content content = read_all(folder / "small");
-  std::size_t harmless = 0;
   for (std::size_t place = 0; place < bytes.size(); ++place) {
     for (const int flip : {0x01, 0x20, 0xFF}) {
       std::string damaged = bytes;
@@ -305,12 +310,11 @@ TEST_CASE("every damaged byte is seen or does no harm", "[safetensors]") {
       try {
         Content read = read_all(path);
         // Without its name the entry of the checksums is one metadata text among others.
+        REQUIRE(!safetensors::File(path).has_checksums());
         std::erase_if(read.metadata, [&](const auto& item) { return !content.metadata.contains(item.first); });
         REQUIRE(read == content);
-        ++harmless;
       } catch (const FileError&) {
       }
     }
   }
-  CHECK(harmless < 60);  // the letters of that name
 }

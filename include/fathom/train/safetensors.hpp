@@ -50,6 +50,8 @@ class File {
   /// In the order of their data.
   std::span<const Tensor> tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
+  /// Whether it can be seen that a tensor is damaged, as in every file that fathom writes.
+  bool has_checksums() const { return !checksums_.empty(); }
   const std::filesystem::path& path() const { return file_.path(); }
 
   /// Null when there is none of that name.
@@ -85,7 +87,7 @@ class File {
 
   /// Compares a tensor with its checksum, where the file has them.
   void verify(const Tensor& tensor) const {
-    if (checksums_.empty()) return;
+    if (!has_checksums()) return;
     Checksum checksum = detail::checksum_of(tensor.name, tensor.dtype, tensor.shape);
     checksum.add(tensor.bytes);
     if (detail::hexadecimal(checksum.value()) !=
@@ -119,6 +121,7 @@ class File {
              std::to_string(bytes.size() - sizeof length));
     const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
     if (!header.starts_with('{')) refuse("header does not start with '{'", "this is not a safetensors file");
+    if (header.find('\0') != header.npos) refuse("header has a zero byte");  // which would end the JSON for its parser
 
     const Json root = parse_json(header);
     for (const auto& [name, value] : root.items()) {
@@ -234,8 +237,10 @@ class File {
     if (entry == metadata_.end()) return;
     checksums_ = std::move(entry->second);
     metadata_.erase(entry);
-    if (checksums_.size() != (tensors_.size() + 1) * (detail::checksum_digits + 1) - 1)
-      refuse("has checksums that do not fit its tensors");
+    constexpr std::size_t stride = detail::checksum_digits + 1;
+    bool fits = checksums_.size() == (tensors_.size() + 1) * stride - 1;
+    for (std::size_t end = stride - 1; fits && end < checksums_.size(); end += stride) fits = checksums_[end] == ' ';
+    if (!fits) refuse("has checksums that do not fit its tensors");
     if (detail::hexadecimal(detail::checksum_of(metadata_).value()) != recorded_checksum(0))
       refuse("has metadata that does not match its checksum");
   }
