@@ -9,7 +9,8 @@
 namespace fathom::inline FATHOM_ABI {
 
 /// Backend `B` without arithmetic and without memory: layers run on null views, and what B would need is counted. Works
-/// in constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about.
+/// in constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about; a stack of
+/// equal blocks costs no more of it than three of them.
 template <class B>
 struct DryRun {
   using Precision = typename B::Precision;
@@ -19,6 +20,7 @@ struct DryRun {
     std::int64_t shared = 0;
     WorkspaceSize size;
     double flops = 0;
+    double times = 1;  ///< what runs now stands for that many of its kind
 
     constexpr void on(const Packing& p) { packing = &p; }
     constexpr void settle() { shared = 0; }
@@ -26,11 +28,26 @@ struct DryRun {
     constexpr void leave() {}
     constexpr bool first() const { return true; }
     constexpr void wait() {}
+
+    template <class F>
+    constexpr void repeat(int count, F&& f) {
+      if (count > 0) f(0);
+      if (count > 2) {
+        const double outer = times;
+        const std::int64_t held = shared;
+        times *= count - 2;
+        f(1);
+        times = outer;
+        shared += (count - 3) * (shared - held);
+        size.shared = std::max(size.shared, shared);
+      }
+      if (count > 1) f(count - 1);
+    }
   };
 
   template <class Op>
   static constexpr void run(Lane& lane, const Op& op) {
-    lane.flops += op.flops();
+    lane.flops += lane.times * op.flops();
     if constexpr (requires { B::scratch_bytes(op); })
       lane.size.scratch = std::max(lane.size.scratch, std::int64_t(B::scratch_bytes(op)));
     if constexpr (requires { B::shared_bytes(op, lane.packing->capacity); }) {

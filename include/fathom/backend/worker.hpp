@@ -25,6 +25,7 @@ struct Pass {
 ///   auto scope = worker.scope("attention");       names what follows, and derives its random key
 ///   auto frame = worker.frame();                  workspace taken from here on is given back when the frame closes
 ///   auto rows = worker.template rows<T, Width>(n) uninitialized workspace
+///   worker.repeat(n, [&](int index) { … })        a loop over pieces that cost the same, such as blocks
 template <class B>
 class Worker {
  public:
@@ -93,6 +94,16 @@ class Worker {
     std::int64_t mark_;
   };
   [[nodiscard]] constexpr Frame frame() { return Frame(*this); }
+
+  /// Calls f(0), …, f(count - 1), whose ops have the same extents except in the first and the last call; each gives
+  /// back the workspace that it takes. A dry run calls f for those two and once for all others.
+  template <class F>
+  constexpr void repeat(int count, F&& f) {
+    if constexpr (requires { lane_.repeat(count, f); })
+      lane_.repeat(count, f);
+    else
+      for (int index = 0; index < count; ++index) f(index);
+  }
 
   template <class T, int Width>
   constexpr Rows<T, Width> rows(int count) {

@@ -87,18 +87,18 @@ struct BlockLoop {
   static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, Rows<const typename P::Stream, width> x,
                                 Rows<typename P::Stream, width> y, const Saved<P>& saved) {
     if (saved.segment == 0) {
-      for (int index = 0; index < saved.depth; ++index) {
+      worker.repeat(saved.depth, [&](int index) {
         const auto out = index + 1 == saved.depth ? y : saved.inputs.at(index, x.count);
         auto block = saved.blocks[index];
         forward_block(worker, p, flow, index, saved.depth, x, out, block);
         x = out;
-      }
+      });
       return;
     }
     const auto frame = worker.frame();
     const auto scratch = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
     const auto streams = take_streams<P>(worker, 2);
-    for (int index = 0; index < saved.depth; ++index) {
+    worker.repeat(saved.depth, [&](int index) {
       const bool ends_segment = (index + 1) % saved.segment == 0;
       const auto out = index + 1 == saved.depth ? y
                        : ends_segment           ? saved.inputs.at(index / saved.segment, x.count)
@@ -106,7 +106,7 @@ struct BlockLoop {
       auto block = scratch[0];
       forward_block(worker, p, flow, index, saved.depth, x, out, block);
       x = out;
-    }
+    });
   }
 
   template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
@@ -117,7 +117,8 @@ struct BlockLoop {
     const auto frame = worker.frame();
     const auto gradients = take_streams<P>(worker, 2);
     const auto backward_range = [&](int begin, int end, const SavedArray<Block, P>& blocks, auto input_of) {
-      for (int index = end - 1; index >= begin; --index) {
+      worker.repeat(end - begin, [&](int done) {
+        const int index = end - 1 - done;
         const auto inner = worker.frame();
         const auto scope = worker.scope("blocks", index);
         flow.position = {index, saved.depth};
@@ -125,7 +126,7 @@ struct BlockLoop {
         Block::backward(worker, p[index], dp[index], flow, input_of(index), blocks[index - begin], dy, d,
                         index == 0 ? skip : Skip<P>{});
         dy = d;
-      }
+      });
     };
     if (saved.segment == 0) {
       backward_range(0, saved.depth, saved.blocks, [&](int index) -> Rows<const typename P::Stream, width> {
@@ -136,18 +137,21 @@ struct BlockLoop {
     const int longest = std::min(saved.segment, saved.depth);
     const auto blocks = SavedArray<Block, P>::take(worker.workspace(), longest, worker.packing().capacity);
     const auto inner = take_streams<P>(worker, longest);  // outputs of the segment's blocks
-    for (int begin = (saved.depth - 1) / saved.segment * saved.segment; begin >= 0; begin -= saved.segment) {
+    const int segments = (saved.depth + saved.segment - 1) / saved.segment;
+    worker.repeat(segments, [&](int done) {
+      const int begin = (segments - 1 - done) * saved.segment;
       const int end = std::min(begin + saved.segment, saved.depth);
       const auto input_of = [&](int index) -> Rows<const typename P::Stream, width> {
         if (index > begin) return inner.at(index - begin - 1, x.count);
         return begin == 0 ? x : saved.inputs.at(begin / saved.segment - 1, x.count);
       };
-      for (int index = begin; index < end; ++index) {
-        auto block = blocks[index - begin];
-        forward_block(worker, p, flow, index, saved.depth, input_of(index), inner.at(index - begin, x.count), block);
-      }
+      worker.repeat(end - begin, [&](int piece) {
+        auto block = blocks[piece];
+        const int index = begin + piece;
+        forward_block(worker, p, flow, index, saved.depth, input_of(index), inner.at(piece, x.count), block);
+      });
       backward_range(begin, end, blocks, input_of);
-    }
+    });
   }
 
   template <class P>

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch_test_macros.hpp>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/models/language_model.hpp>
+
+namespace {
+using namespace fathom;
+
+constexpr Capacity capacity{.rows = 96, .sequences = 3, .longest = 32};
+constexpr DropoutRates dropout{.residual = 0.1};
+
+template <int Depth, class... Options>
+using Model = LanguageModel<
+    Vocabulary<37>, ContextLength<32>,
+    Repeat<Depth, Sequence<Residual<PostNorm, Attention<16, 2>>, Residual<PreNorm, FeedForward<16, 32>>>, Options...>>;
+
+/// A dry run that goes through every block of a stack.
+template <class B>
+struct OfEveryBlock {
+  using Precision = typename B::Precision;
+  struct Lane : DryRun<B>::Lane {
+    void repeat();  // hides the one that leaves blocks out
+  };
+  static void run(Lane& lane, const auto& op) { DryRun<B>::run(lane, op); }
+};
+
+template <class M, class B>
+PassCost cost_of_every_block() {
+  using P = typename B::Precision;
+  typename OfEveryBlock<B>::Lane lane;
+  Memory saved_memory, workspace;
+  const Packing packing{capacity, {}, {}, {}, {}};
+  Worker<OfEveryBlock<B>> worker(lane, workspace, packing, Pass{{}, dropout});
+  auto saved = M::template Saved<P>::take(saved_memory, capacity);
+  const TokenBatch batch{packing, {}, {}};
+  LossSums sums;
+  M::forward(worker, {}, Flow<P>{}, batch, saved);
+  M::backward(worker, {}, {}, Flow<P>{}, batch, saved, LossOptions{}, 1, sums);
+  lane.size.workspace = workspace.peak();
+  return {lane.size, lane.flops};
+}
+
+template <class M>
+void require_cost_of_every_block() {
+  const PassCost dry = training_cost<M, Cpu<>>(capacity, dropout), all = cost_of_every_block<M, Cpu<>>();
+  CHECK(dry.flops == all.flops);
+  CHECK(dry.size.workspace == all.size.workspace);
+  CHECK(dry.size.shared == all.size.shared);
+  CHECK(dry.size.scratch == all.size.scratch);
+}
+
+TEST_CASE("a dry run of a few blocks counts what one of all blocks counts", "[dry_run]") {
+  require_cost_of_every_block<Model<1>>();
+  require_cost_of_every_block<Model<2>>();
+  require_cost_of_every_block<Model<3>>();
+  require_cost_of_every_block<Model<4>>();
+  require_cost_of_every_block<Model<9>>();
+  require_cost_of_every_block<Model<1, RecomputeSqrt>>();
+  require_cost_of_every_block<Model<9, RecomputeSqrt>>();
+  require_cost_of_every_block<Model<10, RecomputeSqrt>>();
+  require_cost_of_every_block<Model<9, Recompute<1>>>();
+  require_cost_of_every_block<Model<9, Recompute<4>>>();
+  require_cost_of_every_block<Model<9, Recompute<20>>>();
+}
+
+// 10,000 layers are within what compilers evaluate.
+static_assert(training_cost<Model<10000, RecomputeSqrt>, Cpu<>>(capacity).flops > 0);
+
+}  // namespace
