@@ -4,11 +4,10 @@
 #include <cmath>
 #include <cstdio>
 #include <fathom/fathom.hpp>
-#include <fathom/train/log.hpp>
 #include <fathom/train/plot.hpp>
-#include <fathom/train/progress.hpp>
 #include <filesystem>
 #include <iostream>
+#include <programs/run_log.hpp>
 #include <programs/stop_signal.hpp>
 
 /// What DeepNorm is for, in minutes on two cores: 100 layers learn the project's own text, byte by byte, once with
@@ -67,41 +66,29 @@ double unigram_entropy(std::span<const text::Bytes::Token> text) {
   return entropy;
 }
 
-template <class Trainer>
-double validation_loss(Trainer& trainer, const text::Windows<text::Bytes::Token>& windows) {
-  text::Batch batch(windows.capacity());
-  LossSums sums;
-  for (std::uint64_t position = 0; position < windows.epoch();) {
-    position = windows.fill(position, batch);
-    sums += trainer.evaluate(batch);
-  }
-  return sums.mean();
-}
-
 /// Trains, and returns the curve of the validation loss; a shorter one when asked to stop.
 template <class Trainer>
 Series train(Trainer& trainer, const Text& text, const Settings& settings, const std::string& name,
              const StopSignal& stop) {
   const text::WindowOptions options{.batch = batch_size, .length = context, .seed = settings.seed};
   text::Prefetch batches(text::Windows(text.train, options));
-  const text::Windows validation(text.validation,
-                                 {.batch = batch_size, .length = context, .order = text::Order::sequential});
-  const Cosine schedule(
-      {.peak = 1e-3, .total_steps = settings.steps, .warmup_steps = std::min(100, settings.steps / 4)});
-  CsvLog log(settings.output / (name + ".csv"), {"loss", "validation_loss", "learning_rate", "gradient_norm"});
-  Progress progress(stderr, {.total = settings.steps, .label = name});
-  Series curve{.name = name, .x = {0}, .y = {validation_loss(trainer, validation)}};
-  for (int step = 1; step <= settings.steps && !stop; ++step) {
-    const StepReport report = trainer.step(batches.next(), schedule(step));
-    std::optional<double> validated;
-    if (step % 50 == 0 || step == settings.steps) {
-      validated = validation_loss(trainer, validation);
-      curve.x.push_back(step);
-      curve.y.push_back(*validated);
-    }
-    if (!report.skipped.empty()) progress.message("step " + std::to_string(step) + " skipped: " + report.skipped);
-    log.row(step, {report.loss, validated, report.learning_rate, report.gradient_norm});
-    progress.update({.step = step, .tokens = report.tokens, .loss = report.loss, .validation_loss = validated});
+  text::Epoch validation(
+      text::Windows(text.validation, {.batch = batch_size, .length = context, .order = text::Order::sequential}));
+  const auto validation_loss = [&] { return trainer.evaluate(validation).mean(); };
+  TrainingRun run(
+      trainer, batches,
+      {.steps = settings.steps,
+       .learning_rate =
+           Cosine({.peak = 1e-3, .total_steps = settings.steps, .warmup_steps = std::min(100, settings.steps / 4)}),
+       .validation = {.every = 50, .metric = validation_loss}});
+  RunLog log(settings.output / (name + ".csv"), name, settings.steps);
+  Series curve{.name = name, .x = {0}, .y = {validation_loss()}};
+  for (const RunReport& report : run) {
+    if (stop) run.stop();
+    log.add(report);
+    if (!report.metric) continue;
+    curve.x.push_back(double(report.step));
+    curve.y.push_back(*report.metric);
   }
   return curve;
 }

@@ -26,12 +26,11 @@ int main(int argc, char** argv) try {
   const text::Windows windows(corpus, {.batch = batch_size, .length = context});
   text::Prefetch batches(windows);
 
-  Trainer<Model, Cpu<>, AdamW> trainer(capacity, {});
+  Trainer<Model, Cpu<>, AdamW> trainer(capacity, {.seed = 1});
   const Cosine schedule({.peak = 1e-3, .total_steps = 500, .warmup_steps = 50});
-  for (int step = 1; step <= 500; ++step) {
-    const StepReport report = trainer.step(batches.next(), schedule(step));
-    if (step % 50 == 0) std::cout << "step " << step << "  loss " << report.loss << " nats per byte" << std::endl;
-  }
+  for (const RunReport& report : TrainingRun(trainer, batches, {.steps = 500, .learning_rate = schedule}))
+    if (report.step % 50 == 0)
+      std::cout << "step " << report.step << "  loss " << report.loss << " nats per byte" << std::endl;
   std::cout << generate(trainer.weights(), "The ", {.tokens = 200, .slide = true, .sampling = {.temperature = 0.8}})
             << "\n";
   return 0;

@@ -29,9 +29,12 @@
 #include <fathom/optim/schedule.hpp>         // IWYU pragma: export
 #include <fathom/optim/sgd.hpp>              // IWYU pragma: export
 #include <fathom/text/text.hpp>              // IWYU pragma: export
+#include <fathom/train/evaluate.hpp>         // IWYU pragma: export
 #include <fathom/train/memory_plan.hpp>      // IWYU pragma: export
+#include <fathom/train/run.hpp>              // IWYU pragma: export
 #include <fathom/train/trainer.hpp>          // IWYU pragma: export
 
 #if __has_include(<nlohmann/json.hpp>)
-#include <fathom/train/checkpoint.hpp>  // IWYU pragma: export
+#include <fathom/train/checkpoint.hpp>       // IWYU pragma: export
+#include <fathom/train/run_checkpoints.hpp>  // IWYU pragma: export
 #endif

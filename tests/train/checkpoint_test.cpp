@@ -50,10 +50,14 @@ TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
   SmallTrainer whole = make(), first = make(), second = make();
   train(whole, 0, 6);
   train(first, 0, 3);
-  save_checkpoint(directory / "last", first, 1234567890123, {{"text", "any \"thing\""}});
+  save_checkpoint(directory / "last", first,
+                  {.sampler_position = 1234567890123,
+                   .best = {.step = 2, .metric = 0.1 + 0.2, .since = 1},
+                   .metadata = {{"text", "any \"thing\""}}});
   train(second, 0, 1);  // whatever it was before
   const CheckpointInfo info = load_checkpoint(directory / "last", second);
   CHECK(info.sampler_position == 1234567890123);
+  CHECK(info.best == BestValidation{.step = 2, .metric = 0.1 + 0.2, .since = 1});
   CHECK(info.metadata.at("text") == "any \"thing\"");
   train(second, 3, 6);
   CHECK(same_bits(whole.weights().flat(), second.weights().flat()));

@@ -6,6 +6,7 @@
 #include <fathom/text/batch.hpp>
 #include <fathom/text/characters.hpp>
 #include <fathom/text/corpus.hpp>
+#include <fathom/text/epoch.hpp>
 #include <fathom/text/llama2c.hpp>
 #include <fathom/text/masking.hpp>
 #include <fathom/text/packed_documents.hpp>

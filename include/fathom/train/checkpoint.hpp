@@ -13,6 +13,8 @@
 #include <fathom/train/atomic_write.hpp>
 #include <fathom/train/checksum.hpp>
 #include <fathom/train/file.hpp>
+#include <fathom/train/options_json.hpp>
+#include <fathom/train/run.hpp>
 #include <fathom/train/safetensors.hpp>
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
@@ -29,7 +31,8 @@
 ///
 ///   model.safetensors   the weights, named as in `describe<Model>()`
 ///   state.safetensors   the optimizer's state, named as in `Optimizer::describe_state`
-///   config.json         format, what the model is, seed, optimizer, progress, the sampler's position, metadata
+///   config.json         format, what the model is, options of trainer and optimizer, progress, the sampler's
+///                       position, the best validation, metadata
 ///
 /// Both tensor files hold the checksum of config.json: it is as safe as they are, and files of two checkpoints do not
 /// mix.
@@ -37,8 +40,9 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What a checkpoint holds for the program, beside the trainer's state.
 struct CheckpointInfo {
-  std::int64_t sampler_position = 0;  ///< where the data goes on
-  safetensors::Metadata metadata;     ///< the program's own texts
+  std::uint64_t sampler_position = 0;   ///< where the data goes on
+  BestValidation best = {};             ///< of the run
+  safetensors::Metadata metadata = {};  ///< the program's own texts
 };
 
 namespace detail {
@@ -131,7 +135,7 @@ class Config {
     const Json::json_pointer place(inner);
     const auto text = [&](const Json& value) { return value.contains(place) ? value.at(place).dump() : "absent"; };
     refuse("field '/" + field + inner + "' is " + text(found) + " where " + text(expected) + " is needed",
-           "the checkpoint belongs to another " + (field == "model" ? "model" : field));
+           field == "model" ? "the checkpoint belongs to another model" : "go on with what the run began with");
   }
   template <class T>
   T get(const std::string& field) const try {
@@ -194,27 +198,44 @@ std::vector<StateTensor> state_table(const Trainer& trainer) {
   return Trainer::Optimizer::describe_state(parameter_extent<typename Trainer::Model>(), trainer.table());
 }
 
+template <class Optimizer>
+Json describe_optimizer(const typename Optimizer::Options& chosen) {
+  Json options = Json::object();
+  if constexpr (std::is_constructible_v<Json, decltype(chosen)>) options = chosen;
+  return {{"name", Optimizer::name}, {"options", std::move(options)}};
+}
+
+inline CheckpointInfo read_info(const Config& config) {
+  const auto metadata = config.get<std::map<std::string, std::string>>("metadata");
+  return {.sampler_position = config.get<std::uint64_t>("sampler_position"),
+          .best = {.step = config.get<std::int64_t>("best/step"),
+                   .metric = config.get<double>("best/metric"),
+                   .since = config.get<std::int64_t>("best/since")},
+          .metadata = {metadata.begin(), metadata.end()}};
+}
+
 }  // namespace detail
 
-/// Writes the whole state of training, from which `load_checkpoint` goes on bit for bit. `sampler_position` says where
-/// the data goes on. Errors: `FileError`, and what was at `directory` before is still there.
+/// Writes the whole state of training, from which `load_checkpoint` goes on bit for bit.
+/// Errors: `FileError`, and what was at `directory` before is still there.
 template <class Trainer>
-void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, std::int64_t sampler_position = 0,
-                     const safetensors::Metadata& metadata = {}) {
+void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, const CheckpointInfo& info = {}) {
   const auto progress = trainer.progress();
   if (!std::isfinite(progress.norms.mean)) throw Error("save_checkpoint: the mean gradient norm is not finite");
-  const detail::Json config{{"format", detail::checkpoint_format},
-                            {"model", detail::describe_model<typename Trainer::Model>()},
-                            {"seed", trainer.options().seed},
-                            {"optimizer", Trainer::Optimizer::name},
-                            {"progress",
-                             {{"step", progress.step},
-                              {"updates", progress.updates},
-                              {"skipped_in_a_row", progress.skipped_in_a_row},
-                              {"norm_mean", progress.norms.mean},
-                              {"norm_count", progress.norms.count}}},
-                            {"sampler_position", sampler_position},
-                            {"metadata", std::map<std::string, std::string>(metadata.begin(), metadata.end())}};
+  const detail::Json config{
+      {"format", detail::checkpoint_format},
+      {"model", detail::describe_model<typename Trainer::Model>()},
+      {"trainer", trainer.options()},
+      {"optimizer", detail::describe_optimizer<typename Trainer::Optimizer>(trainer.optimizer_options())},
+      {"progress",
+       {{"step", progress.step},
+        {"updates", progress.updates},
+        {"skipped_in_a_row", progress.skipped_in_a_row},
+        {"norm_mean", progress.norms.mean},
+        {"norm_count", progress.norms.count}}},
+      {"sampler_position", info.sampler_position},
+      {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
+      {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}};
   std::string text;
   try {
     text = config.dump(2) + "\n";
@@ -234,8 +255,14 @@ void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, s
   fresh.commit();
 }
 
+/// What a checkpoint holds for the program, without its tensors. Errors: `FileError`.
+inline CheckpointInfo read_checkpoint_info(const std::filesystem::path& directory) {
+  return detail::read_info(detail::Config(committed_directory(directory)));
+}
+
 /// Restores what `save_checkpoint` wrote. Errors: `FileError` in one line that names the tensor or the field, for a
-/// checkpoint of another model, policy, optimizer or seed and for a damaged one; the trainer is then what it was.
+/// checkpoint of another model or policy, of other options of trainer or optimizer, and for a damaged one; the trainer
+/// is then what it was.
 template <class Trainer>
 CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& trainer) {
   using P = typename Trainer::P;
@@ -243,16 +270,15 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
   const std::filesystem::path path = committed_directory(directory);
   const detail::Config config(path);
   config.require("model", detail::describe_model<typename Trainer::Model>());
-  config.require("optimizer", Trainer::Optimizer::name);
-  config.require("seed", trainer.options().seed);
+  config.require("optimizer", detail::describe_optimizer<typename Trainer::Optimizer>(trainer.optimizer_options()));
+  config.require("trainer", trainer.options());
   typename Trainer::Progress progress;
   progress.step = config.get<std::int64_t>("progress/step");
   progress.updates = config.get<std::int64_t>("progress/updates");
   progress.skipped_in_a_row = config.get<std::int64_t>("progress/skipped_in_a_row");
   progress.norms.mean = config.get<double>("progress/norm_mean");
   progress.norms.count = config.get<std::int64_t>("progress/norm_count");
-  CheckpointInfo info{.sampler_position = config.get<std::int64_t>("sampler_position"), .metadata = {}};
-  for (auto& [key, value] : config.get<std::map<std::string, std::string>>("metadata")) info.metadata[key] = value;
+  const CheckpointInfo info = detail::read_info(config);
 
   const safetensors::File model(path / "model.safetensors"), state(path / "state.safetensors");
   config.check_pair(model);

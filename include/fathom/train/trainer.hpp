@@ -12,6 +12,7 @@
 #include <fathom/models/weights.hpp>
 #include <fathom/optim/clip.hpp>
 #include <fathom/optim/optimizer.hpp>
+#include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <span>
 #include <string>
@@ -22,8 +23,8 @@ namespace fathom::inline FATHOM_ABI {
 /// What training is about, apart from the model, the optimizer and the data.
 struct TrainerOptions {
   std::uint64_t seed = 1;  ///< of the initial weights and of dropout
-  LossOptions loss;
-  DropoutRates dropout;
+  LossOptions loss = {};
+  DropoutRates dropout = {};
   double clip_norm = 1;  ///< largest global gradient norm, larger ones are scaled down to it; 0: none
   double spike_factor =
       20;             ///< an update whose gradient norm exceeds this many times the running mean is skipped; 0: none
@@ -86,8 +87,10 @@ class Trainer {
   }
 
   /// One update from the sum of the gradients of several batches (gradient accumulation), the loss averaged over all
-  /// their counted targets. Errors: `Error` after `patience` skipped updates in a row.
+  /// their counted targets. Errors: `Error` without a batch, and after `patience` skipped updates in a row;
+  /// `ShapeError` for a batch that `check_batch` refuses.
   StepReport step(std::span<const Batch> batches, double learning_rate) {
+    if (batches.empty()) throw Error("Trainer: a step without batches; give at least one");
     StepReport report;
     report.learning_rate = learning_rate;
     std::int64_t targets = 0;
@@ -137,18 +140,15 @@ class Trainer {
   /// At the optimizer's own learning rate.
   StepReport step(const Batch& batch) { return step(batch, optimizer_options_.learning_rate); }
 
-  /// Loss of a batch without dropout; nothing is changed.
-  LossSums evaluate(const Batch& batch) { return evaluate(weights_, batch); }
-  /// The same with other weights of this model, such as an average.
-  LossSums evaluate(const Weights<Model, B>& weights, const Batch& batch) {
+  /// Loss of a batch, or of a range of them, without dropout; nothing is changed. Weights alone: `fathom::evaluate`.
+  LossSums evaluate(const Batch& batch) {
     check(batch);
+    return detail::batch_loss(context_, weights_, batch.packing, batch, activations_);
+  }
+  template <BatchRange R>
+  LossSums evaluate(R&& batches) {
     LossSums sums;
-    context_.run(batch.packing, Pass{}, [&](auto& worker) {
-      auto saved = saved_values();
-      const auto params = weights.params();
-      Model::forward(worker, params, Flow<P>{}, batch, saved);
-      Model::loss(worker, params, batch, saved, sums);
-    });
+    for (auto&& batch : batches) sums += evaluate(Batch(batch));
     return sums;
   }
 
@@ -227,18 +227,7 @@ class Trainer {
                        " tokens are longer than the model's context of " + std::to_string(Model::context));
     return capacity;
   }
-  void check(const Batch& batch) const {
-    if (!(batch.packing.capacity == capacity_))
-      throw ShapeError("Trainer: a batch of another capacity than the trainer was made for; give both the same");
-    const auto rows = std::size_t(batch.packing.rows());
-    if (batch.tokens.size() != rows || batch.targets.size() != rows)
-      throw ShapeError("Trainer: " + std::to_string(batch.tokens.size()) + " tokens and " +
-                       std::to_string(batch.targets.size()) + " targets for " + std::to_string(rows) + " rows");
-    for (std::size_t i = 0; i < rows; ++i)
-      if (batch.tokens[i] < 0 || batch.tokens[i] >= Model::vocabulary || batch.targets[i] >= Model::vocabulary)
-        throw ShapeError("Trainer: row " + std::to_string(i) + " has a token outside the vocabulary of " +
-                         std::to_string(Model::vocabulary) + "; tokenize with the model's vocabulary");
-  }
+  void check(const Batch& batch) const { check_batch(batch, capacity_, Model::vocabulary); }
 
   Pass pass() const { return pass(step_); }
   Pass pass(std::int64_t step) const {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/train/safetensors_format.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace fathom::program {
+
+/// Options of a command that a run keeps: they are stored in its checkpoints and need not be given again to resume it.
+class RecordedOptions {
+ public:
+  /// An option that decides the run's numbers: resuming with another value is refused.
+  CLI::Option* fixed(CLI::Option* option) { return add(option, true); }
+  /// An option that a resumed run may change.
+  CLI::Option* free(CLI::Option* option) { return add(option, false); }
+
+  /// The values, to store.
+  safetensors::Metadata texts() const {
+    safetensors::Metadata texts;
+    for (const Record& record : records_) texts[record.option->get_name()] = text(*record.option);
+    return texts;
+  }
+
+  /// Gives every option that the command line leaves out the value that was stored. Errors: `Error` when it gives
+  /// another one that may not change.
+  void restore(const safetensors::Metadata& stored) const {
+    for (const auto& [option, is_fixed] : records_) {
+      const auto entry = stored.find(option->get_name());
+      if (entry == stored.end()) continue;
+      const std::string& value = entry->second;
+      if (option->count() == 0) {
+        option->add_result(value);
+        option->run_callback();
+      } else if (is_fixed && !same(text(*option), value)) {
+        throw Error(option->get_name() + " is " + value + " in the run to resume, not " + text(*option) +
+                    "; leave it out to go on, or train anew with another --output");
+      }
+    }
+  }
+
+ private:
+  struct Record {
+    CLI::Option* option;
+    bool is_fixed;
+  };
+
+  CLI::Option* add(CLI::Option* option, bool is_fixed) {
+    records_.push_back({option, is_fixed});
+    return option;
+  }
+  static std::string text(const CLI::Option& option) {
+    return option.count() > 0 ? option.results().front() : option.get_default_str();
+  }
+  /// 1e-3 is 0.001.
+  static bool same(const std::string& a, const std::string& b) {
+    double x = 0, y = 0;
+    return a == b || (CLI::detail::lexical_cast(a, x) && CLI::detail::lexical_cast(b, y) && x == y);
+  }
+
+  std::vector<Record> records_;
+};
+
+}  // namespace fathom::program

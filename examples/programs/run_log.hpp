@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <fathom/train/log.hpp>
+#include <fathom/train/progress.hpp>
+#include <fathom/train/run.hpp>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace fathom::program {
+
+/// What a program shows of a training run: a progress bar on stderr, and a row of a CSV file for each update. The
+/// validation metric is a loss.
+class RunLog {
+ public:
+  /// `resumed_after`: the updates that were done before, by the run that this one resumes.
+  RunLog(const std::filesystem::path& csv, const std::string& label, std::int64_t steps,
+         std::optional<std::int64_t> resumed_after = std::nullopt)
+      : csv_(csv, {"loss", "validation_loss", "learning_rate", "gradient_norm"}, resumed_after),
+        progress_(stderr, {.total = steps, .done = resumed_after.value_or(0), .label = label}) {}
+
+  void add(const RunReport& report) {
+    if (!report.skipped.empty())
+      progress_.message("update " + std::to_string(report.step) + " skipped: " + report.skipped);
+    csv_.row(report.step, {report.loss, report.metric, report.learning_rate, report.gradient_norm});
+    progress_.update({.step = report.step,
+                      .tokens = report.tokens,
+                      .loss = report.loss,
+                      .validation_loss = report.metric,
+                      .learning_rate = report.learning_rate});
+  }
+  /// The last line of the progress bar.
+  void finish() { progress_.finish(); }
+
+ private:
+  CsvLog csv_;
+  Progress progress_;
+};
+
+}  // namespace fathom::program

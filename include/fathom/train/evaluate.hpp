@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <fathom/backend/context.hpp>
+#include <fathom/backend/dry_run.hpp>
+#include <fathom/core/batch.hpp>
+#include <fathom/core/buffer.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/models/weights.hpp>
+#include <optional>
+#include <ranges>
+#include <string>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Batches one after another, each valid until the next: `text::Epoch(sampler)`, an array of `TokenBatch`.
+template <class R>
+concept BatchRange = std::ranges::input_range<R> && std::convertible_to<std::ranges::range_reference_t<R>, TokenBatch>;
+
+/// Errors: `ShapeError` unless `batch` has this capacity, a token and a target for each row, and a model of this
+/// vocabulary knows them all.
+inline void check_batch(const TokenBatch& batch, const Capacity& capacity, int vocabulary) {
+  if (!(batch.packing.capacity == capacity))
+    throw ShapeError("batch: its capacity is not the one that memory was planned for; give both the same");
+  const auto rows = std::size_t(batch.packing.rows());
+  if (batch.tokens.size() != rows || batch.targets.size() != rows)
+    throw ShapeError("batch: " + std::to_string(batch.tokens.size()) + " tokens and " +
+                     std::to_string(batch.targets.size()) + " targets for " + std::to_string(rows) + " rows");
+  for (std::size_t i = 0; i < rows; ++i)
+    if (batch.tokens[i] < 0 || batch.tokens[i] >= vocabulary || batch.targets[i] >= vocabulary)
+      throw ShapeError("batch: row " + std::to_string(i) + " has a token outside the vocabulary of " +
+                       std::to_string(vocabulary) + "; tokenize with the model's vocabulary");
+}
+
+namespace detail {
+
+/// Forward pass and loss, without dropout. `packing` is that of the batch, or one that differs in `forward_only`.
+template <class Model, class B, class P = typename B::Precision>
+LossSums batch_loss(Context<B>& context, const Weights<Model, B>& weights, const Packing& packing,
+                    const TokenBatch& batch, Buffer<std::byte>& activations) {
+  LossSums sums;
+  context.run(packing, Pass{}, [&](auto& worker) {
+    Memory memory = activations.memory();
+    auto saved = Model::template Saved<P>::take(memory, packing.capacity);
+    Model::forward(worker, weights.params(), Flow<P>{}, batch, saved);
+    Model::loss(worker, weights.params(), batch, saved, sums);
+  });
+  return sums;
+}
+
+template <class Model, class B, class P = typename B::Precision>
+constexpr WorkspaceSize evaluation_workspace(const Capacity& capacity) {
+  return dry_run<B>(capacity, {},
+                    [&](auto& worker) {
+                      Memory memory;
+                      auto saved = Model::template Saved<P>::take(memory, capacity);
+                      const typename Model::template Params<const typename P::Weight> p;
+                      const TokenBatch batch{worker.packing(), {}, {}};
+                      LossSums sums;
+                      Model::forward(worker, p, Flow<P>{}, batch, saved);
+                      Model::loss(worker, p, batch, saved, sums);
+                    })
+      .size;
+}
+
+}  // namespace detail
+
+/// The loss of a model on batches of one capacity. Needs the weights and, whatever the depth, the activations of one
+/// block: no gradients and no optimizer.
+///
+///   const double nats = evaluate(weights, text::Epoch(windows)).mean();
+///
+/// Errors: `ShapeError` for a batch of another capacity than the first one's, longer than the model's context, or with
+/// tokens that the model does not know.
+template <class Model, class B, BatchRange R>
+LossSums evaluate(const Weights<Model, B>& weights, R&& batches, const typename B::Options& machine = {}) {
+  Context<B> context(machine);
+  Buffer<std::byte> activations;
+  std::optional<Capacity> capacity;
+  LossSums sums;
+  for (auto&& element : batches) {
+    const TokenBatch batch = element;
+    Packing packing = batch.packing;
+    packing.capacity.forward_only = true;
+    if (!capacity) {
+      capacity = batch.packing.capacity;
+      if (capacity->longest > Model::context)
+        throw ShapeError("evaluate: sequences of " + std::to_string(capacity->longest) +
+                         " tokens are longer than the model's context of " + std::to_string(Model::context));
+      activations = Buffer<std::byte>(saved_bytes<Model, typename B::Precision>(packing.capacity));
+      context.reserve(detail::evaluation_workspace<Model, B>(packing.capacity));
+    }
+    check_batch(batch, *capacity, Model::vocabulary);
+    sums += detail::batch_loss(context, weights, packing, batch, activations);
+  }
+  return sums;
+}
+
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/train/atomic_write.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+/// The checkpoints of a run, in its folder:
+///
+///   checkpoints/00001200/   the last ones, by the updates behind them; a run resumes from the newest
+///   best/                   the one of the best validation
+namespace fathom::inline FATHOM_ABI {
+
+namespace detail {
+
+inline std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {
+  const std::string digits = std::to_string(step);
+  return folder / "checkpoints" / (std::string(8 - std::min<std::size_t>(8, digits.size()), '0') + digits);
+}
+
+/// Entries of `folder`/checkpoints whose names are digits, or digits and `suffix` with anything behind it; as numbers
+/// they rise.
+inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesystem::path& folder,
+                                                             std::string_view suffix = {}) {
+  std::vector<std::filesystem::path> entries;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "checkpoints", none)) {
+    const std::string name = entry.path().filename().string();
+    const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+    const std::string_view rest = std::string_view(name).substr(digits);
+    if (digits > 0 && (suffix.empty() ? rest.empty() : rest.starts_with(suffix))) entries.push_back(entry.path());
+  }
+  std::ranges::sort(entries, {}, [](const std::filesystem::path& path) {
+    const std::string name = path.filename().string();
+    return std::pair(name.size(), name);
+  });
+  return entries;
+}
+
+}  // namespace detail
+
+/// The checkpoint that a run in `folder` resumes from; nothing when there is none.
+inline std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder) {
+  const auto entries = detail::checkpoint_entries(folder);
+  return entries.empty() ? std::nullopt : std::optional(entries.back());
+}
+
+/// The checkpoint to use a run's model from: the best one, or the newest of a run that was not validated.
+/// Errors: `FileError` when there is none.
+inline std::filesystem::path best_checkpoint(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  const std::filesystem::path best = folder / "best";
+  for (const auto& path : {best, detail::old_name(best)})
+    if (std::filesystem::is_directory(path, ignored)) return path;
+  if (const auto newest = newest_checkpoint(folder)) return *newest;
+  throw FileError(folder.string() + ": has no checkpoint; give the folder of a run that saved one");
+}
+
+/// Saves what a run goes on from, in the body of its loop behind everything that a resumed run shall not do again:
+///
+///   for (const RunReport& report : run) {
+///     log.row(…);
+///     checkpoints.save_if_due(run);
+///   }
+class RunCheckpoints {
+ public:
+  struct Options {
+    std::int64_t every = 1000;            ///< updates; there is a checkpoint behind the last update too
+    int keep = 2;                         ///< the last so many stay
+    safetensors::Metadata metadata = {};  ///< the program's own texts, in each of them
+  };
+
+  /// Errors: `Error` unless `every` and `keep` are positive.
+  RunCheckpoints(std::filesystem::path folder, Options options)
+      : folder_(std::move(folder)), options_(std::move(options)) {
+    if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
+  }
+
+  /// Saves the best checkpoint if the update at hand is the best, and then one to resume from if that is due. Those
+  /// that are too old go when the new one is complete. Errors: `FileError`, and every earlier checkpoint is still
+  /// there.
+  template <class Run>
+  void save_if_due(const Run& run) const {
+    if (run.report().is_best) save(folder_ / "best", run);
+    if (run.step() % options_.every != 0 && !run.report().is_last) return;
+    save(detail::checkpoint_path(folder_, run.step()), run);
+    remove_old();
+  }
+
+ private:
+  template <class Run>
+  void save(const std::filesystem::path& directory, const Run& run) const {
+    save_checkpoint(directory, run.trainer(),
+                    {.sampler_position = run.position(), .best = run.best(), .metadata = options_.metadata});
+  }
+
+  /// Also what killed runs left half written or half removed.
+  void remove_old() const {
+    auto entries = detail::checkpoint_entries(folder_);
+    entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));
+    std::ranges::move(detail::checkpoint_entries(folder_, ".tmp-"), std::back_inserter(entries));
+    std::error_code ignored;  // what cannot be removed is only in the way of disk space
+    for (const auto& path : entries) std::filesystem::remove_all(path, ignored);
+  }
+
+  std::filesystem::path folder_;
+  Options options_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI
