@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <fathom/core/random.hpp>
 #include <fathom/models/language_model.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
-/// What the programs have in common that compare_pytorch.py runs, one for each shape of a model.
+/// What the programs have in common that are one for each shape of a model.
 namespace fathom::benchmark {
 
 /// A decoder-only DeepNorm model with learned positions, GELU and an output of its own; the batch it is trained with.
@@ -26,6 +28,22 @@ struct Shape {
     }
     return numbers;
   }
+};
+
+/// Random tokens and targets for one step of a shape.
+template <class Shape>
+struct RandomBatch {
+  PackedRows rows = PackedRows::uniform(Shape::batch, Shape::context);
+  std::vector<int> tokens, targets;
+
+  RandomBatch() {
+    for (int i = 0; i < rows.rows(); ++i) {
+      const auto bits = Philox(Key{1})(std::uint64_t(i));
+      tokens.push_back(int(below(Shape::Model::vocabulary, low_bits(bits))));
+      targets.push_back(int(below(Shape::Model::vocabulary, high_bits(bits))));
+    }
+  }
+  operator TokenBatch() const { return {rows.view(), tokens, targets}; }
 };
 
 /// The integer behind `name` on the command line.

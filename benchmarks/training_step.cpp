@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <chrono>
 #include <fathom/backend/cpu/cpu.hpp>
-#include <fathom/core/random.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
 #include <iostream>
 #include <string_view>
 #include <vector>
 
+#include "machine.hpp"
 #include "shape.hpp"
 
-/// Training steps on random tokens. Prints one line of JSON for compare_pytorch.py:
+/// Training steps on random tokens. Prints one line of JSON for compare_pytorch.py; tokens/s are those of the median
+/// step:
 ///   training_step_<name> --steps K --threads N
 int main(int argc, char** argv) {
   using namespace fathom;
@@ -20,29 +20,19 @@ int main(int argc, char** argv) {
     std::cout << Shape::text() << "\n";
     return 0;
   }
-  const int steps = benchmark::option(argc, argv, "--steps", 5), threads = benchmark::option(argc, argv, "--threads", 2);
-  const PackedRows rows = PackedRows::uniform(Shape::batch, Shape::context);
-  std::vector<int> tokens, targets;
-  for (int i = 0; i < rows.rows(); ++i) {
-    const auto bits = Philox(Key{1})(std::uint64_t(i));
-    tokens.push_back(int(below(Model::vocabulary, low_bits(bits))));
-    targets.push_back(int(below(Model::vocabulary, high_bits(bits))));
-  }
-  const TokenBatch batch{rows.view(), tokens, targets};
-  Trainer<Model, Cpu<>, AdamW> trainer(rows.capacity(), {}, {.learning_rate = 1e-4}, {.threads = threads});
-  trainer.step(batch);  // warms up
+  const int steps = benchmark::option(argc, argv, "--steps", 5),
+            threads = benchmark::option(argc, argv, "--threads", 2);
+  const benchmark::RandomBatch<Shape> batch;
+  const Capacity capacity = batch.rows.capacity();
+  Trainer<Model, Cpu<>, AdamW> trainer(capacity, {}, {.learning_rate = 1e-4}, {.threads = threads});
+  for (int warm_up = 0; warm_up < 2; ++warm_up) trainer.step(batch);
 
-  double total = 0;
+  std::vector<double> seconds;
+  for (int step = 0; step < steps; ++step) seconds.push_back(benchmark::seconds_of([&] { trainer.step(batch); }));
   std::cout << "{\"seconds_per_step\": [";
-  for (int step = 0; step < steps; ++step) {
-    const auto begin = std::chrono::steady_clock::now();
-    trainer.step(batch);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    total += seconds;
-    std::cout << (step == 0 ? "" : ", ") << seconds;
-  }
-  const MemoryPlan plan = training_memory<Model, Cpu<>, AdamW>(rows.capacity(), threads);
-  std::cout << "], \"tokens_per_second\": " << steps * rows.rows() / total
+  for (int step = 0; step < steps; ++step) std::cout << (step == 0 ? "" : ", ") << seconds[step];
+  const MemoryPlan plan = training_memory<Model, Cpu<>, AdamW>(capacity, threads);
+  std::cout << "], \"tokens_per_second\": " << batch.rows.rows() / benchmark::median(seconds)
             << ", \"parameters\": " << Model::parameter_count
             << ", \"peak_resident_bytes\": " << benchmark::peak_resident_bytes()
             << ", \"plan\": {\"weights\": " << plan.weights << ", \"gradients\": " << plan.gradients
