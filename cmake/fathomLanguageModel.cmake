@@ -18,6 +18,8 @@ PreNorm, PostNorm, "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>".
 The model is a type, so each size is a program of its own; its depth costs no compile time. It is compiled for this
 machine's processor unless FATHOM_NATIVE is set and OFF. `my-model --help` tells the rest.
 ]=]
+include(${CMAKE_CURRENT_LIST_DIR}/fathomProcessorCheck.cmake)
+
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
@@ -75,4 +77,5 @@ function(fathom_add_language_model)
   if(NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE)
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)
   endif()
+  fathom_check_processor(${MODEL_NAME})
 endfunction()
