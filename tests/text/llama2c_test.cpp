@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <cstdlib>
 #include <cstring>
 #include <fathom/text/llama2c.hpp>
-#include <filesystem>
 #include <string>
+#include <support/data.hpp>
 #include <support/temporary_directory.hpp>
 #include <vector>
 
@@ -76,10 +75,7 @@ TEST_CASE("a table that is cut off or something else is refused", "[llama2c]") {
 }
 
 TEST_CASE("the stories260K table encodes and decodes its own story", "[llama2c]") {
-  const char* const data = std::getenv("FATHOM_DATA_DIR");
-  if (!data) SKIP("FATHOM_DATA_DIR is not set");
-  const std::filesystem::path folder = std::filesystem::path(data) / "pretrained/stories260k";
-  if (!std::filesystem::exists(folder)) SKIP(folder.string() + " is not there");
+  const auto folder = data("pretrained/stories260k");
   const Llama2c tokenizer = Llama2c::from_file(folder / "tok512.bin");
   CHECK(tokenizer.vocabulary() == 512);
   const std::string story = read_file(folder / "expected_greedy.txt");
