@@ -184,11 +184,11 @@ struct ActivationBackward {
 
 /// o = softmax(scale · q kᵀ + mask) v for every sequence and head; the T×T matrix is never stored.
 ///
-/// q, o (N, H·K); k, v (S, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
-/// `packing` attends to sequence s of `key_packing`. With `causal` row i of T sees keys j <= i + (S − T). lse (H, N):
-/// natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities. With a
-/// cache, k and v are appended behind the `past` rows of each sequence first, and the keys are all that the cache then
-/// holds. o overwritten.
+/// q, o (N, H·K); k, v (M, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
+/// `packing`, of T rows, attends to sequence s of `key_packing`, of S rows, and to no other. With `causal` the queries
+/// are the last T of the S positions: S >= T, and row i of T sees keys j <= i + (S − T). With a cache, k and v are
+/// appended behind the `past` rows of each sequence first, and the keys, S of them, are all that the cache then holds.
+/// lse (H, N): natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities. o overwritten.
 template <class P>
 struct Attention {
   static constexpr const char* name = "attention";
@@ -524,8 +524,9 @@ struct Average {
   constexpr void outputs(auto&&) const {}
 };
 
-/// Momentum SGD, as PyTorch's without dampening: g += weight_decay · w;  m = factor · m + g;
-/// w −= learning_rate · (nesterov ? g + factor · m : m).   momentum (n), or empty when the factor is 0.
+/// SGD with momentum m, as PyTorch's without dampening. With d = g + weight_decay · w:
+///   m = factor · m + d;   w −= learning_rate · m, with `nesterov` w −= learning_rate · (d + factor · m).
+/// momentum: m (n), or empty when the factor is 0, and then w −= learning_rate · d.
 template <class P>
 struct Sgd {
   static constexpr const char* name = "sgd";
