@@ -6,8 +6,8 @@
 #include <fathom/fathom.hpp>
 #include <fathom/train/plot.hpp>
 #include <filesystem>
-#include <iostream>
 #include <programs/run_log.hpp>
+#include <programs/run_program.hpp>
 #include <programs/stop_signal.hpp>
 
 /// What DeepNorm is for, in minutes on two cores: 100 layers learn the project's own text, byte by byte, once with
@@ -144,11 +144,5 @@ int main(int argc, char** argv) {
   app.add_option("--steps", settings.steps, "updates of each model")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--threads", settings.threads, "0: one for each core")->check(CLI::NonNegativeNumber);
   app.add_option("--seed", settings.seed, "of weights, windows and sample")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return fathom::program::demo(settings);
-  } catch (const std::exception& error) {
-    std::cerr << "fathom-demo: " << error.what() << "\n";
-    return 1;
-  }
+  return fathom::program::run_program(app, argc, argv, [&] { return fathom::program::demo(settings); });
 }

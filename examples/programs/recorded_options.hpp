@@ -53,7 +53,7 @@ class RecordedOptions {
     return option;
   }
   static std::string text(const CLI::Option& option) {
-    return option.count() > 0 ? option.results().front() : option.get_default_str();
+    return option.count() > 0 ? option.results().back() : option.get_default_str();
   }
   /// 1e-3 is 0.001.
   static bool same(const std::string& a, const std::string& b) {

@@ -255,9 +255,12 @@ void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, c
   fresh.commit();
 }
 
-/// What a checkpoint holds for the program, without its tensors. Errors: `FileError`.
+/// What a checkpoint holds for the program, without its tensors. Errors: `FileError`, also for a damaged one.
 inline CheckpointInfo read_checkpoint_info(const std::filesystem::path& directory) {
-  return detail::read_info(detail::Config(committed_directory(directory)));
+  const std::filesystem::path path = committed_directory(directory);
+  const detail::Config config(path);
+  config.check_pair(safetensors::File(path / "model.safetensors"));
+  return detail::read_info(config);
 }
 
 /// Restores what `save_checkpoint` wrote. Errors: `FileError` in one line that names the tensor or the field, for a

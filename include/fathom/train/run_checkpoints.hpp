@@ -56,15 +56,14 @@ inline std::optional<std::filesystem::path> newest_checkpoint(const std::filesys
   return entries.empty() ? std::nullopt : std::optional(entries.back());
 }
 
-/// The checkpoint to use a run's model from: the best one, or the newest of a run that was not validated.
-/// Errors: `FileError` when there is none.
-inline std::filesystem::path best_checkpoint(const std::filesystem::path& folder) {
+/// The checkpoint to use a run's model from: the best one, or the newest of a run that was not validated; nothing when
+/// there is neither.
+inline std::optional<std::filesystem::path> best_checkpoint(const std::filesystem::path& folder) {
   std::error_code ignored;
   const std::filesystem::path best = folder / "best";
   for (const auto& path : {best, detail::old_name(best)})
     if (std::filesystem::is_directory(path, ignored)) return path;
-  if (const auto newest = newest_checkpoint(folder)) return *newest;
-  throw FileError(folder.string() + ": has no checkpoint; give the folder of a run that saved one");
+  return newest_checkpoint(folder);
 }
 
 /// Saves what a run goes on from, in the body of its loop behind everything that a resumed run shall not do again:
@@ -112,6 +111,7 @@ class RunCheckpoints {
     std::ranges::move(detail::checkpoint_entries(folder_, ".tmp-"), std::back_inserter(entries));
     std::error_code ignored;  // what cannot be removed is only in the way of disk space
     for (const auto& path : entries) std::filesystem::remove_all(path, ignored);
+    detail::remove_stale(std::filesystem::absolute(folder_ / "best"));
   }
 
   std::filesystem::path folder_;

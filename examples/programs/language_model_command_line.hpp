@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdint>
+#include <fathom/generate/generate.hpp>
+#include <filesystem>
+#include <programs/recorded_options.hpp>
+#include <string>
+
+namespace fathom::program {
+
+/// What the command line decides, with its defaults.
+struct LanguageModelOptions {
+  std::filesystem::path text, output = "runs/language-model", checkpoint;
+  bool resume = false;
+  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
+  std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200;
+  double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
+  double dropout = 0, validation_fraction = 0.1;
+  std::uint64_t seed = 1;
+  std::string prompt = "The ";
+  GenerateOptions generate{.tokens = 500, .slide = true, .sampling = {.temperature = 0.8}};
+};
+
+/// The commands of a language model's program and their options.
+class LanguageModelCommandLine {
+ public:
+  /// Parsing writes into `options`.
+  LanguageModelCommandLine(LanguageModelOptions& options, int layers)
+      : app_("A language model of bytes with " + std::to_string(layers) + " layers") {
+    app_.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    app_.require_subcommand(0, 1);
+    app_.callback([this] {  // CLI11's own complaint does not name them
+      if (app_.get_subcommands().empty()) throw CLI::RequiredError("train, evaluate, sample or info");
+    });
+    add_train(options);
+
+    evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss on a text.");
+    evaluate_->add_option("text", options.text, "a file, or a folder of text files")->required();
+    add_checkpoint(*evaluate_, options);
+    evaluate_->add_option("--batch", options.batch, "sequences at a time")->check(at_least(1));
+
+    auto& generate = options.generate;
+    sample_ = app_.add_subcommand("sample", "Write a text with a trained model.");
+    sample_->add_option("--prompt", options.prompt, "how the text begins")->check(some_text());
+    sample_->add_option("--tokens", generate.tokens, "bytes to add")->check(at_least(1));
+    sample_->add_option("--temperature", generate.sampling.temperature, "0: always the most probable byte")
+        ->check(at_least(0));
+    sample_->add_option("--top-k", generate.sampling.top_k, "draw from that many most probable bytes; 0: from all")
+        ->check(at_least(0));
+    sample_->add_option("--top-p", generate.sampling.top_p, "draw from the most probable bytes with this share")
+        ->check(number("above 0 and at most 1", [](double x) { return x > 0 && x <= 1; }));
+    sample_->add_option("--seed", options.seed, "of what is drawn by chance")->check(at_least(0));
+    add_checkpoint(*sample_, options);
+
+    info_ = app_.add_subcommand("info", "Print parameters, FLOPs per token and the memory that training needs.");
+    info_->add_option("--batch", options.batch, "sequences of a batch")->check(at_least(1));
+    info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
+
+    for (CLI::App* command : {train_, evaluate_, sample_, info_})
+      command->add_option("--threads", options.threads, "0: one for each core")->check(at_least(0));
+  }
+
+  CLI::App& app() { return app_; }
+  bool train() const { return train_->parsed(); }
+  bool evaluate() const { return evaluate_->parsed(); }
+  bool sample() const { return sample_->parsed(); }
+  bool info() const { return info_->parsed(); }
+
+  /// The options of `train` that a run keeps.
+  const RecordedOptions& recorded() const { return recorded_; }
+
+ private:
+  void add_train(LanguageModelOptions& options) {
+    train_ = app_.add_subcommand("train", "Train on a text.");
+    train_->footer(
+        "The output folder gets\n"
+        "  checkpoints/<update>/  the last ones, to resume from\n"
+        "  best/                  the one with the lowest validation loss, to evaluate and sample with\n"
+        "  log.csv, curves.svg    the losses\n"
+        "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its text and its options, "
+        "which\nneed not be given again, to the same bits as without the stop.");
+    train_->add_option("text", options.text, "a file, or a folder of text files; its end is for validation");
+    train_->add_option("--output", options.output, "folder of the run");
+    train_->add_flag("--resume", options.resume, "go on from the newest checkpoint, if there is one");
+
+    const auto group = [&](const char* name) { train_->option_defaults()->group(name); };
+    const auto fixed = [&](const char* name, auto& value, const char* description) {
+      return recorded_.fixed(train_->add_option(name, value, description));
+    };
+    const auto free = [&](const char* name, auto& value, const char* description) {
+      return recorded_.free(train_->add_option(name, value, description));
+    };
+    group("Updates");
+    fixed("--steps", options.steps, "updates")->check(at_least(1));
+    fixed("--batch", options.batch, "sequences of a batch")->check(at_least(1));
+    fixed("--accumulate", options.accumulate, "batches of an update")->check(at_least(1));
+    fixed("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
+    fixed("--seed", options.seed, "of everything that is drawn by chance")->check(at_least(0));
+    group("Optimizer: AdamW, linear warm-up, then half a cosine");
+    fixed("--learning-rate", options.learning_rate, "the largest, after warm-up")
+        ->check(number("above 0", [](double x) { return x > 0; }));
+    fixed("--minimum-learning-rate", options.minimum_learning_rate, "at the end")->check(at_least(0));
+    fixed("--warmup", options.warmup, "updates of rising learning rate")->check(at_least(0));
+    fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
+    fixed("--weight-decay", options.weight_decay, "of matrices")->check(at_least(0));
+    fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(at_least(0));
+    group("Validation");
+    fixed("--validation-fraction", options.validation_fraction, "share of the text, at its end")
+        ->check(number("between 0 and 1", [](double x) { return x > 0 && x < 1; }));
+    fixed("--validation-every", options.validation_every, "updates")->check(at_least(1));
+    fixed("--patience", options.patience, "validations without a new best that end the run; 0: none do")
+        ->check(at_least(0));
+    group("Checkpoints");
+    free("--save-every", options.save_every, "updates")->check(at_least(1));
+    free("--keep", options.keep, "how many of the last ones stay")->check(at_least(1));
+    group("Options");
+  }
+
+  static void add_checkpoint(CLI::App& command, LanguageModelOptions& options) {
+    command.add_option("--output", options.output, "folder of the run");
+    command.add_option("--checkpoint", options.checkpoint, "instead of the output folder's best, or newest");
+  }
+
+  template <class Accept>
+  static CLI::Validator number(const std::string& rule, Accept accept) {
+    return {[=](const std::string& text) {
+              double value = 0;
+              const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && accept(value);
+              return good ? std::string() : "a number " + rule + " is needed, not '" + text + "'";
+            },
+            ""};
+  }
+  static CLI::Validator at_least(int least) {
+    return number("of at least " + std::to_string(least), [=](double x) { return x >= least; });
+  }
+  static CLI::Validator rate() {
+    return number("of at least 0 and below 1", [](double x) { return x >= 0 && x < 1; });
+  }
+  static CLI::Validator some_text() {
+    return {[](const std::string& text) { return text.empty() ? std::string("a text is needed") : std::string(); }, ""};
+  }
+
+  CLI::App app_;
+  CLI::App *train_, *evaluate_, *sample_, *info_;
+  RecordedOptions recorded_;
+};
+
+}  // namespace fathom::program
