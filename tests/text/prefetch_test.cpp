@@ -2,32 +2,18 @@
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
-#include <cstdlib>
 #include <fathom/text/masking.hpp>
 #include <fathom/text/packed_documents.hpp>
 #include <fathom/text/prefetch.hpp>
 #include <fathom/text/windows.hpp>
-#include <new>
 #include <string>
+#include <support/allocations.hpp>
 #include <support/temporary_directory.hpp>
 #include <vector>
 
 using namespace fathom;
 using namespace fathom_test;
 using text::Prefetch;
-
-namespace {
-std::atomic<long> allocations = 0;
-}
-
-// Every allocation of this program is counted. Weak, because the thread sanitizer of clang brings its own.
-[[gnu::weak]] void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::weak]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::weak]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
