@@ -30,16 +30,17 @@ struct DryRun {
     constexpr void wait() {}
 
     template <class F>
-    constexpr void repeat(int count, F&& f) {
+    constexpr void repeat(int count, Memory* kept, F&& f) {
       if (count > 0) f(0);
       if (count > 2) {
         const double outer = times;
-        const std::int64_t held = shared;
+        const std::int64_t held = shared, kept_before = kept ? kept->used() : 0;
         times *= count - 2;
         f(1);
         times = outer;
         shared += (count - 3) * (shared - held);
         size.shared = std::max(size.shared, shared);
+        if (kept) kept->take<std::byte>((count - 3) * (kept->used() - kept_before));
       }
       if (count > 1) f(count - 1);
     }

@@ -96,13 +96,18 @@ class Worker {
   [[nodiscard]] constexpr Frame frame() { return Frame(*this); }
 
   /// Calls f(0), …, f(count - 1), whose ops have the same extents except in the first and the last call; each gives
-  /// back the workspace that it takes. A dry run calls f for those two and once for all others.
+  /// back the workspace that it takes, and keeps what it takes of `kept`, where that is given. A dry run calls f for
+  /// those two and once for all others.
   template <class F>
-  constexpr void repeat(int count, F&& f) {
-    if constexpr (requires { lane_.repeat(count, f); })
-      lane_.repeat(count, f);
+  constexpr void repeat(int count, Memory* kept, F&& f) {
+    if constexpr (requires { lane_.repeat(count, kept, f); })
+      lane_.repeat(count, kept, f);
     else
       for (int index = 0; index < count; ++index) f(index);
+  }
+  template <class F>
+  constexpr void repeat(int count, F&& f) {
+    repeat(count, nullptr, f);
   }
 
   template <class T, int Width>

@@ -87,7 +87,7 @@ struct BlockLoop {
   static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, Rows<const typename P::Stream, width> x,
                                 Rows<typename P::Stream, width> y, const Saved<P>& saved) {
     if (saved.segment == 0) {
-      worker.repeat(saved.depth, [&](int index) {
+      worker.repeat(saved.depth, flow.cache, [&](int index) {
         const auto out = index + 1 == saved.depth ? y : saved.inputs.at(index, x.count);
         auto block = saved.blocks[index];
         forward_block(worker, p, flow, index, saved.depth, x, out, block);
@@ -98,7 +98,7 @@ struct BlockLoop {
     const auto frame = worker.frame();
     const auto scratch = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
     const auto streams = take_streams<P>(worker, 2);
-    worker.repeat(saved.depth, [&](int index) {
+    worker.repeat(saved.depth, flow.cache, [&](int index) {
       const bool ends_segment = (index + 1) % saved.segment == 0;
       const auto out = index + 1 == saved.depth ? y
                        : ends_segment           ? saved.inputs.at(index / saved.segment, x.count)
