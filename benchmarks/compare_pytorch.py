@@ -4,16 +4,22 @@
 
     python3 benchmarks/compare_pytorch.py                      W, M, N, D, K against this interpreter's PyTorch
     python3 benchmarks/compare_pytorch.py --shapes W D --python python3 /usr/bin/python3
-    python3 benchmarks/compare_pytorch.py --table              every other shape that the build has an executable for
+    python3 benchmarks/compare_pytorch.py --table              many more shapes, those of the target benchmarks_table
     python3 benchmarks/compare_pytorch.py --generation         tokens/s with a key/value cache, batch 1 and 16, W and D
 
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
-AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own. A measurement during which
-other processes used more than --limit of the CPU is repeated. Figures are medians of the rounds, [lowest .. highest];
-the ratio compares fathom to the fastest peer. Memory in MiB: peak; states, which are weights, gradients and moments;
-rest, which is activations and workspace (fathom: its plan; PyTorch: peak - import - states).
+AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own that reports its median step.
+A measurement during which other processes used more than --limit of the CPU is repeated, and marked when it never was
+clean. Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer.
 
-fathom's side is one executable per shape, build/benchmarks/training_step_<name> and generation_<name>:
+Memory in MiB: peak; states, which are weights, gradients and moments; rest, which is activations and workspace (fathom:
+its plan; PyTorch: peak - import - states). The ratios of memory are to the peer that needs least.
+
+Share: what the products and the attention of a step would take at the fastest rate that two threads reach at these very
+shapes, over what the step took. That rate is measured in every round by sgemm_rates, with operands in the caches, by
+fathom's engine and by OpenBLAS, the better of the two for each product.
+
+fathom's side is one executable per shape in build/release/benchmarks, training_step_<name> and generation_<name>:
     --shape                             prints layers,width,heads,feed-forward,vocabulary,batch,context
     --steps K --threads N               trains and prints one line of JSON: tokens_per_second, seconds_per_step,
                                         parameters, peak_resident_bytes, plan (weights, gradients, optimizer,
@@ -39,6 +45,7 @@ SHAPES = {
     "D": "200,64,2,256,1024,4,128",
     "K": "1000,64,2,256,1024,4,128",
 }
+FLOOR = 1.2  # times PyTorch's speed, at any shape
 MIB = 2**20
 
 
@@ -132,6 +139,21 @@ class PyTorch:
         return states, result["peak_resident_bytes"] - result["import_resident_bytes"] - states
 
 
+class Products:
+    """Not a contender: the rates of a shape's matrix products, measured in the same rounds."""
+
+    name = "products"
+
+    def __init__(self, executable, shape):
+        self.command = [executable, shape]
+
+    def training(self, steps, options):
+        return [*self.command, "--threads", str(options.threads)]
+
+    def learn(self, result):
+        pass
+
+
 def peers(options, shape):
     for python, version in options.interpreters:
         for kind in options.peers:
@@ -140,10 +162,22 @@ def peers(options, shape):
 
 
 def version_of(python):
+    """Of its PyTorch; None when it has none."""
     answer = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
-    if answer.returncode != 0:
-        sys.exit(f"{python} cannot import torch: {answer.stderr.strip().splitlines()[-1]}")
-    return answer.stdout.strip().split("+")[0]
+    return answer.stdout.strip().split("+")[0] if answer.returncode == 0 else None
+
+
+def interpreters(named):
+    """(python, version of its PyTorch) of those named, or of this one and the system's, where they have one."""
+    candidates = named or dict.fromkeys((sys.executable, "/usr/bin/python3"))
+    found = [(python, version_of(python)) for python in candidates if named or os.access(python, os.X_OK)]
+    for python, version in found:
+        if named and version is None:
+            sys.exit(f"{python} cannot import torch")
+    found = [(python, version) for python, version in found if version]
+    if not found:
+        sys.exit("no PyTorch to compare to: pip install torch, or name interpreters that have one with --python")
+    return found
 
 
 # Measuring
@@ -203,23 +237,63 @@ def speed_of(rounds, limit):
     return f"{median(rounds, 'tokens_per_second'):10.1f} [{min(speeds):.1f} .. {max(speeds):.1f}]", note
 
 
+def sides_of(results):
+    """Our contender, or None, and the peers."""
+    ours = next((contender for contender in results if isinstance(contender, Fathom)), None)
+    return ours, [contender for contender in results if isinstance(contender, PyTorch)]
+
+
+def spread(values):
+    return f"[{min(values):.2f} .. {max(values):.2f}]"
+
+
 def ratio_of(results):
-    """Our speed over the fastest peer's, of the medians, and its lowest and highest in a round; None without a side."""
-    ours = next((rounds for contender, rounds in results.items() if isinstance(contender, Fathom)), None)
-    others = {contender: rounds for contender, rounds in results.items() if isinstance(contender, PyTorch)}
+    """Our speed over the fastest peer's, its spread over the rounds, and that peer; None without one of the sides."""
+    ours, others = sides_of(results)
     if ours is None or not others:
         return None
-    best = max(others, key=lambda contender: median(others[contender], "tokens_per_second"))
-    each = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, others[best])]
-    ratio = median(ours, "tokens_per_second") / median(others[best], "tokens_per_second")
-    return ratio, min(each), max(each), best
+    best = max(others, key=lambda contender: median(results[contender], "tokens_per_second"))
+    each = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(results[ours], results[best])]
+    ratio = median(results[ours], "tokens_per_second") / median(results[best], "tokens_per_second")
+    return ratio, spread(each), best
 
 
 def print_ratio(results):
     found = ratio_of(results)
     if found:
-        ratio, low, high, best = found
-        print(f"    ratio {ratio:.2f} [{low:.2f} .. {high:.2f}] to {best.name}")
+        ratio, each, best = found
+        print(f"    ratio {ratio:.2f} {each} to {best.name}")
+
+
+def print_memory(results):
+    """Our memory over that of the peer that needs least of it."""
+    ours, others = sides_of(results)
+    if ours is None or not others:
+        return
+    peak = {contender: median(results[contender], "peak_resident_bytes") for contender in results}
+    rest = {contender: contender.memory(results[contender][-1])[1] for contender in results}
+    least_peak, least_rest = min(peak[contender] for contender in others), min(rest[contender] for contender in others)
+    print(
+        f"    memory: peak {peak[ours] / least_peak:.2f} of the least peer's; activations + workspace "
+        f"{rest[ours] / MIB:.0f} of {least_rest / MIB:.0f} MiB, {rest[ours] / least_rest:.2f}"
+    )
+
+
+def print_share(results, products):
+    """Our step against the time that its products and attention would take at the products' fastest rate."""
+    ours, _ = sides_of(results)
+    if ours is None:
+        return
+    rates = [result["flops_per_second"] / 1e9 for result in products]
+    own_rates = [result["fathom_flops_per_second"] / 1e9 for result in products]
+    steps = [statistics.median(result["seconds_per_step"]) for result in results[ours]]
+    ideals = [result["ideal_seconds_per_step"] for result in products]
+    shares = [ideal / step for ideal, step in zip(ideals, steps)]
+    print(
+        f"    share {statistics.median(shares):.2f} {spread(shares)}: {statistics.median(ideals) * 1e3:.1f} of "
+        f"{statistics.median(steps) * 1e3:.1f} ms, products at {statistics.median(rates):.0f} "
+        f"[{min(rates):.0f} .. {max(rates):.0f}] GFLOP/s (fathom's alone: {statistics.median(own_rates):.0f})"
+    )
 
 
 def contenders_of(kind, name, shape, options):
@@ -227,7 +301,7 @@ def contenders_of(kind, name, shape, options):
     executable = find_executable(kind, name, options)
     if executable is None and not options.peer_only:
         wanted = options.build / "benchmarks" / f"{kind}_{name}"
-        print(f"  {wanted} is not built (cmake --build {options.build}); measuring the peer alone")
+        print(f"  {wanted} is not built (cmake --build {options.build} --target benchmarks); measuring the peers alone")
     return ([Fathom(str(executable))] if executable else []) + list(peers(options, shape))
 
 
@@ -249,7 +323,11 @@ def executables(kind, options):
 def compare_training(name, shape, options):
     print(f"{name}  {shape}", flush=True)
     contenders = contenders_of("training_step", name, shape, options)
-    results = rounds_of(contenders, lambda contender, steps: contender.training(steps, options), options)
+    executable = options.build / "benchmarks" / "sgemm_rates"
+    products = Products(str(executable), shape) if isinstance(contenders[0], Fathom) and executable.exists() else None
+    measured = [products, *contenders] if products else contenders
+    results = rounds_of(measured, lambda contender, steps: contender.training(steps, options), options)
+    rates = results.pop(products, None)
     check_same_model(results)
     print(f"    {'':28}{'tokens/s':>10}{'':24}{'peak MiB':>9}{'states':>8}{'rest':>8}{'import':>8}   GFLOP/s")
     for contender, rounds in results.items():
@@ -261,8 +339,11 @@ def compare_training(name, shape, options):
         rate = f"{flops * median(rounds, 'tokens_per_second') / 1e9:10.1f}" if flops else f"{'':10}"
         print(f"    {contender.name:28}{speed:34}{peak:9.0f}{states:8.0f}{rest:8.0f}{imported:8.0f}{rate}{note}")
     print_ratio(results)
+    if rates:
+        print_share(results, rates)
+    print_memory(results)
     sys.stdout.flush()
-    return results
+    return results | ({products: rates} if rates else {})
 
 
 def compare_generation(name, shape, options):
@@ -290,24 +371,23 @@ def table(options):
             answer = subprocess.run([path, "--shape"], capture_output=True, text=True, check=True)
             found.append((name, answer.stdout.strip()))
     if not found:
-        sys.exit(
-            f"{options.build}/benchmarks has no training_step_<name> beside those of the named shapes; build them first"
-        )
+        sys.exit(f"nothing to compare: cmake --build {options.build} --target benchmarks_table")
     print(f"{'layers,width,heads,ff,vocabulary,batch,context':48}{'fathom tok/s':>14}{'peer tok/s':>12}   ratio")
-    collected = {}
+    collected, ratios = {}, []
     for name, shape in sorted(found, key=lambda entry: [int(n) for n in entry[1].split(",")]):
         contenders = contenders_of("training_step", name, shape, options)
         results = rounds_of(contenders, lambda contender, steps: contender.training(steps, options), options)
         check_same_model(results)
-        ratio, low, high, best = ratio_of(results)
+        ratio, each, best = ratio_of(results)
         ours, peer = median(results[contenders[0]], "tokens_per_second"), median(results[best], "tokens_per_second")
         busy = sum(result["others"] > options.limit for rounds in results.values() for result in rounds)
+        mark = "ok " if ratio >= FLOOR else "LOW"
         note = f"   {busy} measurements not clean" if busy else ""
-        print(
-            f"{shape:48}{ours:14.1f}{peer:12.1f}   {ratio:.2f} [{low:.2f} .. {high:.2f}] to {best.name}{note}",
-            flush=True,
-        )
+        print(f"{shape:48}{ours:14.1f}{peer:12.1f}   {ratio:.2f} {each} {mark} to {best.name}{note}", flush=True)
         collected[shape] = results
+        ratios.append(ratio)
+    low = sum(ratio < FLOOR for ratio in ratios)
+    print(f"{len(ratios)} shapes, lowest ratio {min(ratios):.2f}; {low} under the floor of {FLOOR}")
     return collected
 
 
@@ -320,8 +400,8 @@ def plain(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build", help="build directory")
-    parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters with PyTorch to compare to")
+    parser.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build" / "release")
+    parser.add_argument("--python", nargs="+", help="interpreters with PyTorch; default: this one, and Debian's")
     parser.add_argument("--peers", nargs="+", choices=["eager", "compile"], default=["eager", "compile"])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="default: all, or W and D with --generation")
     parser.add_argument("--table", action="store_true", help="all other shapes that are built")
@@ -339,7 +419,7 @@ def main():
     )
     parser.add_argument("--json", type=pathlib.Path, help="also write every measurement to this file")
     options = parser.parse_args()
-    options.interpreters = [(python, version_of(python)) for python in options.python]
+    options.interpreters = interpreters(options.python)
     if options.table:
         collected = table(options)
     else:
