@@ -34,11 +34,15 @@ constexpr Range share_of(int count, int number, int parts, int grain = 1) {
 enum class Deal {
   sequences,  ///< each thread has sequences of its own: no thread ever reads another's rows in a forward pass
   shards,     ///< sequences are cut between threads at shard boundaries: attention waits for everybody
-  columns,    ///< too few rows to deal: products are cut by output columns, everything else is the first thread's
+  columns,    ///< too few rows to deal: all are the first thread's, but large products are cut by output columns
 };
 
-/// Rows up to which a batch counts as few: generation, one token for each sequence.
+/// Rows up to which products read W unpacked: generation, one token for each sequence.
 inline constexpr int few_rows = 16;
+/// With fewer rows than this for each thread, reading W costs more than multiplying: then threads rather share W.
+inline constexpr int rows_worth_dealing = 4;
+/// Operations of an op on few rows below which the first thread is done with it before two have met twice.
+inline constexpr double flops_worth_meeting = 100'000;
 
 /// Where the next share begins: the first entry of `starts` (ascending, last entry: the number of rows) that is nearest
 /// to `row`.
@@ -56,10 +60,9 @@ struct Share {
   static Share of(const Packing& packing, int number, int parts) {
     const int rows = packing.rows(), sequences = packing.sequences(), shards = packing.shard_count();
     if (parts == 1) return {Deal::sequences, {0, rows}, {0, sequences}, {0, shards}};
-    if (rows <= few_rows) {
-      const bool all = number == 0;
-      return {Deal::columns, {0, all ? rows : 0}, {0, all ? sequences : 0}, {0, all ? shards : 0}};
-    }
+    const bool all = number == 0;
+    const Share columns{Deal::columns, {0, all ? rows : 0}, {0, all ? sequences : 0}, {0, all ? shards : 0}};
+    if (rows <= few_rows && rows < rows_worth_dealing * parts) return columns;
     const auto cut = [&](std::span<const int> starts, int n) {
       return nearest(starts, int(std::int64_t(rows) * n / parts));
     };
@@ -75,6 +78,7 @@ struct Share {
               own,
               {packing.sequence_shard[own.begin], packing.sequence_shard[own.end]}};
     }
+    if (rows <= few_rows) return columns;
     const Range own{cut(packing.shards, number), cut(packing.shards, number + 1)};
     return {Deal::shards, {packing.shards[own.begin], packing.shards[own.end]}, {}, own};
   }
@@ -107,12 +111,17 @@ class Lane {
  public:
   explicit Lane(int number = 0) : number_(number) {}
 
-  void attach(const LaneResources& resources) { resources_ = resources; }
+  void attach(const LaneResources& resources) {
+    resources_ = resources;
+    share_ = {};
+  }
   void listen(Listener* listener) { listener_ = listener; }
 
   void on(const Packing& packing) {
+    const bool alone = share_.deal == Deal::columns;
     packing_ = &packing;
     share_ = Share::of(packing, number_, parts());
+    if (alone && share_.deal != Deal::columns) barrier();  // what the first lane did alone is everybody's now
   }
   void enter(std::string_view, int) {}
   void leave() {}
@@ -128,10 +137,6 @@ class Lane {
   void barrier() {
     const Listener::Notice notice(listener_, "waiting");
     resources_.team->barrier();
-  }
-  /// Ends an op on rows: what the first lane did alone, the others must see.
-  void finish() {
-    if (share_.deal == Deal::columns) barrier();
   }
 
   /// This lane's memory while one op runs.
@@ -154,8 +159,8 @@ class Lane {
     deferred_[count_++] = work;
   }
 
-  /// Ends the deferred work and gives back the shared memory. Waits for all lanes even without such work, because memory
-  /// that a frame frees is used again with other rows in other places.
+  /// Ends the deferred work and gives back the shared memory. Waits for all lanes even without such work, because
+  /// memory that a frame frees is used again with other rows in other places.
   void settle() {
     do_deferred();
     resources_.shared.release(0);
@@ -164,7 +169,7 @@ class Lane {
  private:
   /// Every lane does the same share of every piece, cut by cost.
   void do_deferred() {
-    if (count_ == 0 && share_.deal == Deal::columns) return;  // every op has waited
+    if (count_ == 0 && share_.deal == Deal::columns) return;  // the memory was the first lane's alone
     barrier();
     if (count_ == 0) return;
     double total = 0;

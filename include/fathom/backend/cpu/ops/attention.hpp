@@ -10,8 +10,8 @@
 
 namespace fathom::inline FATHOM_ABI::cpu {
 
-/// Attention and rotary positions. A lane takes all heads of its own sequences; where sequences are cut between lanes,
-/// everybody waits until q, k and v are there and takes every n-th pair (sequence, key/value head).
+/// Attention and rotary positions. A lane takes all heads of its own sequences; where it has none, everybody waits
+/// until q, k and v are there and takes every n-th pair (sequence, key/value head).
 template <class P, class Matmul>
 struct AttentionOps {
   using T = typename P::Activation;
@@ -84,7 +84,6 @@ struct AttentionOps {
         }
       }
     });
-    lane.finish();
   }
 
  private:
@@ -140,14 +139,14 @@ struct AttentionOps {
 
   template <class F>
   static void each_head(Lane& lane, const auto& op, F&& f) {
-    const bool own = lane.share().deal == Deal::sequences && (op.packing == op.key_packing || lane.parts() == 1);
-    if (own) {
+    const Deal deal = lane.share().deal;
+    const bool alone = deal == Deal::columns && op.flops() < flops_worth_meeting;
+    if (lane.parts() == 1 || (op.packing == op.key_packing && (deal == Deal::sequences || alone))) {
       for (int sequence = lane.share().sequences.begin; sequence < lane.share().sequences.end; ++sequence)
         for (int head = 0; head < op.kv_heads; ++head) f(sequence, head);
       return;
     }
-    const bool complete = lane.share().deal == Deal::columns && op.packing == op.key_packing;  // every op has waited
-    if (!complete) lane.barrier();
+    lane.barrier();
     for (int item = lane.number(); item < op.packing->sequences() * op.kv_heads; item += lane.parts())
       f(item / op.kv_heads, item % op.kv_heads);
     lane.barrier();

@@ -81,8 +81,9 @@ struct LinearOps {
   static void run(Lane& lane, const op::Linear<P>& op) {
     const auto weight = RowMajor<const T>{op.weight.data, std::size_t(op.weight.stride)};
     const T* bias = op.bias.empty() ? nullptr : op.bias.data();
-    if (lane.share().deal == Deal::columns) {
+    if (lane.share().deal == Deal::columns && op.flops() >= flops_worth_meeting) {
       const Range columns = share_of(op.weight.rows, lane.number(), lane.parts(), 16);
+      lane.barrier();  // x is the first lane's work
       if (columns.size() > 0)
         Matmul::template forward_few_rows<T>(
             {std::size_t(op.x.rows), std::size_t(columns.size()), std::size_t(op.weight.columns)},
@@ -105,7 +106,6 @@ struct LinearOps {
   static void run(Lane& lane, const op::LinearBackwardInput<P>& op) {
     const Range rows = lane.share().rows;
     if (rows.size() > 0) input_gradient(lane, rows, op);
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::LinearBackwardWeight<P>& op) { lane.defer({op}); }

@@ -70,7 +70,6 @@ struct RowOps {
       });
       if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
     }
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::ActivationBackward<P>& op) {
@@ -92,7 +91,6 @@ struct RowOps {
       });
       if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
     }
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::Norm<P>& op) {
@@ -106,7 +104,6 @@ struct RowOps {
       op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>()
                                  : forward.template operator()<Normalization::rms>();
     }
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::NormBackward<P>& op) {
@@ -124,7 +121,6 @@ struct RowOps {
     }
     lane.defer({Reduction<Gradient>{dgain, shards, width, op.dgain.data()}});
     if (dbias != nullptr) lane.defer({Reduction<Gradient>{dbias, shards, width, op.dbias.data()}});
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::JoinNorm<P>& op) {
@@ -153,7 +149,6 @@ struct RowOps {
                                    : forward.template operator()<Normalization::rms>(a);
       });
     }
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::Join<P>& op) {
@@ -164,7 +159,7 @@ struct RowOps {
     if (op.dropout.active() && rows.size() > 0) {
       if (op.y.data == op.x.data && op.y.data != op.f.data) {
         add_dropped(lane.packing(), rows, op);
-        return lane.finish();
+        return;
       }
       if (op.y.data != op.f.data)
         std::memcpy(op.y.row(rows.begin), op.f.row(rows.begin), std::size_t(rows.size()) * width * sizeof(T));
@@ -181,7 +176,6 @@ struct RowOps {
         }
       });
     });
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::JoinBackward<P>& op) {
@@ -197,7 +191,6 @@ struct RowOps {
     sum_products(lane, op.db, op.b.constant, dropped, op.f.data, width, shards);
     scale_rows(rows, width, op.a, op.dy.data, op.dx.data);
     scale_rows(rows, width, op.b, dropped, op.df.data);
-    lane.finish();
   }
 
  private:

@@ -29,13 +29,11 @@ struct StreamOps {
       axpy<T>(std::size_t(count), T(1), op.x.row(rows.begin), op.y.row(rows.begin));
     else if (count > 0)
       std::memcpy(op.y.row(rows.begin), op.x.row(rows.begin), std::size_t(count) * sizeof(T));
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::Zero<P>& op) {
     const Range rows = lane.share().rows;
     std::fill_n(op.y.row(rows.begin), std::int64_t(rows.size()) * op.y.columns, T(0));
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::WeightedSum<P>& op) {
@@ -47,7 +45,6 @@ struct StreamOps {
       if (k == 0) std::fill_n(y, count, T(0));
       axpy<T>(count, op.weights[k], x, y);
     }
-    lane.finish();
   }
 
   static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
@@ -66,7 +63,6 @@ struct StreamOps {
       }
     }
     lane.defer({Reduction<Gradient>{partials, shards, op.count, op.dweights.data()}});
-    lane.finish();
   }
 
   /// Every lane takes the variance of all rows by itself: the op is for one profiling pass.
@@ -99,7 +95,6 @@ struct StreamOps {
       }
     });
     if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y.data, width);
-    lane.finish();
   }
 
   /// Each lane adds its own columns of all rows, in the order of the rows.
