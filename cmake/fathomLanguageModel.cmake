@@ -8,6 +8,8 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [FEED_FORWARD 1024]       # 4 * WIDTH unless given
     [KV_HEADS 4]              # fewer than HEADS: grouped-query attention
     [POSITIONS Learned]       # Learned, Sinusoidal or Rotary
+    [EMBEDDING Scaled]        # Scaled by sqrt(WIDTH), as the paper's toolkit does, or Plain, as GPT-2
+    [OUTPUT Separate]         # Separate: a matrix of its own, or Tied: the embedding's once more
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
@@ -23,7 +25,10 @@ include(${CMAKE_CURRENT_LIST_DIR}/fathomProcessorCheck.cmake)
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL BLAS "NAME;RESIDUAL;POSITIONS;NORM;ACTIVATION;${sizes};${optional_sizes}" "")
+  set(choices POSITIONS EMBEDDING OUTPUT)
+  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied")
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL BLAS
+                        "NAME;RESIDUAL;NORM;ACTIVATION;${choices};${sizes};${optional_sizes}" "")
   if(MODEL_UNPARSED_ARGUMENTS OR MODEL_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "fathom_add_language_model: unknown or without a value: "
                         "${MODEL_UNPARSED_ARGUMENTS} ${MODEL_KEYWORDS_MISSING_VALUES}")
@@ -41,7 +46,8 @@ function(fathom_add_language_model)
   if(NOT DEFINED MODEL_FEED_FORWARD)
     math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
   endif()
-  foreach(default IN ITEMS VOCABULARY=256 KV_HEADS=${MODEL_HEADS} POSITIONS=Learned NORM=LayerNorm ACTIVATION=Gelu)
+  foreach(default IN ITEMS VOCABULARY=256 KV_HEADS=${MODEL_HEADS} POSITIONS=Learned EMBEDDING=Scaled OUTPUT=Separate
+                           NORM=LayerNorm ACTIVATION=Gelu)
     string(REGEX MATCH "^(.*)=(.*)$" matched ${default})
     if(NOT DEFINED MODEL_${CMAKE_MATCH_1})
       set(MODEL_${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
@@ -50,9 +56,11 @@ function(fathom_add_language_model)
   if(MODEL_RESIDUAL STREQUAL "DeepNorm")
     set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
   endif()
-  if(NOT MODEL_POSITIONS MATCHES "^(Learned|Sinusoidal|Rotary)$")
-    message(FATAL_ERROR "fathom_add_language_model: POSITIONS is Learned, Sinusoidal or Rotary, not ${MODEL_POSITIONS}")
-  endif()
+  foreach(argument values IN ZIP_LISTS choices choice_values)
+    if(NOT MODEL_${argument} MATCHES "^(${values})$")
+      message(FATAL_ERROR "fathom_add_language_model: ${argument} is ${values}, not ${MODEL_${argument}}")
+    endif()
+  endforeach()
   set(MODEL_ATTENTION_OPTION "")
   if(MODEL_POSITIONS STREQUAL "Rotary")  # in attention instead of on the embedding
     set(MODEL_ATTENTION_OPTION ", Rotary<>")
