@@ -57,7 +57,8 @@ class LanguageModelProgram {
     const Windows windows(text.train, {.batch = options_.batch, .length = Model::context, .seed = options_.seed});
     text::Epoch validation(in_order(text.validation));
     Trainer<Model, B, Optimizer> trainer(
-        windows.capacity(), {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip},
+        windows.capacity(),
+        {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip, .average = options_.average},
         {.beta2 = options_.beta2, .weight_decay = options_.weight_decay}, {.threads = options_.threads});
 
     record[text_key] = std::filesystem::absolute(options_.text).string();

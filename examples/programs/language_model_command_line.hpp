@@ -18,7 +18,7 @@ struct LanguageModelOptions {
   int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
   std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200;
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
-  double dropout = 0, validation_fraction = 0.1;
+  double dropout = 0, average = 0, validation_fraction = 0.1;
   std::uint64_t seed = 1;
   std::string prompt = "The ";
   GenerateOptions generate{.tokens = 500, .slide = true, .sampling = {.temperature = 0.8}};
@@ -107,6 +107,8 @@ class LanguageModelCommandLine {
     fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
     fixed("--weight-decay", options.weight_decay, "of matrices")->check(at_least(0));
     fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(at_least(0));
+    fixed("--average", options.average, "decay of an average of the weights, for use of the model; 0: none")
+        ->check(rate());
     group("Validation");
     fixed("--validation-fraction", options.validation_fraction, "share of the text, at its end")
         ->check(number("between 0 and 1", [](double x) { return x > 0 && x < 1; }));

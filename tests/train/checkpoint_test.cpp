@@ -130,6 +130,83 @@ TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
         std::string::npos);
 }
 
+TEST_CASE("a checkpoint is refused by a trainer with other options", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "last";
+  SmallTrainer trainer = make();
+  train(trainer, 0, 2);
+  save_checkpoint(path, trainer);
+  const auto with = [&](auto change) {
+    TrainerOptions other = options;
+    change(other);
+    return make(other);
+  };
+  refuses(path, with([](auto& o) { o.clip_norm = 2; }), {"/trainer/clip_norm", "is 1.0 where 2.0"});
+  refuses(path, with([](auto& o) { o.spike_factor = 0; }), {"/trainer/spike_factor", "is 20.0 where 0.0"});
+  refuses(path, with([](auto& o) { o.loss.smoothing = 0.1; }), {"/trainer/loss/smoothing", "is 0.0 where 0.1"});
+  refuses(path, with([](auto& o) { o.loss.z_loss = 0.5; }), {"/trainer/loss/z_loss", "is 0.0 where 0.5"});
+  refuses(path, with([](auto& o) { o.dropout.residual = 0; }), {"/trainer/dropout/residual", "is 0.1 where 0.0"});
+  refuses(path, with([](auto& o) { o.dropout.attention = 0.2; }), {"/trainer/dropout/attention", "is 0.0 where 0.2"});
+  refuses(path, with([](auto& o) { o.average = 0.9; }), {"/trainer/average", "is 0.0 where 0.9"});
+  const auto adam = [](const AdamW::Options& chosen) {
+    return SmallTrainer(capacity, options, chosen, {.threads = 1});
+  };
+  refuses(path, adam({.beta2 = 0.99}), {"/optimizer/options/beta2", "is 0.999 where 0.99"});
+  refuses(path, adam({.weight_decay = 0.1}), {"/optimizer/options/weight_decay", "is 0.01 where 0.1"});
+  // The rate is given to each update, and patience changes no number.
+  SmallTrainer same = adam({.learning_rate = 0.5});
+  CHECK_NOTHROW(load_checkpoint(path, same));
+  SmallTrainer patient = with([](auto& o) { o.patience = 3; });
+  CHECK_NOTHROW(load_checkpoint(path, patient));
+}
+
+template <class Optimizer>
+void goes_on_with(std::initializer_list<const char*> fields) {
+  INFO(Optimizer::name);
+  const nlohmann::json json = typename Optimizer::Options{};
+  CHECK(json.size() == fields.size());
+  for (const char* field : fields) CHECK(json.contains(field));
+}
+
+TEST_CASE("checkpoints know every optimizer's options but the rate", "[checkpoint]") {
+  goes_on_with<Sgd>({"weight_decay"});
+  goes_on_with<MomentumSgd>({"momentum", "weight_decay", "nesterov"});
+  goes_on_with<Adam>({"beta1", "beta2", "epsilon", "weight_decay"});
+  goes_on_with<AdamW>({"beta1", "beta2", "epsilon", "weight_decay"});
+  goes_on_with<Lion>({"beta1", "beta2", "weight_decay"});
+  goes_on_with<Adafactor>({"decay_exponent", "epsilon1", "epsilon2", "clip_threshold", "weight_decay"});
+}
+
+TEST_CASE("the average of the weights is saved, goes on, and is what inference loads", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "last";
+  TrainerOptions averaging = options;
+  averaging.average = 0.9;
+  SmallTrainer whole = make(averaging), first = make(averaging), second = make(averaging);
+  save_checkpoint(path, first);  // before there is an average
+  CHECK(same_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.weights().flat()));
+  train(second, 0, 2);
+  load_checkpoint(path, second);
+  CHECK(second.average()->count() == 0);
+
+  train(whole, 0, 6);
+  train(first, 0, 3);
+  save_checkpoint(path, first);
+  CHECK(same_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.average()->flat()));
+  CHECK(!same_bits(first.weights().flat(), first.average()->flat()));
+  load_checkpoint(path, second);
+  train(second, 3, 6);
+  CHECK(same_bits(whole.weights().flat(), second.weights().flat()));
+  CHECK(same_bits(whole.average()->flat(), second.average()->flat()));
+  CHECK(second.average()->count() == 6);
+
+  const std::string file = content(path / "average.safetensors");
+  directory.write("last/average.safetensors", file.substr(0, file.size() - 10));
+  refuses(path, make(averaging), {"average.safetensors"});
+  std::filesystem::remove(path / "average.safetensors");
+  refuses(path, make(averaging), {"average.safetensors"});
+}
+
 TEST_CASE("a damaged checkpoint is refused", "[checkpoint]") {
   const TemporaryDirectory directory;
   const auto path = directory / "last";

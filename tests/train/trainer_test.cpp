@@ -170,6 +170,8 @@ TEST_CASE("a batch that does not fit is refused", "[trainer]") {
   CHECK(message_of<ShapeError>([&] { trainer.step(batch); }).find("row 3") != std::string::npos);
   CHECK(!message_of<ShapeError>([&] { trainer.step(SomeBatch(1, 2)); }).empty());
   CHECK(!message_of<ShapeError>([&] { TrainerIn<Single>({26, 2, 13}, {}); }).empty());
+  CHECK(message_of<Error>([&] { trainer.step(std::span<const TokenBatch>(), 1e-3); }).find("batches") !=
+        std::string::npos);
   CHECK(trainer.progress().step == 0);
 }
 

@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,10 +32,11 @@
 ///
 ///   model.safetensors   the weights, named as in `describe<Model>()`
 ///   state.safetensors   the optimizer's state, named as in `Optimizer::describe_state`
+///   average.safetensors the average of the weights, where training keeps one; inference uses it then
 ///   config.json         format, what the model is, options of trainer and optimizer, progress, the sampler's
 ///                       position, the best validation, metadata
 ///
-/// Both tensor files hold the checksum of config.json: it is as safe as they are, and files of two checkpoints do not
+/// All tensor files hold the checksum of config.json: it is as safe as they are, and files of two checkpoints do not
 /// mix.
 namespace fathom::inline FATHOM_ABI {
 
@@ -221,6 +223,8 @@ inline CheckpointInfo read_info(const Config& config) {
 template <class Trainer>
 void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, const CheckpointInfo& info = {}) {
   const auto progress = trainer.progress();
+  const auto& average = trainer.average();
+  const std::int64_t snapshots = average ? average->count() : 0;
   if (!std::isfinite(progress.norms.mean)) throw Error("save_checkpoint: the mean gradient norm is not finite");
   const detail::Json config{
       {"format", detail::checkpoint_format},
@@ -232,7 +236,8 @@ void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, c
         {"updates", progress.updates},
         {"skipped_in_a_row", progress.skipped_in_a_row},
         {"norm_mean", progress.norms.mean},
-        {"norm_count", progress.norms.count}}},
+        {"norm_count", progress.norms.count},
+        {"averaged", snapshots}}},
       {"sampler_position", info.sampler_position},
       {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
       {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}};
@@ -251,6 +256,9 @@ void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, c
   detail::write_tensors(fresh.path() / "state.safetensors",
                         std::span<const typename P::Master>(trainer.optimizer_state()), detail::state_table(trainer),
                         checksum);
+  if (snapshots > 0)
+    detail::write_tensors(fresh.path() / "average.safetensors", std::span<const typename P::Master>(average->flat()),
+                          trainer.table(), checksum);
   write_file(fresh.path() / "config.json", text);
   fresh.commit();
 }
@@ -283,21 +291,29 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
   progress.norms.count = config.get<std::int64_t>("progress/norm_count");
   const CheckpointInfo info = detail::read_info(config);
 
+  const auto snapshots = config.get<std::int64_t>("progress/averaged");
+
   const safetensors::File model(path / "model.safetensors"), state(path / "state.safetensors");
+  std::optional<safetensors::File> average;
+  if (snapshots > 0) average.emplace(path / "average.safetensors");
   config.check_pair(model);
   config.check_pair(state);
+  if (average) config.check_pair(*average);
   const std::vector<StateTensor> states = detail::state_table(trainer);
   detail::check_tensors<typename P::Weight>(model, trainer.table(), exact);
   detail::check_tensors<typename P::Master>(state, states, exact);
+  if (average) detail::check_tensors<typename P::Master>(*average, trainer.table(), exact);
   detail::read_tensors(model, trainer.weights().flat(), trainer.table(), exact);
   detail::read_tensors(state, trainer.optimizer_state(), states, exact);
+  if (average) detail::read_tensors(*average, trainer.average()->flat(), trainer.table(), exact);
+  if (trainer.average()) trainer.average()->restore(snapshots);
   trainer.clear_gradients();
   trainer.restore(progress);
   return info;
 }
 
-/// The weights alone, for inference; at a lower precision than they were trained in they are rounded. Errors as
-/// `load_checkpoint`.
+/// The weights alone, for inference: their average where training kept one. At a lower precision than they were trained
+/// in they are rounded. Errors as `load_checkpoint`.
 template <class Model, class B>
 Weights<Model, B> load_weights(const std::filesystem::path& directory) {
   using T = typename B::Precision::Weight;
@@ -305,7 +321,8 @@ Weights<Model, B> load_weights(const std::filesystem::path& directory) {
   const std::filesystem::path path = committed_directory(directory);
   const detail::Config config(path);
   config.require("model", detail::describe_model<Model>());
-  const safetensors::File file(path / "model.safetensors");
+  const bool averaged = config.get<std::int64_t>("progress/averaged") > 0;
+  const safetensors::File file(path / (averaged ? "average.safetensors" : "model.safetensors"));
   config.check_pair(file);
   const std::vector<ParameterInfo> table = describe<Model>();
   detail::check_tensors<T>(file, table, rounded);

@@ -9,6 +9,7 @@
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
 #include <optional>
 #include <ranges>
@@ -39,14 +40,14 @@ namespace detail {
 
 /// Forward pass and loss, without dropout. `packing` is that of the batch, or one that differs in `forward_only`.
 template <class Model, class B, class P = typename B::Precision>
-LossSums batch_loss(Context<B>& context, const Weights<Model, B>& weights, const Packing& packing,
-                    const TokenBatch& batch, Buffer<std::byte>& activations) {
+LossSums batch_loss(Context<B>& context, const typename Model::template Params<const typename P::Weight>& params,
+                    const Packing& packing, const TokenBatch& batch, Buffer<std::byte>& activations) {
   LossSums sums;
   context.run(packing, Pass{}, [&](auto& worker) {
     Memory memory = activations.memory();
     auto saved = Model::template Saved<P>::take(memory, packing.capacity);
-    Model::forward(worker, weights.params(), Flow<P>{}, batch, saved);
-    Model::loss(worker, weights.params(), batch, saved, sums);
+    Model::forward(worker, params, Flow<P>{}, batch, saved);
+    Model::loss(worker, params, batch, saved, sums);
   });
   return sums;
 }
@@ -94,7 +95,7 @@ LossSums evaluate(const Weights<Model, B>& weights, R&& batches, const typename 
       context.reserve(detail::evaluation_workspace<Model, B>(packing.capacity));
     }
     check_batch(batch, *capacity, Model::vocabulary);
-    sums += detail::batch_loss(context, weights, packing, batch, activations);
+    sums += detail::batch_loss<Model>(context, weights.params(), packing, batch, activations);
   }
   return sums;
 }

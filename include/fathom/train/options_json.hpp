@@ -16,7 +16,7 @@ namespace fathom::inline FATHOM_ABI {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LossOptions, smoothing, z_loss)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DropoutRates, embedding, attention, activation, residual)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainerOptions, seed, loss, dropout, clip_norm, spike_factor)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainerOptions, seed, loss, dropout, clip_norm, spike_factor, average)
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sgd::Options, weight_decay)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MomentumSgd::Options, momentum, weight_decay, nesterov)

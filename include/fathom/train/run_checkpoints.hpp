@@ -80,10 +80,11 @@ class RunCheckpoints {
     safetensors::Metadata metadata = {};  ///< the program's own texts, in each of them
   };
 
-  /// Errors: `Error` unless `every` and `keep` are positive.
+  /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive.
   RunCheckpoints(std::filesystem::path folder, Options options)
       : folder_(std::move(folder)), options_(std::move(options)) {
     if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
+    remove_old();
   }
 
   /// Saves the best checkpoint if the update at hand is the best, and then one to resume from if that is due. Those
@@ -104,7 +105,6 @@ class RunCheckpoints {
                     {.sampler_position = run.position(), .best = run.best(), .metadata = options_.metadata});
   }
 
-  /// Also what killed runs left half written or half removed.
   void remove_old() const {
     auto entries = detail::checkpoint_entries(folder_);
     entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));

@@ -10,10 +10,12 @@
 #include <fathom/core/config.hpp>
 #include <fathom/models/token_model.hpp>
 #include <fathom/models/weights.hpp>
+#include <fathom/optim/average.hpp>
 #include <fathom/optim/clip.hpp>
 #include <fathom/optim/optimizer.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,7 +29,9 @@ struct TrainerOptions {
   DropoutRates dropout = {};
   double clip_norm = 1;  ///< largest global gradient norm, larger ones are scaled down to it; 0: none
   double spike_factor =
-      20;             ///< an update whose gradient norm exceeds this many times the running mean is skipped; 0: none
+      20;  ///< an update whose gradient norm exceeds this many times the running mean is skipped; 0: none
+  double average =
+      0;              ///< decay of the average of the weights that evaluation and checkpoints use then; 0: none is kept
   int patience = 50;  ///< skipped updates in a row after which `step` gives up
 };
 
@@ -83,6 +87,7 @@ class Trainer {
         activations_(saved_bytes<Model, P>(capacity)),
         context_(machine) {
     Optimizer::check(optimizer);
+    if (options.average > 0) average_.emplace(extent.total(), options.average);
     context_.reserve(step_workspace<Model, B, Optimizer>(capacity, options.dropout));
   }
 
@@ -131,6 +136,7 @@ class Trainer {
       ++updates_;
       skipped_in_a_row_ = 0;
       norms_.add(report.gradient_norm);
+      if (average_) average_->add(context_, weights_.flat());
     } else {
       skip(report, batches, normalizer);
     }
@@ -140,10 +146,13 @@ class Trainer {
   /// At the optimizer's own learning rate.
   StepReport step(const Batch& batch) { return step(batch, optimizer_options_.learning_rate); }
 
-  /// Loss of a batch, or of a range of them, without dropout; nothing is changed. Weights alone: `fathom::evaluate`.
+  /// Loss of a batch, or of a range of them, without dropout, with the average of the weights if one is kept; nothing
+  /// is changed. Weights alone: `fathom::evaluate`.
   LossSums evaluate(const Batch& batch) {
     check(batch);
-    return detail::batch_loss(context_, weights_, batch.packing, batch, activations_);
+    const bool averaged = average_ && average_->count() > 0;
+    const auto flat = averaged ? std::span<const typename P::Master>(average_->flat()) : weights_.flat();
+    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat.data()), batch.packing, batch, activations_);
   }
   template <BatchRange R>
   LossSums evaluate(R&& batches) {
@@ -191,6 +200,8 @@ class Trainer {
   Weights<Model, B>& weights() { return weights_; }
   std::span<typename P::Gradient> gradients() { return gradients_.span(); }
   std::span<typename P::Master> optimizer_state() { return state_.span(); }
+  /// The average of the weights, if `TrainerOptions::average` asks for one; a snapshot is added with each update made.
+  std::optional<WeightAverage<P>>& average() { return average_; }
   const std::vector<ParameterInfo>& table() const { return table_; }
   const Capacity& capacity() const { return capacity_; }
   const TrainerOptions& options() const { return options_; }
@@ -212,9 +223,10 @@ class Trainer {
     norms_ = progress.norms;
   }
 
-  /// Bytes that were allocated, to compare with `training_memory`.
+  /// Bytes that were allocated: what `training_memory` plans, and the average if one is kept.
   std::int64_t allocated_bytes() const {
-    return (weights_.extent.total() + gradients_.size() + state_.size()) * std::int64_t(sizeof(typename P::Master)) +
+    const std::int64_t averaged = average_ ? extent.total() : 0;
+    return (extent.total() + gradients_.size() + state_.size() + averaged) * std::int64_t(sizeof(typename P::Master)) +
            activations_.size() + context_.allocated_bytes();
   }
 
@@ -304,6 +316,7 @@ class Trainer {
   Buffer<typename P::Master> state_;
   Buffer<std::byte> activations_;
   Context<B> context_;
+  std::optional<WeightAverage<P>> average_;
   LossSums loss_sums_;  // of the batch in work, written by the first lane
   std::int64_t step_ = 0, updates_ = 0, skipped_in_a_row_ = 0;
   NormTracker norms_;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <fathom/layers/dlcl.hpp>
+#include <fathom/train/evaluate.hpp>
+
+#include "support/temporary_directory.hpp"
+#include "train/models.hpp"
+
+namespace {
+using namespace fathom_test;
+
+template <class Stack>
+using ModelOf = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, Stack>;
+using Block = Sequence<Residual<PreNorm, Attention<width, 2>>, Residual<PreNorm, FeedForward<width, 32>>>;
+
+/// Three batches, the last of them short.
+struct Batches {
+  std::array<SomeBatch, 3> batches{SomeBatch(1), SomeBatch(2), SomeBatch(3)};
+  std::array<TokenBatch, 3> views{batches[0], batches[1], batches[2]};
+
+  Batches() {
+    batches[2].rows.assign(std::vector{context, 5});
+    views[2] = {batches[2].rows, std::span(batches[2].tokens).first(context + 5),
+                std::span(batches[2].targets).first(context + 5)};
+  }
+};
+
+template <class Model>
+void check_against_trainer() {
+  using B = Cpu<Double>;
+  const Capacity capacity{4 * context, 4, context};
+  for (const int threads : {1, 2}) {
+    Batches batches;
+    Trainer<Model, B, AdamW> trainer(capacity, {.seed = 5}, {}, {.threads = threads});
+    const LossSums expected = trainer.evaluate(batches.views);
+    const LossSums sums = evaluate(trainer.weights(), batches.views, {.threads = threads});
+    CHECK(expected.targets == 2 * 4 * context + context + 5);
+    CHECK(sums.targets == expected.targets);
+    CHECK(sums.correct == expected.correct);
+    CHECK(sums.cross_entropy == expected.cross_entropy);
+  }
+}
+
+TEST_CASE("weights alone give the loss that a trainer gives", "[evaluate]") {
+  check_against_trainer<SmallModel>();
+  check_against_trainer<ModelOf<Repeat<5, Block>>>();
+  check_against_trainer<ModelOf<Repeat<5, Block, RecomputeSqrt>>>();
+  check_against_trainer<ModelOf<Dlcl<4, Block>>>();
+}
+
+TEST_CASE("a range of nothing has no loss", "[evaluate]") {
+  const Weights<SmallModel, Cpu<Single>> weights(1);
+  CHECK(evaluate(weights, std::vector<TokenBatch>{}).targets == 0);
+}
+
+TEST_CASE("batches that do not fit are refused", "[evaluate]") {
+  const Weights<SmallModel, Cpu<Single>> weights(1);
+  const auto message = [&](auto... batches) {
+    return message_of<ShapeError>([&] { evaluate(weights, std::array<TokenBatch, sizeof...(batches)>{batches...}); });
+  };
+  const SomeBatch good(1), other(1, 3), too_long(1, 2, context + 1);
+  SomeBatch unknown(1), short_of_targets(1);
+  unknown.tokens[7] = vocabulary;
+  short_of_targets.targets.pop_back();
+  CHECK(message(TokenBatch(good)).empty());
+  CHECK(message(TokenBatch(good), TokenBatch(other)).find("capacity") != std::string::npos);
+  CHECK(message(TokenBatch(too_long)).find("context of 12") != std::string::npos);
+  CHECK(message(TokenBatch(unknown)).find("row 7") != std::string::npos);
+  CHECK(message(TokenBatch(short_of_targets)).find("47 targets for 48 rows") != std::string::npos);
+}
+
+}  // namespace

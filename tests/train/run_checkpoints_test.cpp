@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <fathom/optim/schedule.hpp>
+#include <fathom/train/file.hpp>
+#include <fathom/train/run_checkpoints.hpp>
+#include <map>
+
+#include "support/temporary_directory.hpp"
+#include "train/batch_stream.hpp"
+
+namespace {
+using namespace fathom_test;
+
+using SmallTrainer = Trainer<SmallModel, Cpu<Single>, AdamW>;
+
+SmallTrainer make() {
+  return SmallTrainer(SomeBatches::capacity, {.seed = 3, .dropout = {.residual = 0.1}, .average = 0.9}, {},
+                      {.threads = 1});
+}
+
+std::vector<std::string> names(const std::filesystem::path& folder) {
+  std::vector<std::string> result;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) result.push_back(entry.path().filename());
+  std::ranges::sort(result);
+  return result;
+}
+std::map<std::string, std::string> content(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> result;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) result[entry.path().lexically_relative(folder)] = read_file(entry.path());
+  return result;
+}
+
+/// Trains up to 20 updates in `folder`, from its newest checkpoint or from the start; like a program that is killed
+/// behind update `killed`, if that is not 0. The metric falls until update 12, then rises.
+BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 0, int keep = 2, int patience = 0) {
+  SmallTrainer trainer = make();
+  CheckpointInfo start;
+  if (const auto newest = newest_checkpoint(folder)) start = load_checkpoint(*newest, trainer);
+  SomeBatches batches(start.sampler_position);
+  const auto metric = [&] { return std::abs(double(trainer.progress().step) - 12); };
+  TrainingRun run(trainer, batches,
+                  {.steps = 20,
+                   .learning_rate = Cosine({.peak = 1e-2, .total_steps = 20}),
+                   .accumulate = 2,
+                   .validation = {.every = 3, .metric = metric, .patience = patience}},
+                  start.best);
+  const RunCheckpoints checkpoints(folder, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
+  for (const RunReport& report : run) {
+    if (report.step == killed) break;
+    checkpoints.save_if_due(run);
+  }
+  return run.best();
+}
+
+TEST_CASE("the last checkpoints and the best one are kept", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  CHECK(!newest_checkpoint(folder.path()));
+  CHECK(!best_checkpoint(folder.path()));
+  CHECK(train(folder.path(), 7) == BestValidation{.step = 6, .metric = 6, .since = 0});
+  CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000004"});
+  CHECK(best_checkpoint(folder.path()) == folder / "best");
+  CHECK(read_checkpoint_info(folder / "best").best.step == 6);
+
+  train(folder.path());
+  CHECK(names(folder.path()) == std::vector<std::string>{"best", "checkpoints"});
+  CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000016", "00000020"});
+  CHECK(newest_checkpoint(folder.path()) == folder / "checkpoints/00000020");
+  const CheckpointInfo best = read_checkpoint_info(folder / "best"),
+                       last = read_checkpoint_info(folder / "checkpoints/00000020");
+  CHECK(best.best == BestValidation{.step = 12, .metric = 0, .since = 0});
+  CHECK(best.sampler_position == 24);
+  CHECK(last.best == BestValidation{.step = 12, .metric = 0, .since = 3});
+  CHECK(last.sampler_position == 40);
+  CHECK(last.metadata.at("text") == "a.txt");
+}
+
+TEST_CASE("a run that was killed and resumed leaves the same bits", "[run_checkpoints]") {
+  const TemporaryDirectory whole, resumed;
+  train(whole.path());
+  for (const std::int64_t killed : {2, 5, 9, 13, 14, 20}) train(resumed.path(), killed);
+  train(resumed.path());
+  const auto expected = content(whole.path());
+  CHECK(expected.size() == 12);  // three checkpoints of four files
+  CHECK(content(resumed.path()) == expected);
+}
+
+TEST_CASE("a resumed run stops as early as the whole one", "[run_checkpoints]") {
+  const TemporaryDirectory whole, resumed;
+  train(whole.path(), 0, 2, 2);
+  CHECK(names(whole / "checkpoints") == std::vector<std::string>{"00000016", "00000018"});
+  train(resumed.path(), 17, 2, 2);
+  train(resumed.path(), 0, 2, 2);
+  train(resumed.path(), 0, 2, 2);  // a run that is over goes on with nothing
+  CHECK(content(resumed.path()) == content(whole.path()));
+}
+
+TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  folder.write("checkpoints/00000003.tmp-999999999/model.safetensors", "half");
+  folder.write("best.tmp-999999999/model.safetensors", "half");
+  folder.write("checkpoints/00000001/config.json", "half removed");
+  folder.write("checkpoints/notes.txt", "mine");
+  folder.write("checkpoints/7-mine/model", "mine");
+  folder.write("log.csv", "step\n");
+  SmallTrainer trainer = make();
+  SomeBatches batches;
+  const RunCheckpoints checkpoints(folder.path(), {.every = 1, .keep = 1});
+  CHECK(names(folder.path()) == std::vector<std::string>{"checkpoints", "log.csv"});
+  TrainingRun run(trainer, batches, {.steps = 3});
+  for ([[maybe_unused]] const RunReport& report : run) checkpoints.save_if_due(run);
+  CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000003", "7-mine", "notes.txt"});
+}
+
+TEST_CASE("checkpoints are in the order of their numbers, beyond eight digits too", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  for (const char* name : {"00000009", "99999999", "100000000"})
+    folder.write("checkpoints/" + std::string(name) + "/config.json", "{}");
+  CHECK(newest_checkpoint(folder.path()) == folder / "checkpoints/100000000");
+}
+
+TEST_CASE("an old checkpoint stays when a new one cannot be written", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  train(folder.path(), 6);
+  folder.write("checkpoints/00000008", "a file where the next checkpoint would be");
+  CHECK(!message_of<FileError>([&] { train(folder.path(), 0, 1); }).empty());
+  CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000004", "00000008"});
+  CHECK_NOTHROW(read_checkpoint_info(folder / "checkpoints/00000004"));
+}
+
+TEST_CASE("keeping nothing and saving never are refused", "[run_checkpoints]") {
+  CHECK(!message_of<Error>([] { RunCheckpoints("x", {.every = 0}); }).empty());
+  CHECK(!message_of<Error>([] { RunCheckpoints("x", {.keep = 0}); }).empty());
+}
+
+}  // namespace
