@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D size=… -D shallow=A.o -D deep=B.o -P compare_text.cmake: passes when both hold as many bytes of code.
+# cmake -D size=… -D "objects=A.o;B.o;…" -P compare_text.cmake: passes when all hold as many bytes of code.
 
 # The bytes of all sections .text and .text.* of an object file; inline functions have sections of their own.
 function(text_bytes object result)
@@ -13,9 +13,13 @@ function(text_bytes object result)
   set(${result} ${total} PARENT_SCOPE)
 endfunction()
 
-text_bytes(${shallow} shallow_bytes)
-text_bytes(${deep} deep_bytes)
-message(STATUS ".text: ${shallow_bytes} bytes in ${shallow}, ${deep_bytes} bytes in ${deep}")
-if(shallow_bytes EQUAL 0 OR NOT shallow_bytes EQUAL deep_bytes)
+foreach(object IN LISTS objects)
+  text_bytes(${object} bytes)
+  message(STATUS ".text: ${bytes} bytes in ${object}")
+  list(APPEND sizes ${bytes})
+endforeach()
+list(REMOVE_DUPLICATES sizes)
+list(LENGTH sizes different)
+if(NOT different EQUAL 1 OR sizes EQUAL 0)
   message(FATAL_ERROR "the code must not depend on the depth, and must be there")
 endif()

@@ -2,7 +2,7 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/models/language_model.hpp>
 
-/// One block, DEPTH times: forward and backward on the CPU. Compiled for two depths, see compare_text.cmake.
+/// One block, DEPTH times: forward and backward on the CPU. Compiled for three depths, see compare_text.cmake.
 using namespace fathom;
 using Block = Sequence<Residual<PreNorm, Attention<64, 2>>, Residual<PreNorm, FeedForward<64, 256>>>;
 using Stack = Repeat<DEPTH, Block>;
