@@ -44,5 +44,5 @@ for compiler in g++ clang++-19; do
   done | awk '
     BEGIN {printf "%8s %10s %7s %12s %7s %12s %8s\n", "layers", "seconds", "ratio", "memory MB", "ratio", ".text bytes", "ratio"}
     NR == 1 {seconds = $2; memory = $3; text = $4}
-    {printf "%8d %10.2f %7.3f %12.0f %7.3f %12d %8.5f\n", $1, $2, $2 / seconds, $3 / 1000, $3 / memory, $4, $4 / text}'
+    {printf "%8d %10.2f %7.3f %12.0f %7.3f %12d %8.4f\n", $1, $2, $2 / seconds, $3 / 1000, $3 / memory, $4, $4 / text}'
 done
