@@ -12,19 +12,18 @@
 ///   generation_<name> --batch B --tokens K --threads N
 int main(int argc, char** argv) {
   using namespace fathom;
-  using Shape = benchmark::Shape<FATHOM_SHAPE>;
+  using Shape = bench::Shape<FATHOM_SHAPE>;
   using Model = Shape::Model;
   if (argc == 2 && argv[1] == std::string_view("--shape")) {
     std::cout << Shape::text() << "\n";
     return 0;
   }
-  const int batch = benchmark::option(argc, argv, "--batch", 1),
-            tokens = benchmark::option(argc, argv, "--tokens", 100);
-  const double seconds = benchmark::option(argc, argv, "--seconds", 3);
+  const int batch = bench::option(argc, argv, "--batch", 1), tokens = bench::option(argc, argv, "--tokens", 100);
+  const double seconds = bench::option(argc, argv, "--seconds", 3);
   const Weights<Model, Cpu<>> weights(1);
   Generator<Model, Cpu<>> generator(weights,
                                     {.sequences = batch, .prompt = 1, .tokens = tokens, .sampling = {.temperature = 0}},
-                                    {.threads = benchmark::option(argc, argv, "--threads", 2)});
+                                    {.threads = bench::option(argc, argv, "--threads", 2)});
 
   const int first = 0;
   const std::vector<std::span<const int>> prompts(std::size_t(batch), std::span(&first, 1));
@@ -41,5 +40,5 @@ int main(int argc, char** argv) {
   std::ranges::nth_element(runs, runs.begin() + std::ptrdiff_t(runs.size() / 2));
   std::cout << "{\"tokens_per_second\": " << batch * tokens / runs[runs.size() / 2]
             << ", \"parameters\": " << Model::parameter_count
-            << ", \"peak_resident_bytes\": " << benchmark::peak_resident_bytes() << "}\n";
+            << ", \"peak_resident_bytes\": " << bench::peak_resident_bytes() << "}\n";
 }

@@ -7,13 +7,14 @@
 #include <fathom/backend/cpu/matmul/native.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/team.hpp>
+#include <fathom/backend/cpu/update.hpp>
 #include <fathom/core/buffer.hpp>
 #include <memory>
 #include <utility>
 #include <vector>
 
 /// What the machine can do, measured: the limits that benchmarks hold their figures against.
-namespace fathom::benchmark {
+namespace fathom::bench {
 
 /// Numbers that are neither denormal nor growing, aligned as all memory of the library is.
 struct Numbers : Buffer<float> {
@@ -73,8 +74,8 @@ inline constexpr double fma_chains_flops = 2.0 * 12 * 1000 * double(cpu::lanes<f
 struct MachineRates {
   double fma = 0;          ///< FLOP/s in registers
   double sgemm = 0;        ///< FLOP/s of a product whose operands stay in the cache of its core
-  double copy = 0;         ///< bytes/s, read and written, from memory to memory
-  double cached_copy = 0;  ///< the same within the second-level cache of a core
+  double copy = 0;         ///< bytes/s, read and written, of a pass over memory
+  double cached_copy = 0;  ///< the same within the second-level caches
 
   static MachineRates measure(cpu::Team& team) {
     MachineRates rates;
@@ -95,24 +96,29 @@ struct MachineRates {
                                              0, {c[thread]->data(), side}, scratch[thread]->data());
         });
 
-    const auto copy = [&](std::size_t floats, double window) {
-      std::vector<std::unique_ptr<Numbers>> from, to;
-      for (int thread = 0; thread < team.size(); ++thread)
-        for (auto* side_of : {&from, &to}) side_of->push_back(std::make_unique<Numbers>(floats));
-      const double bytes = 2.0 * double(floats) * sizeof(float);
-      return threads * bytes *
-             calls_per_second(
-                 team,
-                 [&](int thread) {
-                   std::memcpy(to[thread]->data(), from[thread]->data(), floats * sizeof(float));
-                   asm volatile("" : : "r"(to[thread]->data()) : "memory");
-                 },
-                 window);
-    };
-    rates.copy = copy(16u << 20, 0.05);
-    rates.cached_copy = copy(32u << 10, 0.01);
+    rates.copy = stream(team, 16u << 20, 0.05);
+    rates.cached_copy = stream(team, 32u << 10, 0.01);
     return rates;
+  }
+
+ private:
+  /// The better of y = x and y += x / 2, on arrays of `count` numbers for every thread.
+  static double stream(cpu::Team& team, std::size_t count, double window) {
+    std::vector<std::unique_ptr<Numbers>> from, to;
+    for (int thread = 0; thread < team.size(); ++thread)
+      for (auto* arrays : {&from, &to}) arrays->push_back(std::make_unique<Numbers>(count));
+    const double bytes = double(team.size()) * double(count) * sizeof(float);
+    const double copies = calls_per_second(
+        team,
+        [&](int thread) {
+          std::memcpy(to[thread]->data(), from[thread]->data(), count * sizeof(float));
+          asm volatile("" : : "r"(to[thread]->data()) : "memory");
+        },
+        window);
+    const double additions = calls_per_second(
+        team, [&](int thread) { cpu::axpy(count, 0.5f, from[thread]->data(), to[thread]->data()); }, window);
+    return bytes * std::max(2 * copies, 3 * additions);
   }
 };
 
-}  // namespace fathom::benchmark
+}  // namespace fathom::bench

@@ -40,7 +40,7 @@ std::string bar(double share, int width) {
 /// The rows of a report, in milliseconds of one step.
 class Table {
  public:
-  Table(double step_seconds, double steps, const benchmark::MachineRates& machine)
+  Table(double step_seconds, double steps, const bench::MachineRates& machine)
       : step_(step_seconds), steps_(steps), machine_(machine) {
     std::printf("%-24s %7s %9s %9s %7s   %17s   %-13s\n", "op", "calls", "ms", "waiting", "share", "rate",
                 "of the limit");
@@ -70,7 +70,7 @@ class Table {
                              : text("%.2f copy", op.bytes / op.seconds / machine_.copy);
   }
   double step_, steps_;
-  const benchmark::MachineRates& machine_;
+  const bench::MachineRates& machine_;
 };
 
 /// Shares of the step by scope: one row for each place in the model, forward and backward side by side.
@@ -108,14 +108,14 @@ void print_places(const Profile& profile, double all_seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  using Shape = benchmark::Shape<FATHOM_SHAPE>;
+  using Shape = bench::Shape<FATHOM_SHAPE>;
   if (argc == 2 && argv[1] == std::string_view("--shape")) return std::puts(Shape::text().c_str()) < 0;
-  const int steps = std::max(1, benchmark::option(argc, argv, "--steps", 20));
-  const int threads = benchmark::option(argc, argv, "--threads", 2);
+  const int steps = std::max(1, bench::option(argc, argv, "--steps", 20));
+  const int threads = bench::option(argc, argv, "--threads", 2);
   cpu::Team team(threads);
-  const auto machine = benchmark::MachineRates::measure(team);
+  const auto machine = bench::MachineRates::measure(team);
 
-  const benchmark::RandomBatch<Shape> batch;
+  const bench::RandomBatch<Shape> batch;
   Trainer<Shape::Model, Timed<Cpu<>>, AdamW> trainer(batch.rows.capacity(), {}, {.learning_rate = 1e-4},
                                                      {.threads = threads});
   for (int warm_up = 0; warm_up < 2; ++warm_up) trainer.step(batch);
@@ -126,7 +126,7 @@ int main(int argc, char** argv) {
   std::vector<Step> all;
   for (int step = 0; step < steps; ++step) {
     for (Stopwatch& lane : trainer.context().machine().observers()) lane.clear();
-    const double seconds = benchmark::seconds_of([&] { trainer.step(batch); });
+    const double seconds = bench::seconds_of([&] { trainer.step(batch); });
     all.push_back({seconds, profile_of(trainer.context().machine().observers())});
   }
   // The slower half of the steps may have been disturbed.

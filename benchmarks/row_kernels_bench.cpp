@@ -8,53 +8,19 @@
 #include <fathom/backend/cpu/cross_entropy.hpp>
 #include <fathom/backend/cpu/norm.hpp>
 #include <fathom/backend/cpu/update.hpp>
-#include <fathom/core/buffer.hpp>
-#include <random>
 #include <vector>
+
+#include "rates.hpp"
 
 /// Attention and row kernels on one thread, in float. Attention counts the multiplications and additions of its matrix
 /// products, a causal one only those at and below the diagonal; the others count the bytes they must read and write.
-/// `fma_peak` is the ceiling for the first.
 
 namespace cpu = fathom::cpu;
-using benchmark::Counter;
 using benchmark::State;
-using cpu::lanes;
+using fathom::bench::Meter;
+using fathom::bench::Numbers;
 
 namespace {
-
-/// n numbers, aligned as all memory of the library is.
-struct Numbers : fathom::Buffer<float> {
-  explicit Numbers(std::size_t n) : Buffer(static_cast<std::int64_t>(n)) {
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal;
-    for (std::size_t i = 0; i < n; ++i) data()[i] = normal(random);
-  }
-};
-
-void count_operations(State& state, double operations) {
-  state.counters["FLOP/s"] = Counter(operations, Counter::kIsIterationInvariantRate, Counter::kIs1000);
-}
-
-void count_bytes(State& state, double floats) {
-  state.counters["B/s"] = Counter(4 * floats, Counter::kIsIterationInvariantRate, Counter::kIs1000);
-}
-
-void fma_peak(State& state) {
-  constexpr std::size_t chains = 12, depth = 1000;
-  const cpu::Simd<float> x = cpu::broadcast(0.5f);
-  for (auto _ : state) {
-    cpu::Simd<float> sum[chains];
-    for (std::size_t c = 0; c < chains; ++c) sum[c] = cpu::broadcast(static_cast<float>(c));
-    for (std::size_t i = 0; i < depth; ++i) {
-#pragma GCC unroll 16
-      for (std::size_t c = 0; c < chains; ++c) sum[c] = cpu::fma(sum[c], x, x);
-    }
-    benchmark::DoNotOptimize(sum);
-  }
-  count_operations(state, 2.0 * chains * depth * lanes<float>);
-}
-BENCHMARK(fma_peak);
 
 /// `heads` heads of a packed projection, as a layer calls it.
 struct AttentionBench {
@@ -105,21 +71,23 @@ struct AttentionBench {
 
 void attention_forward(State& state, bool causal) {
   AttentionBench bench(static_cast<std::size_t>(state.range(0)), static_cast<std::size_t>(state.range(1)), causal);
+  const Meter meter(state);
   for (auto _ : state) {
     bench.forward();
     benchmark::ClobberMemory();
   }
-  count_operations(state, 2 * bench.operations());
+  meter.flops(2 * bench.operations());
 }
 
 void attention_backward(State& state, bool causal) {
   AttentionBench bench(static_cast<std::size_t>(state.range(0)), static_cast<std::size_t>(state.range(1)), causal);
   bench.forward();
+  const Meter meter(state);
   for (auto _ : state) {
     bench.backward();
     benchmark::ClobberMemory();
   }
-  count_operations(state, 5 * bench.operations());
+  meter.flops(5 * bench.operations());
 }
 
 const std::vector<std::vector<std::int64_t>> lengths_and_widths = {{64, 128, 256, 512}, {16, 32, 64}};
@@ -132,11 +100,12 @@ BENCHMARK_CAPTURE(attention_backward, full, false)->ArgNames({"T", "K"})->Args({
 void attention_decode(State& state) {
   AttentionBench bench(static_cast<std::size_t>(state.range(0)), static_cast<std::size_t>(state.range(1)), true);
   bench.shape.queries = 1;
+  const Meter meter(state);
   for (auto _ : state) {
     bench.forward();
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 2.0 * AttentionBench::heads * static_cast<double>(bench.shape.keys * bench.shape.width));
+  meter.bytes(sizeof(float) * 2.0 * AttentionBench::heads * static_cast<double>(bench.shape.keys * bench.shape.width));
 }
 BENCHMARK(attention_decode)->ArgNames({"T", "K"})->ArgsProduct({{128, 512, 2048}, {16, 32, 64}});
 
@@ -150,23 +119,25 @@ struct NormBench {
 
 void join_norm_forward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::join_norm_forward<cpu::Normalization::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
                                                              cpu::Uniform<float>{2.0f}, b.x.data(), b.f.data(),
                                                              b.z.data(), b.y.data(), b.mean.data(), b.rstd.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 4.0 * rows * static_cast<double>(b.width));
+  meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
 }
 void join_norm_backward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::join_norm_backward<cpu::Normalization::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
                                                               b.gain.data(), cpu::Uniform<float>{2.0f}, b.y.data(),
                                                               b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 4.0 * rows * static_cast<double>(b.width));
+  meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
 }
 BENCHMARK(join_norm_forward)->Arg(64)->Arg(256)->Arg(512);
 BENCHMARK(join_norm_backward)->Arg(64)->Arg(256)->Arg(512);
@@ -175,21 +146,23 @@ template <class Activation>
 void activation_forward(State& state) {
   const std::size_t n = rows * static_cast<std::size_t>(state.range(0));
   Numbers h(n), a(n);
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::activation_forward<Activation>(n, h.data(), a.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 2.0 * static_cast<double>(n));
+  meter.bytes(sizeof(float) * 2.0 * static_cast<double>(n));
 }
 template <class Activation>
 void activation_backward(State& state) {
   const std::size_t n = rows * static_cast<std::size_t>(state.range(0));
   Numbers h(n), da(n), a(n);
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::activation_backward<Activation>(n, h.data(), da.data(), da.data(), a.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 4.0 * static_cast<double>(n));
+  meter.bytes(sizeof(float) * 4.0 * static_cast<double>(n));
 }
 BENCHMARK(activation_forward<cpu::Relu>)->Arg(256);
 BENCHMARK(activation_forward<cpu::Gelu>)->Arg(256);
@@ -203,11 +176,12 @@ BENCHMARK(activation_backward<cpu::Silu>)->Arg(256);
 void cross_entropy_backward(State& state) {
   const std::size_t width = static_cast<std::size_t>(state.range(0));
   Numbers logits(rows * width);
+  const Meter meter(state);
   for (auto _ : state) {
     for (std::size_t row = 0; row < rows; ++row)
       benchmark::DoNotOptimize(cpu::cross_entropy_backward<float>(width, logits.data() + row * width, 3, 1.0f));
   }
-  count_bytes(state, 2.0 * static_cast<double>(rows * width));
+  meter.bytes(sizeof(float) * 2.0 * static_cast<double>(rows * width));
 }
 BENCHMARK(cross_entropy_backward)->Arg(256)->Arg(1024)->Arg(4096);
 
@@ -217,30 +191,31 @@ constexpr std::size_t span = 16u << 20;
 void adam_update(State& state) {
   Numbers w(span), g(span), m(span), v(span);
   cpu::fill(span, 1.0f, v.data());
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::adam_update(span, {.rate = 1e-3, .decay = 0.1, .clear_gradient = true}, w.data(), g.data(), m.data(),
                      v.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 8.0 * span);
+  meter.bytes(sizeof(float) * 8.0 * span);
 }
 void sum_of_squares(State& state) {
   const Numbers x(span);
+  const Meter meter(state);
   for (auto _ : state) benchmark::DoNotOptimize(cpu::sum_of_squares(span, x.data()));
-  count_bytes(state, 1.0 * span);
+  meter.bytes(sizeof(float) * 1.0 * span);
 }
 void axpy(State& state) {
   Numbers x(span), y(span);
+  const Meter meter(state);
   for (auto _ : state) {
     cpu::axpy(span, 0.5f, x.data(), y.data());
     benchmark::ClobberMemory();
   }
-  count_bytes(state, 3.0 * span);
+  meter.bytes(sizeof(float) * 3.0 * span);
 }
 BENCHMARK(adam_update);
 BENCHMARK(sum_of_squares);
 BENCHMARK(axpy);
 
 }  // namespace
-
-BENCHMARK_MAIN();

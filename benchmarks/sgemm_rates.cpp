@@ -87,7 +87,7 @@ class Product {
   double openblas_threaded(Form form) {
     blas_->set_threads(team_.size());
     cpu::Team alone(1);
-    return flops() * benchmark::calls_per_second(alone, [&](int) { blas(form, {0, dealt(form)}); });
+    return flops() * bench::calls_per_second(alone, [&](int) { blas(form, {0, dealt(form)}); });
   }
 
  private:
@@ -97,7 +97,7 @@ class Product {
   }
   template <class F>
   double rate(F&& f) {
-    return flops() * benchmark::calls_per_second(team_, f);
+    return flops() * bench::calls_per_second(team_, f);
   }
 
   void native(Form form, int thread) {
@@ -132,9 +132,9 @@ class Product {
   cpu::Team& team_;
   const OpenBlas* blas_;
   int rows_, out_, in_;
-  benchmark::Numbers x_, y_, weight_, bias_;
+  bench::Numbers x_, y_, weight_, bias_;
   std::size_t scratch_each_;
-  benchmark::Numbers scratch_;
+  bench::Numbers scratch_;
 };
 
 /// The numbers of "12,512,8,2048,4096,4,128"; fewer when it is not a shape.
@@ -158,7 +158,7 @@ int main(int argc, char** argv) {
   }
   const int layers = shape[0], width = shape[1], hidden = shape[3], vocabulary = shape[4], batch = shape[5],
             context = shape[6], rows = batch * context;
-  cpu::Team team(benchmark::option(argc, argv, "--threads", 2));
+  cpu::Team team(bench::option(argc, argv, "--threads", 2));
   const std::optional<OpenBlas> blas = OpenBlas::load();
 
   struct Weight {

@@ -12,7 +12,7 @@
 #include <vector>
 
 /// What the programs have in common that are one for each shape of a model.
-namespace fathom::benchmark {
+namespace fathom::bench {
 
 /// A decoder-only DeepNorm model with learned positions, GELU and an output of its own; the batch it is trained with.
 template <int Layers, int Width, int Heads, int Hidden, int VocabularySize, int Batch, int Length>
@@ -59,4 +59,4 @@ inline std::int64_t peak_resident_bytes() {
   return std::int64_t(usage.ru_maxrss) * 1024;
 }
 
-}  // namespace fathom::benchmark
+}  // namespace fathom::bench
