@@ -7,6 +7,7 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/key.hpp>
 #include <numbers>
+#include <utility>
 
 /// Counter-based random numbers: a number is a function of (key, counter), so any of them can be had at any time, in
 /// any order, on any thread, and nothing has to be stored to repeat a dropout mask or to resume a run.
@@ -24,12 +25,21 @@ class Philox {
 
   /// The 128 random bits of one counter. For a fixed key this is a bijection of the 2^128 counters.
   constexpr Block operator()(Counter counter) const {
+    return rounds(counter, [](std::uint32_t factor, std::uint32_t word) {
+      const std::uint64_t product = std::uint64_t{factor} * word;
+      return std::pair(static_cast<std::uint32_t>(product), static_cast<std::uint32_t>(product >> 32));
+    });
+  }
+
+  /// The same for words of any kind, such as registers that hold many. `multiply(factor, word)` is the pair (low half,
+  /// high half) of their product.
+  template <class Word, class Multiply>
+  constexpr std::array<Word, 4> rounds(std::array<Word, 4> counter, Multiply multiply) const {
     std::uint32_t low = static_cast<std::uint32_t>(key_), high = static_cast<std::uint32_t>(key_ >> 32);
     for (int round = 0; round < 10; ++round) {
-      const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
-      const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
-      counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ low, static_cast<std::uint32_t>(b),
-                 static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ high, static_cast<std::uint32_t>(a)};
+      const auto [a_low, a_high] = multiply(0xD2511F53, counter[0]);
+      const auto [b_low, b_high] = multiply(0xCD9E8D57, counter[2]);
+      counter = {b_high ^ counter[1] ^ low, b_low, a_high ^ counter[3] ^ high, a_low};
       low += 0x9E3779B9;   // golden ratio
       high += 0xBB67AE85;  // sqrt(3) - 1
     }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <fathom/backend/cpu/attention.hpp>
+#include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
@@ -120,12 +121,7 @@ struct AttentionOps {
     int sequence, first_head, past;
 
     void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const {
-      const auto offset = key % Dropout::block;
-      for (std::size_t lane = 0; lane < lanes<T>; ++lane) {
-        const auto block =
-            dropout.factors<T>(sequence, first_head + int(head), past + int(query + lane), int(key / Dropout::block));
-        for (std::size_t c = 0; c < 4; ++c) factors[c * lanes<T> + lane] = block[offset + c];
-      }
+      dropout_columns<T>(dropout, sequence, first_head + int(head), past + int(query), int(key), factors);
     }
   };
 

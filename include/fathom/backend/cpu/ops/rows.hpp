@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <fathom/backend/cpu/activation.hpp>
+#include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/norm.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
@@ -11,16 +12,30 @@
 
 namespace fathom::inline FATHOM_ABI::cpu {
 
+/// Calls f(row, column, factors) for the rows of a packing and blocks of columns that cover [columns.begin,
+/// columns.end), as each_dropout_block does for those of a sequence.
+template <class T, class F>
+void each_dropped(const Packing& packing, Range rows, Range columns, const Dropout& dropout, F&& f) {
+  each_run(packing, rows, [&](int sequence, int position, int first, int count) {
+    each_dropout_block<T>(dropout, sequence, position, count, columns.begin, columns.end,
+                          [&](int row, int column, const T* factors) { f(first + row, column, factors); });
+  });
+}
+
 /// data (rows of a matrix) *= the factors of `dropout`, for the rows of a share.
 template <class T>
 void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, T* data, int width) {
-  each_run(packing, rows, [&](int sequence, int position, int first, int count) {
-    for (int r = 0; r < count; ++r) {
-      T* row = data + std::int64_t(first + r) * width;
-      for (int column = 0; column < width; column += Dropout::block) {
-        const auto factors = dropout.factors<T>(sequence, 0, position + r, column / Dropout::block);
-        for (int i = 0; i < Dropout::block && column + i < width; ++i) row[column + i] *= factors[i];
-      }
+  each_dropped<T>(packing, rows, {0, width}, dropout, [&](int row, int column, const T* factors) {
+    T* x = data + std::int64_t(row) * width + column;
+    if (width - column >= Dropout::block) {
+      using Block [[gnu::vector_size(Dropout::block * sizeof(T))]] = T;
+      Block values, block;
+      std::memcpy(&values, x, sizeof values);
+      std::memcpy(&block, factors, sizeof block);
+      values *= block;
+      std::memcpy(x, &values, sizeof values);
+    } else {
+      for (int i = 0; i < width - column; ++i) x[i] *= factors[i];
     }
   });
 }
@@ -218,15 +233,11 @@ struct RowOps {
     const auto at = [](const JoinScale<P>& s, int c) {
       return T(s.constant) * (s.learned.empty() ? T(1) : s.learned[s.learned.size() > 1 ? c : 0]);
     };
-    each_run(packing, rows, [&](int sequence, int position, int first, int count) {
-      for (int r = 0; r < count; ++r)
-        for (int column = 0; column < width; column += Dropout::block) {
-          const auto factors = op.dropout.template factors<T>(sequence, 0, position + r, column / Dropout::block);
-          for (int c = column; c < std::min(width, column + Dropout::block); ++c) {
-            T& y = op.y.row(first + r)[c];
-            y = at(op.a, c) * y + at(op.b, c) * (factors[c - column] * op.f.row(first + r)[c]);
-          }
-        }
+    each_dropped<T>(packing, rows, {0, width}, op.dropout, [&](int row, int column, const T* factors) {
+      T* y = op.y.row(row);
+      const T* f = op.f.row(row);
+      for (int c = column; c < std::min(width, column + Dropout::block); ++c)
+        y[c] = at(op.a, c) * y[c] + at(op.b, c) * (factors[c - column] * f[c]);
     });
   }
 

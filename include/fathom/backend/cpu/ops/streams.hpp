@@ -100,32 +100,39 @@ struct StreamOps {
   /// Each lane adds its own columns of all rows, in the order of the rows.
   static void run(Lane& lane, const op::EmbeddingBackward<P>& op) {
     lane.barrier();
-    const Range columns = share_of(op.dy.columns, lane.number(), lane.parts(), 16);
-    const auto count = std::size_t(columns.size());
-    each_run(lane.packing(), {0, op.dy.rows}, [&](int sequence, int position, int first, int run) {
-      for (int r = 0; r < run && count > 0; ++r) {
-        const T* dy = op.dy.row(first + r);
-        Gradient* token = op.dtable.row(op.tokens[first + r]);
-        Gradient* place = op.dpositions ? op.dpositions.row(position + r) : nullptr;
-        if (!op.dropout.active()) {
-          axpy<T>(count, T(op.scale), dy + columns.begin, token + columns.begin);
-          if (place != nullptr) axpy<T>(count, T(1), dy + columns.begin, place + columns.begin);
-          continue;
+    const Range all{0, op.dy.rows}, columns = share_of(op.dy.columns, lane.number(), lane.parts(), 16);
+    if (columns.size() > 0 && op.dropout.active()) {
+      add_dropped(lane.packing(), all, columns, op);
+    } else if (columns.size() > 0) {
+      const auto count = std::size_t(columns.size());
+      each_run(lane.packing(), all, [&](int, int position, int first, int run) {
+        for (int r = 0; r < run; ++r) {
+          const T* dy = op.dy.row(first + r) + columns.begin;
+          axpy<T>(count, T(op.scale), dy, op.dtable.row(op.tokens[first + r]) + columns.begin);
+          if (op.dpositions) axpy<T>(count, T(1), dy, op.dpositions.row(position + r) + columns.begin);
         }
-        for (int begin = columns.begin; begin < columns.end; begin += Dropout::block) {
-          const auto factors = op.dropout.template factors<T>(sequence, 0, position + r, begin / Dropout::block);
-          for (int c = begin; c < std::min(columns.end, begin + Dropout::block); ++c) {
-            const T d = dy[c] * factors[c - begin];
-            token[c] += T(op.scale) * d;
-            if (place != nullptr) place[c] += d;
-          }
-        }
-      }
-    });
+      });
+    }
     lane.barrier();
   }
 
  private:
+  static void add_dropped(const Packing& packing, Range rows, Range columns, const op::EmbeddingBackward<P>& op) {
+    each_run(packing, rows, [&](int sequence, int position, int first, int run) {
+      each_dropout_block<T>(op.dropout, sequence, position, run, columns.begin, columns.end,
+                            [&](int r, int column, const T* factors) {
+                              const T* dy = op.dy.row(first + r) + column;
+                              Gradient* token = op.dtable.row(op.tokens[first + r]) + column;
+                              Gradient* place = op.dpositions ? op.dpositions.row(position + r) + column : nullptr;
+                              for (int i = 0; i < std::min(Dropout::block, columns.end - column); ++i) {
+                                const T d = dy[i] * factors[i];
+                                token[i] += T(op.scale) * d;
+                                if (place != nullptr) place[i] += d;
+                              }
+                            });
+    });
+  }
+
   static void add_sinusoid(int position, T* y, int width) {
     for (int c = 0; c < width; ++c) {
       const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
