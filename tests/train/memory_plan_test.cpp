@@ -16,10 +16,11 @@ TEST_CASE("the memory plan is what a trainer allocates", "[memory_plan]") {
     for (const double rate : {0.0, 0.1}) {
       TrainerOptions options;
       options.dropout.residual = options.dropout.attention = rate;
+      options.average = rate;
       Trainer<SmallModel, Cpu<Single>, AdamW> trainer(capacity, options, {}, {.threads = threads});
       trainer.step(SomeBatch(1));
       const auto planned =
-          double(training_memory<SmallModel, Cpu<Single>, AdamW>(capacity, threads, options.dropout).total());
+          double(training_memory<SmallModel, Cpu<Single>, AdamW>(capacity, threads, options.dropout, rate > 0).total());
       INFO(planned << " bytes planned, " << trainer.allocated_bytes() << " allocated by " << threads << " threads");
       CHECK(std::abs(planned / double(trainer.allocated_bytes()) - 1) <= 0.05);
     }

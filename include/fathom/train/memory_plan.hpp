@@ -12,10 +12,11 @@ namespace fathom::inline FATHOM_ABI {
 /// Bytes that training allocates, before the first step and never after it.
 struct MemoryPlan {
   std::int64_t weights = 0, gradients = 0, optimizer = 0;
+  std::int64_t average = 0;      ///< of the weights, if one is kept
   std::int64_t activations = 0;  ///< what forward saves for backward
   std::int64_t workspace = 0;    ///< temporaries, scratch of the threads' ops included
 
-  constexpr std::int64_t total() const { return weights + gradients + optimizer + activations + workspace; }
+  constexpr std::int64_t total() const { return weights + gradients + optimizer + average + activations + workspace; }
 };
 
 /// What one training step of `Model` needs besides its buffers: forward, backward, gradient norm and update.
@@ -33,16 +34,19 @@ constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRa
   return max(training_cost<Model, B>(capacity, dropout).size, update.size);
 }
 
-/// The plan of training `Model` on backend `B` with batches up to `capacity`: a compile-time fact.
+/// The plan of training `Model` on backend `B` with batches up to `capacity`, with or without an average of the
+/// weights: a compile-time fact.
 ///
 ///   static_assert(training_memory<Model, Cpu<>, AdamW>(capacity).total() < 24_GiB);
 template <class Model, class B, class Optimizer>
-constexpr MemoryPlan training_memory(const Capacity& capacity, int threads = 1, const DropoutRates& dropout = {}) {
+constexpr MemoryPlan training_memory(const Capacity& capacity, int threads = 1, const DropoutRates& dropout = {},
+                                     bool average = false) {
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),
           .gradients = elements * std::int64_t(sizeof(typename P::Gradient)),
           .optimizer = Optimizer::template state_size<Model>() * std::int64_t(sizeof(typename P::Master)),
+          .average = average ? elements * std::int64_t(sizeof(typename P::Master)) : 0,
           .activations = saved_bytes<Model, P>(capacity),
           .workspace = step_workspace<Model, B, Optimizer>(capacity, dropout).total(threads)};
 }

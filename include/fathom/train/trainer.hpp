@@ -27,12 +27,10 @@ struct TrainerOptions {
   std::uint64_t seed = 1;  ///< of the initial weights and of dropout
   LossOptions loss = {};
   DropoutRates dropout = {};
-  double clip_norm = 1;  ///< largest global gradient norm, larger ones are scaled down to it; 0: none
-  double spike_factor =
-      20;  ///< an update whose gradient norm exceeds this many times the running mean is skipped; 0: none
-  double average =
-      0;              ///< decay of the average of the weights that evaluation and checkpoints use then; 0: none is kept
-  int patience = 50;  ///< skipped updates in a row after which `step` gives up
+  double clip_norm = 1;      ///< largest global gradient norm, larger ones are scaled down to it; 0: none
+  double spike_factor = 20;  ///< an update of so many times the mean gradient norm, or more, is skipped; 0: none
+  double average = 0;        ///< decay of an average of the weights, for evaluation and inference; 0: none
+  int patience = 50;         ///< skipped updates in a row after which `step` gives up
 };
 
 /// What became of one update.
@@ -223,7 +221,7 @@ class Trainer {
     norms_ = progress.norms;
   }
 
-  /// Bytes that were allocated: what `training_memory` plans, and the average if one is kept.
+  /// Bytes that were allocated, to compare with `training_memory`.
   std::int64_t allocated_bytes() const {
     const std::int64_t averaged = average_ ? extent.total() : 0;
     return (extent.total() + gradients_.size() + state_.size() + averaged) * std::int64_t(sizeof(typename P::Master)) +
