@@ -2,68 +2,50 @@
 #pragma once
 
 #include <cmath>
-#include <fathom/backend/backend.hpp>
+#include <fathom/backend/observed.hpp>
 #include <fathom/core/config.hpp>
 #include <string>
-#include <vector>
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Backend `B` that looks at everything its ops write, one op at a time, and notes the first value that is not finite:
-/// where (backward.blocks.17.attention), which op, and what.
-template <class B>
-struct FindNonFinite {
-  using Precision = typename B::Precision;
-  using Options = typename B::Options;
-
-  struct Lane : B::Lane {
-    using B::Lane::Lane;
-    std::vector<std::string> path;
-    std::string found;  ///< empty: everything was finite
-
-    void enter(std::string_view name, int index) {
-      path.push_back(std::string(name) + (index < 0 ? "" : "." + std::to_string(index)));
-    }
-    void leave() { path.pop_back(); }
-  };
-
-  /// B's machine with one lane of this kind.
-  class Machine {
-   public:
-    explicit Machine(const Options& options) : inner_(options) {}
-    int lanes() const { return inner_.lanes(); }
-    std::int64_t allocated_bytes() const { return inner_.allocated_bytes(); }
-    void reserve(std::int64_t shared, std::int64_t scratch) { inner_.reserve(shared, scratch); }
-    template <class F>
-    void run(F&& f) {
-      inner_.run([&](typename B::Lane& lane) {
-        static_cast<typename B::Lane&>(lane_) = lane;
-        f(lane_);
-      });
-    }
-    const std::string& found() const { return lane_.found; }
-
-   private:
-    typename B::Machine inner_;
-    Lane lane_;
-  };
-
+/// Looks at everything that ops write, one op at a time, and notes the first value that is not finite.
+class NonFiniteFinder {
+ public:
+  void start() {}
+  void stop() {}
+  void enter(std::string_view name, int index) { path_.enter(name, index); }
+  void leave() { path_.leave(); }
+  void begin(const auto& /*op*/) {}
   template <class Op>
-  static void run(Lane& lane, const Op& op) {
-    B::run(lane, op);
-    if (!lane.found.empty()) return;
+  void end(const Op& op, auto& lane) {
+    if (!found_.empty()) return;
     lane.settle();
     op.outputs([&](const auto& matrix) {
-      for (int r = 0; r < matrix.rows && lane.found.empty(); ++r)
+      for (int r = 0; r < matrix.rows && found_.empty(); ++r)
         for (int c = 0; c < matrix.columns; ++c)
           if (!std::isfinite(double(matrix.row(r)[c]))) {
-            for (const std::string& scope : lane.path) lane.found += scope + ".";
-            lane.found.pop_back();
-            lane.found += std::string(" (") + Op::name + ")";
+            found_ = path_.text() + " (" + Op::name + ")";
             break;
           }
     });
   }
+
+  /// Where, in which op; empty: everything was finite.
+  const std::string& found() const { return found_; }
+
+ private:
+  ScopePath path_;
+  std::string found_;
+};
+
+/// Backend `B`, on one thread, that names the first op which wrote something that is not finite:
+/// backward.blocks.17.attention (linear dx).
+template <class B>
+struct FindNonFinite : Observed<B, NonFiniteFinder> {
+  struct Machine : Observed<B, NonFiniteFinder>::Machine {
+    using Observed<B, NonFiniteFinder>::Machine::Machine;
+    const std::string& found() const { return this->observers().front().found(); }
+  };
 };
 
 }  // namespace fathom::inline FATHOM_ABI

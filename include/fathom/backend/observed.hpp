@@ -54,6 +54,12 @@ struct Observed {
     }
     bool first() const { return inner->first(); }
     void wait() { inner->wait(); }
+
+    /// So that what is observed can be observed again.
+    int number() const requires requires { inner->number(); }
+    { return inner->number(); }
+    void listen(Listener* listener) requires requires { inner->listen(listener); }
+    { inner->listen(listener); }
   };
 
   /// B's machine and the observers of its lanes, which see all regions one after another.
