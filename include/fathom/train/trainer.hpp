@@ -28,7 +28,7 @@ struct TrainerOptions {
   LossOptions loss = {};
   DropoutRates dropout = {};
   double clip_norm = 1;      ///< largest global gradient norm, larger ones are scaled down to it; 0: none
-  double spike_factor = 20;  ///< an update of so many times the mean gradient norm, or more, is skipped; 0: none
+  double spike_factor = 20;  ///< an update above so many times the mean gradient norm is skipped; 0: none
   double average = 0;        ///< decay of an average of the weights, for evaluation and inference; 0: none
   int patience = 50;         ///< skipped updates in a row after which `step` gives up
 };
