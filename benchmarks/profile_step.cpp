@@ -77,7 +77,7 @@ class Table {
 void print_places(const Profile& profile, double all_seconds) {
   struct Place {
     std::string name;
-    double forward = 0, backward = 0;
+    double forward = 0, backward = 0, waiting = 0;
   };
   std::vector<Place> places;
   for (const Profile::Scope& scope : profile.scopes) {
@@ -93,16 +93,18 @@ void print_places(const Profile& profile, double all_seconds) {
     auto found = std::ranges::find(places, name, &Place::name);
     if (found == places.end()) found = places.insert(places.end(), Place{name});
     (backward ? found->backward : found->forward) += scope.seconds();
+    for (const OpCost& op : scope.ops) found->waiting += op.waiting + (op.name == "waiting" ? op.seconds : 0);
   }
   std::ranges::stable_partition(places, [](const Place& place) { return place.name != "update"; });
   const double small = 0.0005 * all_seconds;
-  std::printf("\n%-24s %9s %10s\n", "where", "forward", "backward");
+  std::printf("\n%-24s %9s %10s %16s\n", "where", "forward", "backward", "of both waiting");
   const auto share = [&](double seconds) {
     return seconds < small ? "" : text("%.1f %%", 100 * seconds / all_seconds);
   };
   for (const Place& place : places)
     if (std::max(place.forward, place.backward) >= small)
-      std::printf("%-24s %9s %10s\n", place.name.c_str(), share(place.forward).c_str(), share(place.backward).c_str());
+      std::printf("%-24s %9s %10s %16s\n", place.name.c_str(), share(place.forward).c_str(),
+                  share(place.backward).c_str(), share(place.waiting).c_str());
 }
 
 }  // namespace
