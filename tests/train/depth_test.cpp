@@ -37,9 +37,9 @@ std::int64_t activation_bytes(auto& trainer) {
   return trainer.allocated_bytes() - std::int64_t(parameters * sizeof(float));
 }
 
-/// Windows of fathom's own headers.
+/// Windows of an English text that does not change.
 struct Text {
-  text::Corpus<text::Bytes::Token> corpus = text::load(text::Bytes{}, "include/fathom", {".hpp"});
+  text::Corpus<text::Bytes::Token> corpus = text::load(text::Bytes{}, "LICENSE");
   text::Windows<text::Bytes::Token> windows{corpus, {.batch = batch_size, .length = context, .seed = 1}};
 };
 
