@@ -230,11 +230,15 @@ def check_same_model(results):
         sys.exit(f"the contenders do not train the same model, numbers of parameters: {counts}")
 
 
+def note_of(rounds, limit):
+    busy = [result["others"] for result in rounds if result["others"] > limit]
+    return f"   {len(busy)} of {len(rounds)} not clean, others used up to {max(busy):.0%}" if busy else ""
+
+
 def speed_of(rounds, limit):
     speeds = [result["tokens_per_second"] for result in rounds]
-    busy = sum(result["others"] > limit for result in rounds)
-    note = f"   {busy} of {len(rounds)} rounds not clean" if busy else ""
-    return f"{median(rounds, 'tokens_per_second'):10.1f} [{min(speeds):.1f} .. {max(speeds):.1f}]", note
+    speed = f"{median(rounds, 'tokens_per_second'):10.1f} [{min(speeds):.1f} .. {max(speeds):.1f}]"
+    return speed, note_of(rounds, limit)
 
 
 def sides_of(results):
@@ -279,7 +283,7 @@ def print_memory(results):
     )
 
 
-def print_share(results, products):
+def print_share(results, products, limit):
     """Our step against the time that its products and attention would take at the products' fastest rate."""
     ours, _ = sides_of(results)
     if ours is None:
@@ -293,6 +297,7 @@ def print_share(results, products):
         f"    share {statistics.median(shares):.2f} {spread(shares)}: {statistics.median(ideals) * 1e3:.1f} of "
         f"{statistics.median(steps) * 1e3:.1f} ms, products at {statistics.median(rates):.0f} "
         f"[{min(rates):.0f} .. {max(rates):.0f}] GFLOP/s (fathom's alone: {statistics.median(own_rates):.0f})"
+        f"{note_of(products, limit)}"
     )
 
 
@@ -340,7 +345,7 @@ def compare_training(name, shape, options):
         print(f"    {contender.name:28}{speed:34}{peak:9.0f}{states:8.0f}{rest:8.0f}{imported:8.0f}{rate}{note}")
     print_ratio(results)
     if rates:
-        print_share(results, rates)
+        print_share(results, rates, options.limit)
     print_memory(results)
     sys.stdout.flush()
     return results | ({products: rates} if rates else {})

@@ -17,6 +17,7 @@
 ///
 /// For a shape of your own (layers, width, heads, feed-forward, vocabulary, batch, context):
 ///   g++ -std=c++20 -O3 -march=native -DFATHOM_SHAPE=24,128,4,512,1024,8,64 -I include benchmarks/profile_step.cpp
+///       -pthread -o profile_step && ./profile_step
 namespace {
 using namespace fathom;
 
