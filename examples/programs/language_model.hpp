@@ -20,6 +20,8 @@
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
 #include <iostream>
+#include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <programs/language_model_command_line.hpp>
 #include <programs/run_log.hpp>
@@ -44,11 +46,17 @@ class LanguageModelProgram {
   static constexpr const char* text_key = "text";
   static constexpr const char* checksum_key = "text-checksum";
 
-  explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {}
+  explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {
+    constexpr int most = std::numeric_limits<int>::max() / Model::context;
+    if (options.batch > most)
+      throw Error("--batch: at most " + std::to_string(most) + " sequences of " + std::to_string(Model::context) +
+                  " tokens can be counted, not " + std::to_string(options.batch));
+  }
 
   /// Trains, and leaves checkpoints, log.csv and curves.svg in the output folder, also when the program is asked to
   /// stop. `record` is stored in the checkpoints; `resumed` is the one to go on from. Returns the program's exit code.
   int train(safetensors::Metadata record, const std::optional<std::filesystem::path>& resumed) const {
+    check_schedule();
     const StopSignal stop;
     const double fraction = options_.validation_fraction;
     // A window and its last target to train on, a byte and its target to validate on.
@@ -61,7 +69,7 @@ class LanguageModelProgram {
         {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip, .average = options_.average},
         {.beta2 = options_.beta2, .weight_decay = options_.weight_decay}, {.threads = options_.threads});
 
-    record[text_key] = std::filesystem::absolute(options_.text).string();
+    record[text_key] = as_utf8(std::filesystem::absolute(options_.text));
     record[checksum_key] = checksum(text);
     CheckpointInfo start;
     if (resumed) {
@@ -94,7 +102,7 @@ class LanguageModelProgram {
     log.finish();
 
     const CsvTable table = read_csv(log_path);
-    write_svg({.title = options_.text.filename().string(),
+    write_svg({.title = as_utf8(options_.text.filename()),
                .x_label = "update",
                .y_label = "nats per byte",
                .lines = {{.series = table.series("loss"), .stroke = Plot::Stroke::faint},
@@ -125,10 +133,13 @@ class LanguageModelProgram {
     const auto weights = load_weights<Model, B>(checkpoint());
     GenerateOptions generation = options_.generate;
     generation.seed = options_.seed;
-    generation.stream = [](std::string_view piece) { std::cout << piece << std::flush; };
-    std::cout << options_.prompt << std::flush;
+    generation.stream = [](std::string_view piece) {
+      std::cout << piece;
+      flush_stdout();
+    };
+    generation.stream(options_.prompt);
     generate(weights, options_.prompt, generation, text::Bytes{}, {.threads = options_.threads});
-    std::cout << std::endl;
+    std::cout << '\n';
     return 0;
   }
 
@@ -170,12 +181,28 @@ class LanguageModelProgram {
     return text;
   }
 
+  /// Errors: `Error` that names the flags, for what `Cosine` would not take.
+  void check_schedule() const {
+    if (options_.warmup >= options_.steps)
+      throw Error("--warmup " + std::to_string(options_.warmup) + " must be below --steps " +
+                  std::to_string(options_.steps) + "; give less of it, or more updates");
+    if (options_.minimum_learning_rate > options_.learning_rate)
+      throw Error("--minimum-learning-rate must not exceed --learning-rate; give a smaller one");
+  }
+
   /// The same rate wherever a transformer usually drops out, but not on what attention attends to.
   DropoutRates dropout() const { return {.embedding = options_.dropout, .residual = options_.dropout}; }
 
   /// For evaluation: every byte once.
   Windows in_order(const text::Corpus<text::Bytes::Token>& text) const {
     return {text, {.batch = options_.batch, .length = Model::context, .order = text::Order::sequential}};
+  }
+
+  /// A path for readers of checkpoints and plots. Bytes that are no UTF-8 are replaced: such a text has to be named
+  /// again to resume its run.
+  static std::string as_utf8(const std::filesystem::path& path) {
+    using Json = nlohmann::json;
+    return Json::parse(Json(path.string()).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
   }
 
   static std::string checksum(const text::Split<text::Bytes::Token>& text) {

@@ -135,8 +135,10 @@ class LanguageModelCommandLine {
             },
             ""};
   }
+  /// And below what CLI11 would silently cut off to the largest integer.
   static CLI::Validator at_least(int least) {
-    return number("of at least " + std::to_string(least), [=](double x) { return x >= least; });
+    return number("of at least " + std::to_string(least) + " and below 9e18",
+                  [=](double x) { return x >= least && x < 9e18; });
   }
   static CLI::Validator rate() {
     return number("of at least 0 and below 1", [](double x) { return x >= 0 && x < 1; });

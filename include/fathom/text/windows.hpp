@@ -11,6 +11,7 @@
 #include <fathom/core/random.hpp>
 #include <fathom/text/batch.hpp>
 #include <fathom/text/corpus.hpp>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -36,12 +37,16 @@ struct WindowOptions {
 template <class Token>
 class Windows {
  public:
-  /// Errors: `ShapeError` for options that are not positive; `Error` for a text that is shorter than a window.
+  /// Errors: `ShapeError` for options that are not positive or too large; `Error` for a text that is shorter than a
+  /// window.
   Windows(std::span<const Token> text, const WindowOptions& options)
       : text_(text), options_(options), key_(Key{options.seed}.child("windows")) {
     if (options.batch <= 0 || options.length <= 0)
       throw ShapeError("Windows: batch and length must be positive, not " + std::to_string(options.batch) + " and " +
                        std::to_string(options.length));
+    if (options.batch > std::numeric_limits<int>::max() / options.length)
+      throw ShapeError("Windows: a batch of " + std::to_string(options.batch) + " windows of " +
+                       std::to_string(options.length) + " tokens is too large; give a smaller one");
     const std::size_t needed = options.order == Order::sequential ? 2 : length() + 1;
     if (text.size() < needed)
       throw Error("Windows: the text has " + std::to_string(text.size()) + " tokens, windows of " +
