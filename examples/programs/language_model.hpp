@@ -11,6 +11,7 @@
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/schedule.hpp>
 #include <fathom/text/text.hpp>
+#include <fathom/train/atomic_write.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
@@ -78,6 +79,7 @@ class LanguageModelProgram {
         throw Error(options_.text.string() + ": is not the text that the run to resume began with; give that one");
     }
     std::filesystem::create_directories(options_.output);
+    const DirectoryLock only_here(options_.output);
     text::Prefetch batches(windows, start.sampler_position);
     TrainingRun run(trainer, batches,
                     {.steps = options_.steps,

@@ -74,7 +74,7 @@ TEST_CASE("flags without sense are refused by their name", "[programs]") {
   };
   for (const auto& [flag, refused] : values)
     for (const std::string& value : refused) check_refused(workshop.train("run", {flag, value}), {flag});
-  check_refused(workshop.train("run", {"--warmup", "200"}), {"--warmup", "--steps"});
+  check_refused(workshop.train("run", {"--warmup", "120"}), {"--warmup", "--steps"});
   check_refused(workshop.train("run", {"--minimum-learning-rate", "1"}),
                 {"--minimum-learning-rate", "--learning-rate"});
   check_refused(workshop.train("a/b\n/run", {"--steps", "0"}), {"--steps"});

@@ -29,7 +29,7 @@ TEST_CASE("a run that is killed at 20 random moments ends in the same bits as on
   CAPTURE(seed);
   std::mt19937 draw(seed);
   std::vector<long> moments(20);
-  for (long& moment : moments) moment = std::uniform_int_distribution(0, 150)(draw);
+  for (long& moment : moments) moment = std::uniform_int_distribution(0, 90)(draw);
   moments.front() = 0;
   std::ranges::sort(moments);
 
@@ -67,7 +67,7 @@ TEST_CASE("a run that is asked to stop saves, says so, and goes on later to the 
     CHECK(stopped.code == 128 + signal);
     const long steps = logged_steps(output);
     CHECK(steps >= 30);
-    CHECK(steps < 200);
+    CHECK(steps < 120);
     CHECK(error_line(stopped).find("--resume") != std::string::npos);
     CHECK(error_line(stopped).find(std::to_string(steps)) != std::string::npos);
     CHECK(run(workshop.train(name, {"--resume"})).code == 0);
@@ -95,6 +95,43 @@ TEST_CASE("signals that were ignored when the program started stay ignored", "[p
   process.signal(SIGINT);
   process.signal(SIGHUP);
   CHECK(process.wait().code == 0);
+}
+
+TEST_CASE("a run goes on with the text and the flags that it began with, and no others", "[programs]") {
+  const Workshop workshop;
+  const std::filesystem::path output = workshop.folder / "run";
+  REQUIRE(run(workshop.train("whole")).code == 0);
+  Process process(workshop.train("run"));
+  wait_for_steps(process, output, 20);
+  process.signal(SIGTERM);
+  process.wait();
+  const auto before = content_of(output);
+  const auto refuse = [&](const Arguments& more, const std::string& part) {
+    const Ended ended = run(Arguments{tiny_model(), "train", "--resume", "--output", output} + more);
+    CHECK(ended.code > 0);
+    CHECK(error_line(ended).find(part) != std::string::npos);
+    check_same(content_of(output), before);
+  };
+  refuse({"--steps", "300"}, "--steps");
+  refuse({"--learning-rate", "2e-3"}, "--learning-rate");
+  const auto other_text = workshop.folder.write("other.txt", some_text(5001));
+  refuse({other_text}, other_text.string());
+  // Nothing need be said again.
+  CHECK(run({tiny_model(), "train", "--resume", "--output", output}).code == 0);
+  check_same(content_of(output), content_of(workshop.folder / "whole"));
+}
+
+TEST_CASE("two runs at a time cannot have one folder", "[programs]") {
+  const Workshop workshop;
+  Process first(workshop.train("run"));
+  wait_for_steps(first, workshop.folder / "run", 3);
+  const Ended second = run(workshop.train("run", {"--resume"}));
+  CHECK(second.code == 1);
+  CHECK(error_line(second).find((workshop.folder / "run").string() + ": is in use by another process") !=
+        std::string::npos);
+  CHECK(first.wait().code == 0);
+  REQUIRE(run(workshop.train("whole")).code == 0);
+  check_same(content_of(workshop.folder / "run"), content_of(workshop.folder / "whole"));
 }
 
 }  // namespace

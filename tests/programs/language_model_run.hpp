@@ -81,7 +81,7 @@ struct Workshop {
   /// A run of some seconds at most, which saves often. Later arguments win.
   Arguments train(std::string_view output, const Arguments& more = {}) const {
     return Arguments{tiny_model(), "train", text, "--output", folder / output} +
-           Arguments{"--steps", "200",          "--batch", "2", "--warmup", "10", "--validation-every",
+           Arguments{"--steps", "120",          "--batch", "2", "--warmup", "10", "--validation-every",
                      "10",      "--save-every", "7"} +
            more;
   }

@@ -33,9 +33,9 @@ TEST_CASE("a model learns, is evaluated and writes", "[programs]") {
   CHECK(lines.size() >= 2);
   CHECK(trained.err.find_first_of("\r\033") == std::string::npos);
   for (const std::string& line : lines) CHECK(line.starts_with("train "));
-  CHECK(lines.back().starts_with("train 200/200 100%  loss "));
+  CHECK(lines.back().starts_with("train 120/120 100%  loss "));
 
-  CHECK(lines_of(fathom::read_file(output / "log.csv")).size() == 201);
+  CHECK(lines_of(fathom::read_file(output / "log.csv")).size() == 121);
   CHECK(fathom::read_file(output / "curves.svg").ends_with("</svg>\n"));
 
   // The end of the text was for validation, so evaluating it gives the log's best validation loss.

@@ -137,4 +137,5 @@ TEST_CASE("a text that is too short is refused", "[windows]") {
   CHECK_THROWS_AS(Windows(std::span(std::as_const(corpus.tokens)).first(1), {.order = Order::sequential}), Error);
   CHECK_THROWS_AS(Windows(corpus, {.batch = 0}), ShapeError);
   CHECK_THROWS_AS(Windows(corpus, {.length = -1}), ShapeError);
+  CHECK_THROWS_AS(Windows(corpus, {.batch = 1 << 16, .length = 1 << 16}), ShapeError);
 }

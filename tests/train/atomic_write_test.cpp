@@ -216,3 +216,15 @@ TEST_CASE("a killed writer leaves the complete old or the complete new version",
   CHECK(version_of(target) == "last");
   CHECK(entries(folder.path()) == 1);
 }
+
+TEST_CASE("a locked directory is another's only when the lock goes", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  {
+    const DirectoryLock lock(folder.path());
+    const std::string message = message_of<FileError>([&] { DirectoryLock second(folder.path()); });
+    CHECK(message.starts_with(folder.path().string() + ": is in use by another process; "));
+  }
+  CHECK_NOTHROW(DirectoryLock(folder.path()));
+  CHECK_THROWS_AS(DirectoryLock(folder / "missing"), FileError);
+  CHECK_THROWS_AS(DirectoryLock(folder.write("file", "")), FileError);
+}

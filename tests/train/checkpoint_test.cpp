@@ -228,6 +228,10 @@ TEST_CASE("a damaged checkpoint is refused", "[checkpoint]") {
   flipped[flipped.size() - 100] ^= 1;
   directory.write("last/model.safetensors", flipped);
   refuses(path, make(), {"model.safetensors: tensor '", "does not match its checksum"});
+  flipped = model;
+  flipped[flipped.find("fathom.checksums")] ^= 1;
+  directory.write("last/model.safetensors", flipped);
+  refuses(path, make(), {"model.safetensors: the checksums are missing"});
   directory.write("last/model.safetensors", model);
 
   const std::string state = content(path / "state.safetensors");

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -91,6 +92,21 @@ inline void replace_in_two_steps(const std::filesystem::path& fresh, const std::
 }
 
 }  // namespace detail
+
+/// Keeps a directory for this process: others that ask for it are refused, until the object or the process goes, in
+/// whatever way. File systems without locks, as some networks have, keep nobody out.
+class DirectoryLock {
+ public:
+  /// Errors: `FileError` when another process has it, or for a directory that cannot be opened.
+  explicit DirectoryLock(const std::filesystem::path& directory)
+      : directory_(directory, O_RDONLY | O_DIRECTORY, "open") {
+    if (::flock(*directory_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      throw FileError(directory.string() + ": is in use by another process; wait for its end, or choose another");
+  }
+
+ private:
+  detail::Descriptor directory_;
+};
 
 /// Writes `content` as the file `target`, whole or not at all.
 /// Errors: `FileError`, and the target is what it was before.

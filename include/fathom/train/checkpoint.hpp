@@ -126,6 +126,9 @@ class Config {
     if (entry == file.metadata().end() || entry->second != checksum_)
       refuse("does not match the checksum in " + file.path().filename().string(),
              "one of them is damaged or of another checkpoint: restore both from a copy");
+    if (!file.has_checksums())
+      throw FileError(file.path().string() +
+                      ": the checksums are missing; the file is damaged: restore it from a copy");
   }
 
   /// A field must be as expected, all of it.
