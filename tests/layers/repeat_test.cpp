@@ -62,8 +62,10 @@ constexpr Capacity capacity{.rows = 256, .sequences = 2, .longest = 128};
 constexpr std::int64_t stream = 256 * 6 * 8;  // bytes of (rows, width) in double
 constexpr std::int64_t one = saved_bytes<Block<DeepNorm<1.7>>, Double>(capacity);
 
-// What a stack keeps: all of every block, or the inputs of segments alone.
-static_assert(saved_bytes<Stack<>, Double>(capacity) == 7 * one + 6 * stream);
+// What a stack keeps: all of every block, with its output if that cannot be restored; or the inputs of segments alone.
+static_assert(saved_bytes<Stack<>, Double>(capacity) == 7 * one);
+static_assert(saved_bytes<Repeat<7, Block<PreNorm>>, Double>(capacity) ==
+              7 * saved_bytes<Block<PreNorm>, Double>(capacity) + 6 * stream);
 static_assert(saved_bytes<Stack<Recompute<1>>, Double>(capacity) == 6 * stream);
 static_assert(saved_bytes<Stack<Recompute<3>>, Double>(capacity) == 2 * stream);
 static_assert(saved_bytes<Stack<Recompute<7>>, Double>(capacity) == 0);

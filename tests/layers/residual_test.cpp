@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/layers/residual.hpp>
 #include <vector>
 
@@ -13,6 +15,29 @@ using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of residual sublayers agree with differences", "[layers]", ResidualLayers) {
   require_gradients<TestType>();
+}
+
+template <class L, class B>
+void require_restored_bits() {
+  testing::LayerRun<L, B> run;
+  run.pass = {Key{1}, {.residual = 0.25}};
+  run.randomize(1);
+  run.poison();
+  run.forward();
+  const std::vector expected(run.y.span().begin(), run.y.span().end());
+  run.poison_workspace();
+  std::ranges::fill(run.y.span(), 0);
+  run.restore();
+  REQUIRE(std::ranges::equal(run.y.span(), expected));
+}
+
+TEMPLATE_TEST_CASE("an output that is restored has the bits that forward gave it", "[layers]",
+                   (Residual<DeepNorm<1.7>, FeedForward<6, 10>>),
+                   (Residual<PostNorm, FeedForward<70, 10>, RmsNorm<70>>), (Residual<Admin, FeedForward<6, 10>>),
+                   (Sequence<Linear<6, 6>, Residual<PostNorm, FeedForward<6, 10>>>)) {
+  require_restored_bits<TestType, Ref<double>>();
+  require_restored_bits<TestType, Cpu<Double>>();
+  require_restored_bits<TestType, Cpu<Single>>();
 }
 
 TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[layers]") {

@@ -39,7 +39,7 @@ TEST_CASE("a run that is killed at 20 random moments ends in the same bits as on
     Process process(workshop.train("killed", Arguments{"--resume", "--threads", std::to_string(1 + draw() % 3)}));
     wait_for_steps(process, output, moment);
     // A save takes longer than a step: within this time lies every part of it.
-    std::this_thread::sleep_for(microseconds(std::uniform_int_distribution(0, 20'000)(draw)));
+    std::this_thread::sleep_for(microseconds(std::uniform_int_distribution(0, moment == 0 ? 5'000 : 20'000)(draw)));
     process.signal(SIGKILL);
     in_time += process.wait().code == -SIGKILL;
     before_a_checkpoint += !std::filesystem::exists(output / "checkpoints");

@@ -22,6 +22,11 @@
 ///       skip.scale · skip.value + Jᵀ dy; gradients ADDED TO, and so are the gradients of side inputs in `flow`.
 ///       x, saved and dy stay unchanged until the caller's frame closes: weight gradients may be put off until then.
 ///
+/// and, where the output follows from what is saved in one cheap pass, so that nobody has to keep it:
+///
+///   restore(worker, params, flow, saved, y)
+///       y (N, output_width) OVERWRITTEN with the bits that forward gave it.
+///
 /// A layer has no state, names no device and does no arithmetic: it hands ops to its worker.
 namespace fathom::inline FATHOM_ABI {
 
@@ -68,6 +73,12 @@ concept HasSaved = requires(Memory& memory, Capacity capacity) {
 };
 template <class L>
 concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L>;
+
+/// Whether `L` has `restore`: a `Residual` with a post-norm has, and a composition that ends in one.
+template <class L>
+inline constexpr bool restores_output = requires {
+  requires L::restores_output;
+};
 
 /// The layer at `Position` of a composition is a layer; the template arguments are the message.
 template <int Place, class L>

@@ -67,18 +67,22 @@ template <class BlockType>
 struct BlockLoop {
   using Block = BlockType;
   static constexpr int width = Block::output_width;
+  static constexpr bool keeps_outputs = !restores_output<Block>;
+
+  template <class P>
+  using Streams = RowsArray<typename P::Stream, width>;
 
   template <class P>
   struct Saved {
-    int depth = 0, segment = 0;                   // segment 0: everything is stored
-    SavedArray<Block, P> blocks;                  // segment 0: one per block
-    RowsArray<typename P::Stream, width> inputs;  // of blocks 1, 2, … or of segments 1, 2, …
+    int depth = 0, segment = 0;   // segment 0: everything is stored
+    SavedArray<Block, P> blocks;  // segment 0: one per block
+    Streams<P> inputs;            // of blocks 1, 2, … unless they are restored; or of segments 1, 2, …
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity, int depth, int segment) {
       Saved saved{depth, segment, {}, {}};
       if (segment == 0) saved.blocks = SavedArray<Block, P>::take(memory, depth, capacity);
-      const int pieces = segment == 0 ? depth : (depth + segment - 1) / segment;
-      saved.inputs = RowsArray<typename P::Stream, width>::take(memory, pieces - 1, capacity.rows);
+      const int pieces = segment > 0 ? (depth + segment - 1) / segment : keeps_outputs ? depth : 1;
+      saved.inputs = Streams<P>::take(memory, pieces - 1, capacity.rows);
       return saved;
     }
   };
@@ -86,24 +90,17 @@ struct BlockLoop {
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, Rows<const typename P::Stream, width> x,
                                 Rows<typename P::Stream, width> y, const Saved<P>& saved) {
-    if (saved.segment == 0) {
-      worker.repeat(saved.depth, flow.cache, [&](int index) {
-        const auto out = index + 1 == saved.depth ? y : saved.inputs.at(index, x.count);
-        auto block = saved.blocks[index];
-        forward_block(worker, p, flow, index, saved.depth, x, out, block);
-        x = out;
-      });
-      return;
-    }
     const auto frame = worker.frame();
-    const auto scratch = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
-    const auto streams = take_streams<P>(worker, 2);
+    const bool stored = saved.segment == 0;
+    const auto blocks =
+        stored ? saved.blocks : SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
+    const auto streams = take_streams<P>(worker, stored && keeps_outputs ? 0 : 2);
+    const int kept_every = stored ? (keeps_outputs ? 1 : saved.depth) : saved.segment;
     worker.repeat(saved.depth, flow.cache, [&](int index) {
-      const bool ends_segment = (index + 1) % saved.segment == 0;
-      const auto out = index + 1 == saved.depth ? y
-                       : ends_segment           ? saved.inputs.at(index / saved.segment, x.count)
-                                                : streams.at(index % 2, x.count);
-      auto block = scratch[0];
+      const auto out = index + 1 == saved.depth        ? y
+                       : (index + 1) % kept_every == 0 ? saved.inputs.at(index / kept_every, x.count)
+                                                       : streams.at(index % 2, x.count);
+      auto block = blocks[stored ? index : 0];
       forward_block(worker, p, flow, index, saved.depth, x, out, block);
       x = out;
     });
@@ -116,42 +113,56 @@ struct BlockLoop {
                                  Skip<P> skip) {
     const auto frame = worker.frame();
     const auto gradients = take_streams<P>(worker, 2);
-    const auto backward_range = [&](int begin, int end, const SavedArray<Block, P>& blocks, auto input_of) {
+    // The blocks [begin, end): `first` is the input of the first one, `blocks` what they saved, `outputs` theirs if
+    // kept.
+    const auto backward_range = [&](int begin, int end, Rows<const typename P::Stream, width> first,
+                                    const SavedArray<Block, P>& blocks, const Streams<P>& outputs) {
       worker.repeat(end - begin, [&](int done) {
-        const int index = end - 1 - done;
+        const int index = end - 1 - done, place = index - begin;
         const auto inner = worker.frame();
+        const auto input =
+            place == 0 ? first : output<P>(worker, p, flow, index - 1, blocks, outputs, place - 1, x.count);
         const auto scope = worker.scope("blocks", index);
         flow.position = {index, saved.depth};
         const auto d = index == 0 ? dx : gradients.at(index % 2, x.count);
-        Block::backward(worker, p[index], dp[index], flow, input_of(index), blocks[index - begin], dy, d,
-                        index == 0 ? skip : Skip<P>{});
+        Block::backward(worker, p[index], dp[index], flow, input, blocks[place], dy, d, index == 0 ? skip : Skip<P>{});
         dy = d;
       });
     };
-    if (saved.segment == 0) {
-      backward_range(0, saved.depth, saved.blocks, [&](int index) -> Rows<const typename P::Stream, width> {
-        return index == 0 ? x : saved.inputs.at(index - 1, x.count);
-      });
-      return;
-    }
+    if (saved.segment == 0) return backward_range(0, saved.depth, x, saved.blocks, saved.inputs);
     const int longest = std::min(saved.segment, saved.depth);
     const auto blocks = SavedArray<Block, P>::take(worker.workspace(), longest, worker.packing().capacity);
-    const auto inner = take_streams<P>(worker, longest);  // outputs of the segment's blocks
+    const auto outputs = take_streams<P>(worker, keeps_outputs ? longest : 2);
     const int segments = (saved.depth + saved.segment - 1) / saved.segment;
     worker.repeat(segments, [&](int done) {
-      const int begin = (segments - 1 - done) * saved.segment;
+      const int segment = segments - 1 - done, begin = segment * saved.segment;
       const int end = std::min(begin + saved.segment, saved.depth);
-      const auto input_of = [&](int index) -> Rows<const typename P::Stream, width> {
-        if (index > begin) return inner.at(index - begin - 1, x.count);
-        return begin == 0 ? x : saved.inputs.at(begin / saved.segment - 1, x.count);
-      };
-      worker.repeat(end - begin, [&](int piece) {
-        auto block = blocks[piece];
-        const int index = begin + piece;
-        forward_block(worker, p, flow, index, saved.depth, input_of(index), inner.at(piece, x.count), block);
+      const Rows<const typename P::Stream, width> first = segment == 0 ? x : saved.inputs.at(segment - 1, x.count);
+      auto input = first;
+      worker.repeat(end - begin, [&](int place) {
+        const auto out = outputs.at(keeps_outputs ? place : place % 2, x.count);
+        auto block = blocks[place];
+        forward_block(worker, p, flow, begin + place, saved.depth, input, out, block);
+        input = out;
       });
-      backward_range(begin, end, blocks, input_of);
+      backward_range(begin, end, first, blocks, outputs);
     });
+  }
+
+ private:
+  /// What block `index` put out, which is at `place` of the arrays.
+  template <class P>
+  static constexpr Rows<const typename P::Stream, width> output(auto& worker, const auto& p, const Flow<P>& flow,
+                                                                int index, const SavedArray<Block, P>& blocks,
+                                                                const Streams<P>& outputs, int place, int rows) {
+    if constexpr (keeps_outputs) {
+      return outputs.at(place, rows);
+    } else {
+      const auto scope = worker.scope("blocks", index);
+      const auto y = worker.template rows<typename P::Stream, width>(rows);
+      Block::restore(worker, p[index], flow, blocks[place], y);
+      return y;
+    }
   }
 
   template <class P>
@@ -173,7 +184,8 @@ struct BlockLoop {
 ///
 /// Shapes     x, y (width) rows.
 /// Options    what backward finds stored: StoreAll (default), Recompute<every>, RecomputeSqrt; gradients are bit-equal.
-/// Saves      StoreAll: what every block saves and its input; otherwise the inputs of segments.
+/// Saves      StoreAll: what every block saves, and its output unless it restores that; otherwise the inputs of
+/// segments.
 template <int N, class BlockType, class... Options>
 struct Repeat {
   static_assert(N > 0, "Repeat: the number of blocks must be positive");

@@ -16,7 +16,7 @@ namespace fathom::inline FATHOM_ABI {
 /// Shapes     x, z, y (N, Width).
 /// Gradients  dz = normᵀ dy or dy;  dG = b ⊙ dropout'(dz);  dx = a ⊙ dz + preᵀ J_Gᵀ dG; the learned scale: Σ dz ⊙ x for
 ///            a skip vector, Σ dz ⊙ G for a branch scalar.
-/// Saves      what G saves; with a post-norm z, with a pre-norm its output, with a learned branch scale G(x).
+/// Saves      what G saves; with a post-norm z, with a learned branch scale G(x). Outputs of norms are computed again.
 template <class Policy, class Sublayer, class NormLayer = LayerNorm<Sublayer::output_width>>
 struct Residual {
   static_assert(CheckLayer<0, Sublayer>::value);
@@ -30,6 +30,7 @@ struct Residual {
   static constexpr bool keeps_branch = Policy::learned == LearnedScale::branch_scalar;
   static constexpr bool scales_skip = Policy::learned == LearnedScale::skip_vector;
   static constexpr int scale_size = scales_skip ? width : 1;
+  static constexpr bool restores_output = Policy::post_norm;
   static constexpr int profiled_sublayers = Policy::profiled ? 1 : 0;
 
   template <class T>
@@ -52,17 +53,13 @@ struct Residual {
   struct Saved {
     typename Sublayer::template Saved<P> sublayer;
     typename NormLayer::template Saved<P> pre, post;
-    Rows<typename P::Activation, width> h;  // pre(x)
     Rows<typename P::Activation, width> f;  // G(pre(x)), for a learned branch scale
     Rows<typename P::Stream, width> z;      // for a post-norm
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       Saved saved{};
       saved.sublayer = Sublayer::template Saved<P>::take(memory, capacity);
-      if constexpr (Policy::pre_norm) {
-        saved.pre = NormLayer::template Saved<P>::take(memory, capacity);
-        saved.h = memory.rows<typename P::Activation, width>(capacity.rows);
-      }
+      if constexpr (Policy::pre_norm) saved.pre = NormLayer::template Saved<P>::take(memory, capacity);
       if constexpr (keeps_branch) saved.f = memory.rows<typename P::Activation, width>(capacity.rows);
       if constexpr (Policy::post_norm) {
         saved.post = NormLayer::template Saved<P>::take(memory, capacity);
@@ -81,7 +78,8 @@ struct Residual {
     // The branch is written where the join wants to read it: no buffer of its own unless its values are needed again.
     const auto f = keeps_branch ? resized(saved.f, x.count) : Policy::post_norm ? resized(saved.z, x.count) : y;
     if constexpr (Policy::pre_norm) {
-      const auto h = resized(saved.h, x.count);
+      const auto frame = worker.frame();
+      const auto h = worker.template rows<typename P::Activation, width>(x.count);
       NormLayer::forward(worker, p.pre_norm, flow, x, h, saved.pre);
       Sublayer::forward(worker, p.sublayer, flow, h, f, saved.sublayer);
     } else {
@@ -107,6 +105,13 @@ struct Residual {
                              .y = y});
     else
       worker(op::Join<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void restore(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                const Saved<P>& saved, Rows<typename P::Stream, width> y) requires restores_output {
+    auto statistics = saved.post;  // written again, as they are
+    NormLayer::forward(worker, p.post_norm, flow, resized(saved.z, y.count), y, statistics);
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -149,8 +154,10 @@ struct Residual {
     }
     if (skip.value) through = combined(worker, through, skip, x.count);
     if constexpr (Policy::pre_norm) {
+      const auto h = worker.template rows<typename P::Activation, width>(x.count);
       const auto dh = worker.template rows<typename P::Activation, width>(x.count);
-      const auto h = resized(saved.h, x.count);
+      auto statistics = saved.pre;  // written again, as they are
+      NormLayer::forward(worker, p.pre_norm, flow, x, h, statistics);
       Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, h, saved.sublayer, df, dh, {});
       NormLayer::backward(worker, p.pre_norm, dp.pre_norm, flow, x, saved.pre, dh, dx, through);
     } else {

@@ -14,7 +14,7 @@ namespace fathom::inline FATHOM_ABI {
 /// Layers one after another, each a type of its own; for copies of one block use `Repeat`, whose depth costs nothing.
 ///
 /// Shapes     x (N, input width of the first); y (N, output width of the last).
-/// Saves      what each layer saves, and the streams between them.
+/// Saves      what each layer saves, and those streams between them that their layers do not restore.
 template <class... Layers>
 struct Sequence {
   static constexpr int count = sizeof...(Layers);
@@ -39,6 +39,7 @@ struct Sequence {
  public:
   static constexpr const char* name = "sequence";
   static constexpr int input_width = Child<0>::input_width, output_width = Child<count - 1>::output_width;
+  static constexpr bool restores_output = fathom::restores_output<Child<count - 1>>;
 
   template <class T>
   struct Params {
@@ -56,7 +57,7 @@ struct Sequence {
   template <class P>
   struct Saved {
     std::tuple<typename Layers::template Saved<P>...> layers;
-    std::tuple<Rows<typename P::Stream, Layers::output_width>...> outputs;  // the last is the caller's y
+    std::tuple<Rows<typename P::Stream, Layers::output_width>...> outputs;  // but those that are restored, and the last
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       Saved saved{};
@@ -69,8 +70,9 @@ struct Sequence {
     static constexpr void take(Saved& saved, Memory& memory, const Capacity& capacity) {
       std::get<Index>(saved.layers) = Child<Index>::template Saved<P>::take(memory, capacity);
       if constexpr (Index + 1 < count) {
-        std::get<Index>(saved.outputs) =
-            memory.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
+        if constexpr (!fathom::restores_output<Child<Index>>)
+          std::get<Index>(saved.outputs) =
+              memory.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
         take<Index + 1>(saved, memory, capacity);
       }
     }
@@ -80,7 +82,15 @@ struct Sequence {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                 Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
                                 Saved<P>& saved) {
+    const auto frame = worker.frame();
     forward_from<0>(worker, p, flow, x, y, saved);
+  }
+
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void restore(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                const Saved<P>& saved,
+                                Rows<typename P::Stream, output_width> y) requires restores_output {
+    restore_child<count - 1>(worker, p, flow, saved, y);
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -114,6 +124,8 @@ struct Sequence {
     const auto out = [&] {
       if constexpr (Index + 1 == count)
         return y;
+      else if constexpr (fathom::restores_output<Child<Index>>)
+        return worker.template rows<typename P::Stream, Child<Index>::output_width>(x.count);
       else
         return resized(std::get<Index>(saved.outputs), x.count);
     }();
@@ -122,6 +134,26 @@ struct Sequence {
       Child<Index>::forward(worker, std::get<Index>(p.layers), flow, x, out, std::get<Index>(saved.layers));
     }
     if constexpr (Index + 1 < count) forward_from<Index + 1>(worker, p, flow, out, y, saved);
+  }
+
+  /// What child `Index` put out.
+  template <int Index, class W, class P = PrecisionOf<W>>
+  static constexpr auto output(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                               const Saved<P>& saved, int rows) {
+    if constexpr (fathom::restores_output<Child<Index>>) {
+      const auto y = worker.template rows<typename P::Stream, Child<Index>::output_width>(rows);
+      restore_child<Index>(worker, p, flow, saved, y);
+      return y;
+    } else {
+      return resized(std::get<Index>(saved.outputs), rows);
+    }
+  }
+
+  template <int Index, class W, class P = PrecisionOf<W>>
+  static constexpr void restore_child(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
+                                      const Saved<P>& saved, auto y) {
+    const auto scope = worker.scope(Child<Index>::name, sibling<Index>());
+    Child<Index>::restore(worker, std::get<Index>(p.layers), flow, std::get<Index>(saved.layers), y);
   }
 
   template <int Index, class W, class P = PrecisionOf<W>>
@@ -134,7 +166,7 @@ struct Sequence {
       Child<0>::backward(worker, std::get<0>(p.layers), std::get<0>(dp.layers), flow, x, std::get<0>(saved.layers), dy,
                          dx, skip);
     } else {
-      const auto input = resized(std::get<Index - 1>(saved.outputs), x.count);
+      const auto input = output<Index - 1>(worker, p, flow, saved, x.count);
       const auto d = worker.template rows<typename P::Stream, Child<Index>::input_width>(x.count);
       {
         const auto scope = worker.scope(Child<Index>::name, sibling<Index>());

@@ -32,6 +32,7 @@ struct Batch {
 ///   run.randomize(1);
 ///   run.forward();                        // overwrites y
 ///   run.backward();                       // overwrites dx, adds to gradients and memory_gradient
+///   run.restore();                        // overwrites y, for a layer that restores its output
 template <Layer L, Backend B = Ref<double>>
 class LayerRun {
  public:
@@ -102,6 +103,16 @@ class LayerRun {
   }
   void backward(const Skip<P>& skip = {}) {
     context_.run(packing_, pass, [&](auto& worker) { backward_on(worker, skip); });
+  }
+  /// Overwrites y with what the layer makes of what `forward` saved.
+  void restore()
+    requires restores_output<L>
+  {
+    context_.run(packing_, pass, [&](auto& worker) {
+      const auto frame = worker.frame();
+      L::restore(worker, bind_parameters<L, const T>(parameters.data()), flow(), take_saved(),
+                 rows_of<T, L::output_width>(y));
+    });
   }
 
  private:
