@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <exception>
 #include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
 #include <functional>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,16 +22,18 @@ namespace fathom::inline FATHOM_ABI::cpu {
 /// spin for a moment, then sleep. Allocates only when it is made.
 class Team {
  public:
+  /// Errors: `Error` when the system does not give so many threads.
   explicit Team(int threads) : spins_(threads <= int(std::thread::hardware_concurrency()) ? 4000 : 0) {
-    for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
+    try {
+      for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
+    } catch (const std::system_error& error) {
+      dismiss();
+      throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() + "; ask for fewer");
+    }
   }
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
-  ~Team() {
-    region_ = nullptr;
-    epoch_.fetch_add(1);
-    epoch_.notify_all();
-  }
+  ~Team() { dismiss(); }
 
   int size() const { return int(threads_.size()) + 1; }
 
@@ -63,6 +68,13 @@ class Team {
   }
 
  private:
+  /// Lets the threads end.
+  void dismiss() {
+    region_ = nullptr;
+    epoch_.fetch_add(1);
+    epoch_.notify_all();
+  }
+
   static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
     _mm_pause();
