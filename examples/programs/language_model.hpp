@@ -29,6 +29,7 @@
 #include <programs/run_program.hpp>
 #include <programs/stop_signal.hpp>
 #include <string>
+#include <string_view>
 #include <thread>
 
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
@@ -140,7 +141,9 @@ class LanguageModelProgram {
       flush_stdout();
     };
     generation.stream(options_.prompt);
-    generate(weights, options_.prompt, generation, text::Bytes{}, {.threads = options_.threads});
+    const std::string_view prompt = options_.prompt;
+    const std::string_view read = prompt.substr(prompt.size() - std::min(prompt.size(), std::size_t(Model::context)));
+    generate(weights, read, generation, text::Bytes{}, {.threads = options_.threads});
     std::cout << '\n';
     return 0;
   }

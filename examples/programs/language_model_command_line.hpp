@@ -60,7 +60,8 @@ class LanguageModelCommandLine {
     info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
 
     for (CLI::App* command : {train_, evaluate_, sample_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core")->check(at_least(0));
+      command->add_option("--threads", options.threads, "0: one for each core")
+          ->check(number("from 0 to 1024", [](double x) { return x >= 0 && x <= 1024; }));
   }
 
   CLI::App& app() { return app_; }

@@ -60,6 +60,17 @@ TEST_CASE("a model learns, is evaluated and writes", "[programs]") {
     CHECK(ended.out.size() == 6 + 50 + 1);
     return ended.out;
   };
+  // Of a long prompt the model reads as much as its context holds, which is the end.
+  const std::string tail = some_text(32);
+  std::string continued;
+  for (const std::string& prompt : {tail, "x" + tail, std::string(100, 'x') + tail}) {
+    const Ended ended = run({tiny_model(), "sample", "--output", output, "--prompt", prompt, "--tokens", "50"});
+    CHECK(ended.code == 0);
+    CHECK(ended.out.starts_with(prompt));
+    CHECK(ended.out.size() == prompt.size() + 50 + 1);
+    if (continued.empty()) continued = ended.out.substr(prompt.size());
+    CHECK(ended.out.ends_with(tail + continued));
+  }
   CHECK(sample({"--seed", "7"}) == sample({"--seed", "7", "--threads", "1"}));
   CHECK(sample({"--seed", "7"}) != sample({"--seed", "8"}));
   CHECK(sample({"--seed", "7", "--temperature", "0"}) == sample({"--seed", "8", "--top-k", "1"}));
