@@ -93,14 +93,14 @@ class LanguageModelProgram {
                                     .metric = [&] { return trainer.evaluate(validation).mean(); },
                                     .patience = options_.patience}},
                     start.best);
-    const RunCheckpoints checkpoints(
-        options_.output, {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
+    RunCheckpoints checkpoints(run, options_.output,
+                               {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
     const std::filesystem::path log_path = options_.output / "log.csv";
     RunLog log(log_path, "train", options_.steps, resumed ? std::optional(run.step()) : std::nullopt);
     for (const RunReport& report : run) {
       if (stop) run.stop();
       log.add(report);
-      checkpoints.save_if_due(run);
+      checkpoints.save_if_due();
     }
     log.finish();
 

@@ -46,10 +46,10 @@ BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 
                    .accumulate = 2,
                    .validation = {.every = 3, .metric = metric, .patience = patience}},
                   start.best);
-  const RunCheckpoints checkpoints(folder, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
+  RunCheckpoints checkpoints(run, folder, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
   for (const RunReport& report : run) {
     if (report.step == killed) break;
-    checkpoints.save_if_due(run);
+    checkpoints.save_if_due();
   }
   return run.best();
 }
@@ -96,6 +96,40 @@ TEST_CASE("a resumed run stops as early as the whole one", "[run_checkpoints]") 
   CHECK(content(resumed.path()) == content(whole.path()));
 }
 
+TEST_CASE("a checkpoint that is written beside the training holds the moment it was started at", "[threads]") {
+  const TemporaryDirectory folder;
+  SmallTrainer trainer = make();
+  SomeBatches batches;
+  CheckpointWriter<SmallTrainer> writer;
+  TrainingRun run(trainer, batches, {.steps = 12});
+  for (const RunReport& report : run) {
+    if (report.step % 4 != 0) continue;
+    const std::string name = std::to_string(report.step);
+    const CheckpointInfo info{.sampler_position = run.position()};
+    save_checkpoint(folder / "alone" / name, trainer, info);
+    writer.start({folder / "beside" / name, folder / "again" / name}, trainer, info);
+  }
+  writer.wait();
+  CHECK(names(folder / "alone").size() == 3);
+  CHECK(content(folder / "beside") == content(folder / "alone"));
+  CHECK(content(folder / "again") == content(folder / "alone"));
+}
+
+TEST_CASE("the writer reports the failure of a checkpoint once, when asked next", "[threads]") {
+  const TemporaryDirectory folder;
+  folder.write("taken", "a file");
+  SmallTrainer trainer = make();
+  CheckpointWriter<SmallTrainer> writer;
+  bool went_on = false;
+  writer.start({folder / "taken/7"}, trainer, {}, [&] { went_on = true; });
+  CHECK(!message_of<FileError>([&] { writer.wait(); }).empty());
+  CHECK(!went_on);
+  CHECK_NOTHROW(writer.wait());
+  writer.start({folder / "free/7"}, trainer, {});
+  CHECK_NOTHROW(writer.wait());
+  CHECK_NOTHROW(read_checkpoint_info(folder / "free/7"));
+}
+
 TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkpoints]") {
   const TemporaryDirectory folder;
   folder.write("checkpoints/00000003.tmp-999999999/model.safetensors", "half");
@@ -106,10 +140,10 @@ TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkp
   folder.write("log.csv", "step\n");
   SmallTrainer trainer = make();
   SomeBatches batches;
-  const RunCheckpoints checkpoints(folder.path(), {.every = 1, .keep = 1});
-  CHECK(names(folder.path()) == std::vector<std::string>{"checkpoints", "log.csv"});
   TrainingRun run(trainer, batches, {.steps = 3});
-  for ([[maybe_unused]] const RunReport& report : run) checkpoints.save_if_due(run);
+  RunCheckpoints checkpoints(run, folder.path(), {.every = 1, .keep = 1});
+  CHECK(names(folder.path()) == std::vector<std::string>{"checkpoints", "log.csv"});
+  for ([[maybe_unused]] const RunReport& report : run) checkpoints.save_if_due();
   CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000003", "7-mine", "notes.txt"});
 }
 
@@ -130,8 +164,11 @@ TEST_CASE("an old checkpoint stays when a new one cannot be written", "[run_chec
 }
 
 TEST_CASE("keeping nothing and saving never are refused", "[run_checkpoints]") {
-  CHECK(!message_of<Error>([] { RunCheckpoints("x", {.every = 0}); }).empty());
-  CHECK(!message_of<Error>([] { RunCheckpoints("x", {.keep = 0}); }).empty());
+  SmallTrainer trainer = make();
+  SomeBatches batches;
+  const TrainingRun run(trainer, batches, {.steps = 3});
+  CHECK(!message_of<Error>([&] { RunCheckpoints(run, "x", {.every = 0}); }).empty());
+  CHECK(!message_of<Error>([&] { RunCheckpoints(run, "x", {.keep = 0}); }).empty());
 }
 
 }  // namespace

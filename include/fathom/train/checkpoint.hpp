@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/layers/attention.hpp>
@@ -11,6 +12,7 @@
 #include <fathom/layers/sequence.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/train/atomic_write.hpp>
+#include <fathom/train/background.hpp>
 #include <fathom/train/checksum.hpp>
 #include <fathom/train/file.hpp>
 #include <fathom/train/options_json.hpp>
@@ -18,6 +20,7 @@
 #include <fathom/train/safetensors.hpp>
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -221,50 +224,109 @@ inline CheckpointInfo read_info(const Config& config) {
 
 }  // namespace detail
 
+/// The whole state of a training at one moment: the tensors are views of the trainer's.
+template <class Trainer>
+class TrainingState {
+ public:
+  /// Errors: `Error` for what a checkpoint cannot hold.
+  TrainingState(Trainer& trainer, const CheckpointInfo& info)
+      : weights(trainer.weights().flat()),
+        optimizer(trainer.optimizer_state()),
+        table_(trainer.table()),
+        optimizer_table_(detail::state_table(trainer)) {
+    const auto progress = trainer.progress();
+    const auto& kept_average = trainer.average();
+    const std::int64_t snapshots = kept_average ? kept_average->count() : 0;
+    if (snapshots > 0) average = kept_average->flat();
+    if (!std::isfinite(progress.norms.mean)) throw Error("save_checkpoint: the mean gradient norm is not finite");
+    const detail::Json config{
+        {"format", detail::checkpoint_format},
+        {"model", detail::describe_model<typename Trainer::Model>()},
+        {"trainer", trainer.options()},
+        {"optimizer", detail::describe_optimizer<typename Trainer::Optimizer>(trainer.optimizer_options())},
+        {"progress",
+         {{"step", progress.step},
+          {"updates", progress.updates},
+          {"skipped_in_a_row", progress.skipped_in_a_row},
+          {"norm_mean", progress.norms.mean},
+          {"norm_count", progress.norms.count},
+          {"averaged", snapshots}}},
+        {"sampler_position", info.sampler_position},
+        {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
+        {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}};
+    try {
+      config_ = config.dump(2) + "\n";
+    } catch (const detail::Json::exception&) {
+      throw Error("save_checkpoint: the metadata is not valid UTF-8");
+    }
+  }
+
+  /// Errors: `FileError`, and what was at `directory` before is still there.
+  void write(const std::filesystem::path& directory) const {
+    const std::string checksum = detail::text_checksum(config_);
+    AtomicDirectory fresh(directory);
+    detail::write_tensors(fresh.path() / "model.safetensors", weights, table_, checksum);
+    detail::write_tensors(fresh.path() / "state.safetensors", optimizer, optimizer_table_, checksum);
+    if (!average.empty()) detail::write_tensors(fresh.path() / "average.safetensors", average, table_, checksum);
+    write_file(fresh.path() / "config.json", config_);
+    fresh.commit();
+  }
+
+  // Whoever copies the tensors points these at the copies.
+  std::span<const typename Trainer::P::Weight> weights;
+  std::span<const typename Trainer::P::Master> optimizer;
+  std::span<const typename Trainer::P::Master> average;  ///< empty: none
+
+ private:
+  std::string config_;
+  std::vector<ParameterInfo> table_;
+  std::vector<StateTensor> optimizer_table_;
+};
+
 /// Writes the whole state of training, from which `load_checkpoint` goes on bit for bit.
 /// Errors: `FileError`, and what was at `directory` before is still there.
 template <class Trainer>
 void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, const CheckpointInfo& info = {}) {
-  const auto progress = trainer.progress();
-  const auto& average = trainer.average();
-  const std::int64_t snapshots = average ? average->count() : 0;
-  if (!std::isfinite(progress.norms.mean)) throw Error("save_checkpoint: the mean gradient norm is not finite");
-  const detail::Json config{
-      {"format", detail::checkpoint_format},
-      {"model", detail::describe_model<typename Trainer::Model>()},
-      {"trainer", trainer.options()},
-      {"optimizer", detail::describe_optimizer<typename Trainer::Optimizer>(trainer.optimizer_options())},
-      {"progress",
-       {{"step", progress.step},
-        {"updates", progress.updates},
-        {"skipped_in_a_row", progress.skipped_in_a_row},
-        {"norm_mean", progress.norms.mean},
-        {"norm_count", progress.norms.count},
-        {"averaged", snapshots}}},
-      {"sampler_position", info.sampler_position},
-      {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
-      {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}};
-  std::string text;
-  try {
-    text = config.dump(2) + "\n";
-  } catch (const detail::Json::exception&) {
-    throw Error("save_checkpoint: the metadata is not valid UTF-8");
-  }
-  const std::string checksum = detail::text_checksum(text);
-
-  using P = typename Trainer::P;
-  AtomicDirectory fresh(directory);
-  detail::write_tensors(fresh.path() / "model.safetensors",
-                        std::span<const typename P::Weight>(trainer.weights().flat()), trainer.table(), checksum);
-  detail::write_tensors(fresh.path() / "state.safetensors",
-                        std::span<const typename P::Master>(trainer.optimizer_state()), detail::state_table(trainer),
-                        checksum);
-  if (snapshots > 0)
-    detail::write_tensors(fresh.path() / "average.safetensors", std::span<const typename P::Master>(average->flat()),
-                          trainer.table(), checksum);
-  write_file(fresh.path() / "config.json", text);
-  fresh.commit();
+  TrainingState<Trainer>(trainer, info).write(directory);
 }
+
+/// `save_checkpoint` beside the training: the state is copied, and written by a thread while training goes on. The
+/// copy's memory, as much as weights, optimizer state and average, is kept for the next one.
+template <class Trainer>
+class CheckpointWriter {
+ public:
+  /// Copies the state, waits for the checkpoint before, and begins to write this one to each of `directories`, one
+  /// after another; then calls `then`. Errors: those of the checkpoint before; `Error` as `save_checkpoint`.
+  void start(
+      std::vector<std::filesystem::path> directories, Trainer& trainer, const CheckpointInfo& info,
+      std::function<void()> then = [] {}) {
+    background_.wait();
+    TrainingState<Trainer> state(trainer, info);
+    state.weights = copy(state.weights, weights_);
+    state.optimizer = copy(state.optimizer, optimizer_);
+    state.average = copy(state.average, average_);
+    background_.start([directories = std::move(directories), state = std::move(state), then = std::move(then)] {
+      for (const auto& directory : directories) state.write(directory);
+      then();
+    });
+  }
+  /// Waits until the checkpoint is complete. Errors: `FileError` of writing it.
+  void wait() { background_.wait(); }
+  /// The same if it is; otherwise nothing.
+  void check() { background_.check(); }
+
+ private:
+  template <class T>
+  static std::span<const T> copy(std::span<const T> from, Buffer<T>& to) {
+    if (to.size() != std::ssize(from)) to = Buffer<T>(std::ssize(from));
+    std::ranges::copy(from, to.data());
+    return to.span();
+  }
+
+  Buffer<typename Trainer::P::Weight> weights_;
+  Buffer<typename Trainer::P::Master> optimizer_, average_;
+  Background background_;
+};
 
 /// What a checkpoint holds for the program, without its tensors. Errors: `FileError`, also for a damaged one.
 inline CheckpointInfo read_checkpoint_info(const std::filesystem::path& directory) {

@@ -66,45 +66,50 @@ inline std::optional<std::filesystem::path> best_checkpoint(const std::filesyste
   return newest_checkpoint(folder);
 }
 
+/// When a run is saved, and what stays.
+struct RunCheckpointOptions {
+  std::int64_t every = 1000;            ///< updates; there is a checkpoint behind the last update too
+  int keep = 2;                         ///< the last so many stay
+  safetensors::Metadata metadata = {};  ///< the program's own texts, in each of them
+};
+
 /// Saves what a run goes on from, in the body of its loop behind everything that a resumed run shall not do again:
 ///
+///   RunCheckpoints checkpoints(run, folder, {.every = 500});
 ///   for (const RunReport& report : run) {
 ///     log.row(…);
-///     checkpoints.save_if_due(run);
+///     checkpoints.save_if_due();
 ///   }
+///
+/// The state is copied and written by a thread of its own while training goes on (see `CheckpointWriter`); behind the
+/// last update everything is on disk. The run is viewed.
+template <class Run>
 class RunCheckpoints {
  public:
-  struct Options {
-    std::int64_t every = 1000;            ///< updates; there is a checkpoint behind the last update too
-    int keep = 2;                         ///< the last so many stay
-    safetensors::Metadata metadata = {};  ///< the program's own texts, in each of them
-  };
-
   /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive.
-  RunCheckpoints(std::filesystem::path folder, Options options)
-      : folder_(std::move(folder)), options_(std::move(options)) {
+  RunCheckpoints(const Run& run, std::filesystem::path folder, RunCheckpointOptions options)
+      : run_(run), folder_(std::move(folder)), options_(std::move(options)) {
     if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
     remove_old();
   }
 
   /// Saves the best checkpoint if the update at hand is the best, and then one to resume from if that is due. Those
-  /// that are too old go when the new one is complete. Errors: `FileError`, and every earlier checkpoint is still
-  /// there.
-  template <class Run>
-  void save_if_due(const Run& run) const {
-    if (run.report().is_best) save(folder_ / "best", run);
-    if (run.step() % options_.every != 0 && !run.report().is_last) return;
-    save(detail::checkpoint_path(folder_, run.step()), run);
-    remove_old();
+  /// that are too old go when the new one is complete. Errors, also of the checkpoint before: `FileError`, and every
+  /// earlier checkpoint is still there.
+  void save_if_due() {
+    writer_.check();
+    const bool is_last = run_.report().is_last;
+    std::vector<std::filesystem::path> due;
+    if (run_.report().is_best) due.push_back(folder_ / "best");
+    if (is_last || run_.step() % options_.every == 0) due.push_back(detail::checkpoint_path(folder_, run_.step()));
+    if (!due.empty())
+      writer_.start(std::move(due), run_.trainer(),
+                    {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata},
+                    [this] { remove_old(); });
+    if (is_last) writer_.wait();
   }
 
  private:
-  template <class Run>
-  void save(const std::filesystem::path& directory, const Run& run) const {
-    save_checkpoint(directory, run.trainer(),
-                    {.sampler_position = run.position(), .best = run.best(), .metadata = options_.metadata});
-  }
-
   void remove_old() const {
     auto entries = detail::checkpoint_entries(folder_);
     entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));
@@ -114,8 +119,10 @@ class RunCheckpoints {
     detail::remove_stale(std::filesystem::absolute(folder_ / "best"));
   }
 
+  const Run& run_;
   std::filesystem::path folder_;
-  Options options_;
+  RunCheckpointOptions options_;
+  CheckpointWriter<typename Run::Trainer> writer_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <fathom/core/config.hpp>
+#include <functional>
+#include <thread>
+#include <utility>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// One piece of work at a time beside the thread that owns this object, such as writing a file.
+class Background {
+ public:
+  /// Waits for the work before, then begins this one. Errors: those of the work before.
+  void start(std::function<void()> work) {
+    wait();
+    over_.store(false, std::memory_order_relaxed);
+    thread_ = std::jthread([this, work = std::move(work)] {
+      try {
+        work();
+      } catch (...) {
+        error_ = std::current_exception();
+      }
+      over_.store(true, std::memory_order_release);
+    });
+  }
+
+  /// Waits for the work. Errors: those of the work, once.
+  void wait() {
+    if (thread_.joinable()) thread_.join();
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+  /// As `wait` if the work is over; otherwise nothing.
+  void check() {
+    if (over_.load(std::memory_order_acquire)) wait();
+  }
+
+ private:
+  std::exception_ptr error_;  // written before `over_`
+  std::atomic<bool> over_{true};
+  std::jthread thread_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI
