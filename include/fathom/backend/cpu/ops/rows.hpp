@@ -28,11 +28,11 @@ void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, T* da
   each_dropped<T>(packing, rows, {0, width}, dropout, [&](int row, int column, const T* factors) {
     T* x = data + std::int64_t(row) * width + column;
     if (width - column >= Dropout::block) {
-      using Block [[gnu::vector_size(Dropout::block * sizeof(T))]] = T;
-      Block values, block;
+      using Eight [[gnu::vector_size(Dropout::block * sizeof(T))]] = T;
+      Eight values, eight_factors;
       std::memcpy(&values, x, sizeof values);
-      std::memcpy(&block, factors, sizeof block);
-      values *= block;
+      std::memcpy(&eight_factors, factors, sizeof eight_factors);
+      values *= eight_factors;
       std::memcpy(x, &values, sizeof values);
     } else {
       for (int i = 0; i < width - column; ++i) x[i] *= factors[i];
