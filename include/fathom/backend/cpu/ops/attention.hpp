@@ -102,15 +102,15 @@ struct AttentionOps {
             .scale = T(op.scale)};
   }
 
-  /// Copies the new rows of one key/value head behind the past ones and returns all of them.
+  /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
+  /// behind another: it is reading them from memory that takes the time.
   static Rows<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
                               int head) {
-    const int width = op.kv_heads * op.head_width, past = op.packing->past_of(sequence);
-    T* slab = cache + std::int64_t(sequence) * op.cache.length * width + head * op.head_width;
+    const int width = op.head_width, past = op.packing->past_of(sequence);
+    T* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;
     for (int r = 0; r < op.packing->length(sequence); ++r)
-      std::memcpy(slab + std::int64_t(past + r) * width,
-                  rows.row(op.packing->offsets[sequence] + r) + head * op.head_width,
-                  std::size_t(op.head_width) * sizeof(T));
+      std::memcpy(slab + std::int64_t(past + r) * width, rows.row(op.packing->offsets[sequence] + r) + head * width,
+                  std::size_t(width) * sizeof(T));
     return {slab, std::size_t(width)};
   }
 
