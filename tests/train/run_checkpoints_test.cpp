@@ -147,6 +147,16 @@ TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkp
   CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000003", "7-mine", "notes.txt"});
 }
 
+TEST_CASE("a run that has only its best checkpoint resumes from it", "[run_checkpoints]") {
+  const TemporaryDirectory whole, killed;
+  train(whole.path());
+  train(killed.path(), 4);  // validated at 3, to be saved at 4
+  CHECK(names(killed.path()) == std::vector<std::string>{"best"});
+  CHECK(newest_checkpoint(killed.path()) == killed / "best");
+  train(killed.path());
+  CHECK(content(killed.path()) == content(whole.path()));
+}
+
 TEST_CASE("checkpoints are in the order of their numbers, beyond eight digits too", "[run_checkpoints]") {
   const TemporaryDirectory folder;
   for (const char* name : {"00000009", "99999999", "100000000"})

@@ -48,22 +48,28 @@ inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesyst
   return entries;
 }
 
+inline std::optional<std::filesystem::path> best_of(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  const std::filesystem::path best = folder / "best";
+  for (const auto& path : {best, old_name(best)})
+    if (std::filesystem::is_directory(path, ignored)) return path;
+  return std::nullopt;
+}
+
 }  // namespace detail
 
-/// The checkpoint that a run in `folder` resumes from; nothing when there is none.
+/// The checkpoint that a run in `folder` resumes from: the newest one, or the best one where there is no other yet;
+/// nothing when there is neither.
 inline std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder) {
   const auto entries = detail::checkpoint_entries(folder);
-  return entries.empty() ? std::nullopt : std::optional(entries.back());
+  return entries.empty() ? detail::best_of(folder) : entries.back();
 }
 
 /// The checkpoint to use a run's model from: the best one, or the newest of a run that was not validated; nothing when
 /// there is neither.
 inline std::optional<std::filesystem::path> best_checkpoint(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  const std::filesystem::path best = folder / "best";
-  for (const auto& path : {best, detail::old_name(best)})
-    if (std::filesystem::is_directory(path, ignored)) return path;
-  return newest_checkpoint(folder);
+  const auto best = detail::best_of(folder);
+  return best ? best : newest_checkpoint(folder);
 }
 
 /// When a run is saved, and what stays.
