@@ -145,9 +145,10 @@ struct TokenModel {
     std::conditional_t<tied, Matrix<T>, WeightMatrix<T, vocabulary, width>> separate_output;
 
     constexpr void each(auto& visitor) {
-      constexpr auto normal = init::normal(EmbeddingRule::deviation(width));
-      visitor.tensor("embedding.token.weight", token, Role::embedding, normal);
-      if constexpr (learned_positions) visitor.tensor("embedding.position.weight", position, Role::position, normal);
+      constexpr double deviation = EmbeddingRule::deviation(width), scale = EmbeddingRule::scale(width);
+      visitor.tensor("embedding.token.weight", token, Role::embedding, init::normal(deviation));
+      if constexpr (learned_positions)  // as large as tokens are in the sum, so that neither drowns the other
+        visitor.tensor("embedding.position.weight", position, Role::position, init::normal(scale * deviation));
       stack.each(visitor);
       if constexpr (has_final_norm) visitor.nested("final_norm", final_norm);
       if constexpr (!tied)
