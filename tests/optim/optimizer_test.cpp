@@ -22,6 +22,7 @@
 #include <type_traits>
 
 #include "optimizer_run.hpp"
+#include "support/near.hpp"
 
 using namespace fathom_test;
 
@@ -54,11 +55,6 @@ struct Trained : OptimizerRun<O, B, Model> {
     }
   }
 };
-
-template <class T>
-bool equal_bits(const Buffer<T>& a, const Buffer<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), std::size_t(a.size()) * sizeof(T)) == 0;
-}
 
 /// Calls f(begin, end) for what lies between the ranges (offset, size) of the tensors, which are in ascending order.
 template <class Tensors>
@@ -115,8 +111,12 @@ TEMPLATE_TEST_CASE("a state's description names all of it but its gaps", "[optim
   each_gap(tensors, run.state.size(), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) REQUIRE(run.state.data()[i] == 0);
   });
-  for (const StateTensor& tensor : tensors)
-    for (std::int64_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) REQUIRE(run.state.data()[i] != 0);
+  std::int64_t named = 0, zeros = 0;
+  for (const StateTensor& tensor : tensors) {
+    named += tensor.size();
+    zeros += std::count(run.state.data() + tensor.offset, run.state.data() + tensor.offset + tensor.size(), 0.0f);
+  }
+  CHECK(zeros <= named / 10'000);  // a sum of three gradients may happen to be zero
 }
 
 TEMPLATE_TEST_CASE("weight decay shrinks the decayed tensors and no others", "[optim]", FATHOM_OPTIMIZERS) {

@@ -37,12 +37,11 @@ struct Skip {
   double scale = 1;
 };
 
-/// Keys and values of earlier tokens, one slab per sequence, in which a backend has an order of its own; `Attention`
-/// appends to it.
+/// Keys and values of earlier tokens, one slab per sequence and head; `Attention` appends to it.
 template <class P>
 struct KeyValueCache {
-  typename P::Activation* keys = nullptr;    ///< sequences · length · Hkv · K numbers
-  typename P::Activation* values = nullptr;  ///< as many
+  typename P::Activation* keys = nullptr;    ///< (sequences, Hkv, length, K)
+  typename P::Activation* values = nullptr;  ///< (sequences, Hkv, length, K)
   int length = 0;                            ///< rows that a slab holds
 };
 

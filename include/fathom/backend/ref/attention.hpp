@@ -24,29 +24,30 @@ template <class T>
 void run(const Packing&, const op::Attention<Uniform<T>>& op) {
   for (int s = 0; s < op.packing->sequences(); ++s) {
     const int rows = op.packing->length(s), first_row = op.packing->offsets[s], first_key = op.key_packing->offsets[s];
-    int keys = op.key_packing->length(s);
-    Matrix<const T> k = op.k.block(first_key, keys), v = op.v.block(first_key, keys);
-    if (op.cache.keys != nullptr) {
-      const int past = op.key_packing->past_of(s);
-      const std::int64_t slab = std::int64_t(s) * op.cache.length * k.columns;
-      const Matrix<T> all_k(op.cache.keys + slab, past + keys, k.columns);
-      const Matrix<T> all_v(op.cache.values + slab, past + keys, v.columns);
-      for (int j = 0; j < keys; ++j) {
-        std::copy_n(k.row(j), k.columns, all_k.row(past + j));
-        std::copy_n(v.row(j), v.columns, all_v.row(past + j));
-      }
-      k = all_k, v = all_v;
-      keys += past;
-    }
+    const int past = op.cache.keys == nullptr ? 0 : op.key_packing->past_of(s);
+    const int added = op.key_packing->length(s), keys = past + added;
+    const auto cached = [&](T* cache, int head, int j) {
+      return cache + (std::int64_t(s * op.kv_heads + head) * op.cache.length + j) * op.head_width;
+    };
+    const auto append = [&](const Matrix<const T>& fresh, T* cache) {
+      for (int head = 0; head < op.kv_heads; ++head)
+        for (int j = 0; j < added; ++j)
+          std::copy_n(fresh.row(first_key + j) + head * op.head_width, op.head_width, cached(cache, head, past + j));
+    };
+    const auto row_of = [&](const Matrix<const T>& fresh, T* cache, int head, int j) -> const T* {
+      return cache == nullptr ? fresh.row(first_key + j) + head * op.head_width : cached(cache, head, j);
+    };
+    if (op.cache.keys != nullptr) append(op.k, op.cache.keys), append(op.v, op.cache.values);
     for (int h = 0; h < op.heads; ++h)
       for (int i = 0; i < rows; ++i) {
-        const int query_column = h * op.head_width, key_column = h / (op.heads / op.kv_heads) * op.head_width;
+        const int query_column = h * op.head_width, head = h / (op.heads / op.kv_heads);
         const T* q = op.q.row(first_row + i) + query_column;
         T* o = op.o.row(first_row + i) + query_column;
 
         const int seen = visible(op.causal, i, rows, keys);
         std::vector<T> score(seen);
-        for (int j = 0; j < seen; ++j) score[j] = T(op.scale) * dot(q, k.row(j) + key_column, op.head_width);
+        for (int j = 0; j < seen; ++j)
+          score[j] = T(op.scale) * dot(q, row_of(op.k, op.cache.keys, head, j), op.head_width);
         const T largest = *std::max_element(score.begin(), score.end());
         T sum = 0;
         for (const T x : score) sum += std::exp(x - largest);
@@ -55,7 +56,8 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
         std::fill_n(o, op.head_width, T(0));
         for (int j = 0; j < seen; ++j) {
           const T probability = std::exp(score[j] - log_sum_exp) * factor<T>(op.dropout, s, h, i, j);
-          for (int c = 0; c < op.head_width; ++c) o[c] += probability * v.row(j)[key_column + c];
+          const T* v = row_of(op.v, op.cache.values, head, j);
+          for (int c = 0; c < op.head_width; ++c) o[c] += probability * v[c];
         }
         op.lse.row(h)[first_row + i] = log_sum_exp;
       }
