@@ -23,16 +23,8 @@ class Philox {
 
   constexpr explicit Philox(Key key) : key_(key.value) {}
 
-  /// The 128 random bits of one counter. For a fixed key this is a bijection of the 2^128 counters.
-  constexpr Block operator()(Counter counter) const {
-    return rounds(counter, [](std::uint32_t factor, std::uint32_t word) {
-      const std::uint64_t product = std::uint64_t{factor} * word;
-      return std::pair(static_cast<std::uint32_t>(product), static_cast<std::uint32_t>(product >> 32));
-    });
-  }
-
-  /// The same for words of any kind, such as registers that hold many. `multiply(factor, word)` is the pair (low half,
-  /// high half) of their product.
+  /// `operator()` for words of any kind, such as registers that hold many. `multiply(factor, word)` is the pair (low
+  /// half, high half) of their product.
   template <class Word, class Multiply>
   constexpr std::array<Word, 4> rounds(std::array<Word, 4> counter, Multiply multiply) const {
     std::uint32_t low = static_cast<std::uint32_t>(key_), high = static_cast<std::uint32_t>(key_ >> 32);
@@ -44,6 +36,14 @@ class Philox {
       high += 0xBB67AE85;  // sqrt(3) - 1
     }
     return counter;
+  }
+
+  /// The 128 random bits of one counter. For a fixed key this is a bijection of the 2^128 counters.
+  constexpr Block operator()(Counter counter) const {
+    return rounds(counter, [](std::uint32_t factor, std::uint32_t word) {
+      const std::uint64_t product = std::uint64_t{factor} * word;
+      return std::pair(static_cast<std::uint32_t>(product), static_cast<std::uint32_t>(product >> 32));
+    });
   }
 
   /// The block of counter (index, stream), each 64 bits wide.
