@@ -184,8 +184,8 @@ struct BlockLoop {
 ///
 /// Shapes     x, y (width) rows.
 /// Options    what backward finds stored: StoreAll (default), Recompute<every>, RecomputeSqrt; gradients are bit-equal.
-/// Saves      StoreAll: what every block saves, and its output unless it restores that; otherwise the inputs of
-/// segments.
+/// Saves      StoreAll: what every block saves, and its output unless it restores that.
+///            Otherwise the inputs of segments.
 template <int N, class BlockType, class... Options>
 struct Repeat {
   static_assert(N > 0, "Repeat: the number of blocks must be positive");

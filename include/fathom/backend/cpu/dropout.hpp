@@ -23,8 +23,8 @@ using WideWords [[gnu::vector_size(simd_bytes)]] = std::uint64_t;
 /// The 64-bit products of the even lanes.
 inline WideWords multiply_even(Words x, std::uint32_t factor) {
 #if FATHOM_SIMD_BITS == 512
-  return (WideWords)_mm512_maskz_mul_epu32(0xff, (__m512i)x,
-                                           _mm512_set1_epi64(factor));  // g++ 12 warns of the plain one
+  // Masked by nothing, because g++ 12 warns of the plain one.
+  return (WideWords)_mm512_maskz_mul_epu32(0xff, (__m512i)x, _mm512_set1_epi64(factor));
 #elif FATHOM_SIMD_BITS == 256 && defined(__AVX2__)
   return (WideWords)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(factor));
 #else
