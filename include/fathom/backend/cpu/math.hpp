@@ -91,12 +91,18 @@ V exp2(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double lane) { return std::exp2(lane); });
   } else {
+    const auto twice = [](V r) {
+      return detail::polynomial(r, 2.0f, 1.386294408f, 0.480452955f, 0.111006587f, 0.0192369f, 0.00268003456f,
+                                0.000307046222f);
+    };
+#if FATHOM_SIMD_BITS == 512
+    const V n = _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT);
+    return _mm512_maskz_scalef_ps(0xffff, twice(x - n), n - 1.0f);  // also for infinities, where x - n is NaN
+#else
     x = min(broadcast(128.0f), max(broadcast(-126.0f), x));
     const V shifted = x + detail::round_to_integer;
-    const V r = x - (shifted - detail::round_to_integer);
-    return detail::scale_by_power_of_two(detail::polynomial(r, 2.0f, 1.386294408f, 0.480452955f, 0.111006587f,
-                                                            0.0192369f, 0.00268003456f, 0.000307046222f),
-                                         shifted);
+    return detail::scale_by_power_of_two(twice(x - (shifted - detail::round_to_integer)), shifted);
+#endif
   }
 }
 

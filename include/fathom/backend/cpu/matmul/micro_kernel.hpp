@@ -33,10 +33,11 @@ struct Start {
 
 /// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns], each element one chain of fma over ascending depth.
 /// A(i, p) is a[i·RowStride + p·a_step]; B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns
-/// whatever `columns` is. start may be C itself.
+/// whatever `columns` is. start may be C itself. `next` is where the next call's C begins, which is fetched meanwhile:
+/// it will be read soon, or at least written, and may be in no cache.
 template <std::size_t Rows, std::size_t RowStride, class T>
 void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step, Start<T> start,
-                  T* c, std::size_t c_stride, std::size_t columns) {
+                  T* c, std::size_t c_stride, std::size_t columns, const T* next) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
   constexpr std::size_t width = lanes<T>, prefetch_rows = 16;
   const bool full = columns == RegisterTile<T>::columns;
@@ -47,7 +48,15 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = Simd<T>{};
-  if (start.data) {
+  if (start.data && start.stride == 0) {
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < vectors; ++v) {
+      const T* p = start.data + v * width;
+      const Simd<T> row = start.scale * (full ? load(p) : load_first(p, valid(v)));
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < Rows; ++i) sum[i][v] = row;
+    }
+  } else if (start.data) {
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
@@ -57,12 +66,10 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
       }
   }
 
-  // The next tile of this row of tiles: it will be read soon, or at least written.
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < vectors; ++v)
-      __builtin_prefetch(c + i * c_stride + RegisterTile<T>::columns + v * width, 1);
+    for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(next + i * c_stride + v * width, 1);
 
   for (std::size_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
     // B comes from the L2 cache or beyond, in rows far apart.
@@ -94,12 +101,12 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
 /// `micro_kernel` for a number of rows known at run time, 1 … RegisterTile::rows.
 template <std::size_t RowStride, class T>
 void micro_kernel(std::size_t rows, std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step,
-                  Start<T> start, T* c, std::size_t c_stride, std::size_t columns) {
+                  Start<T> start, T* c, std::size_t c_stride, std::size_t columns, const T* next) {
   [&]<std::size_t... R>(std::index_sequence<R...>) {
-    using Kernel =
-        void (*)(std::size_t, const T*, std::size_t, const T*, std::size_t, Start<T>, T*, std::size_t, std::size_t);
+    using Kernel = void (*)(std::size_t, const T*, std::size_t, const T*, std::size_t, Start<T>, T*, std::size_t,
+                            std::size_t, const T*);
     static constexpr Kernel kernels[] = {&micro_kernel<R + 1, RowStride, T>...};
-    kernels[rows - 1](depth, a, a_step, b, b_step, start, c, c_stride, columns);
+    kernels[rows - 1](depth, a, a_step, b, b_step, start, c, c_stride, columns, next);
   }(std::make_index_sequence<RegisterTile<T>::rows>{});
 }
 

@@ -125,10 +125,11 @@ void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, s
         const T* const a = tile_of_a(i, tile_rows, p, block_depth);
         for (std::size_t l = 0; l < block_columns; l += Tile::columns) {
           const std::size_t width = std::min(block_columns - l, Tile::columns);
-          const bool whole = width == Tile::columns;
+          const bool whole = width == Tile::columns, last = l + Tile::columns >= block_columns;
+          T* const tile = c.row(i) + j + l;
           detail::micro_kernel<ARow>(tile_rows, block_depth, a, a_step, whole ? b.data + l * b.column_step : b.narrow,
-                                     whole ? b.row_step : Tile::columns, start.at(i, j + l), c.row(i) + j + l, c.stride,
-                                     width);
+                                     whole ? b.row_step : Tile::columns, start.at(i, j + l), tile, c.stride, width,
+                                     last ? c.row(i + tile_rows) + j : tile + Tile::columns);
         }
       }
     }
