@@ -16,10 +16,11 @@ struct LossOps {
   using T = typename P::Activation;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
-  /// Rows of a chunk: its logits take about 2 MiB, whatever the vocabulary and the number of threads.
+  /// Rows of a chunk: its logits take about 8 MiB, whatever the vocabulary and the number of threads. Every chunk reads
+  /// W twice and adds to dW, so few rows would wait for memory.
   static constexpr int chunk_rows(int vocabulary) {
     return int(
-        std::clamp<std::int64_t>((2_MiB) / (std::int64_t(vocabulary) * std::int64_t(sizeof(T))) / 32 * 32, 32, 512));
+        std::clamp<std::int64_t>((8_MiB) / (std::int64_t(vocabulary) * std::int64_t(sizeof(T))) / 32 * 32, 32, 512));
   }
   static constexpr int largest_chunk(const op::LinearCrossEntropy<P>& op) {
     return std::min(op.x.rows, chunk_rows(op.weight.rows));
