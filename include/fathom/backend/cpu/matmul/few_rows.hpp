@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -43,10 +44,16 @@ void dot_products(std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const
   T total[groups * group];
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < groups; ++i) store(total + i * group, horizontal_sums<T>(sum[i]));
+  using Row [[gnu::vector_size(Columns * sizeof(T))]] = T;
+  Row first{};
+  if (bias) std::memcpy(&first, bias, sizeof first);
 #pragma GCC unroll 16
-  for (std::size_t i = 0; i < Rows; ++i)
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) y.row(i)[j] = total[i * Columns + j] + (bias ? bias[j] : T(0));
+  for (std::size_t i = 0; i < Rows; ++i) {
+    Row row;
+    std::memcpy(&row, total + i * Columns, sizeof row);
+    row += first;
+    std::memcpy(y.row(i), &row, sizeof row);
+  }
 }
 
 /// Columns columns of all rows, so that these rows of W are read from memory once.
