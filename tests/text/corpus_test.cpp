@@ -67,6 +67,7 @@ TEST_CASE("what holds no text is refused in one line", "[corpus]") {
   CHECK_THAT(message(folder.write("empty.txt", "")), ContainsSubstring("empty.txt: is empty; give a file with text"));
   CHECK_THAT(message(folder.write("binary", std::string("ab\0", 3))),
              ContainsSubstring("binary: has a zero byte at 2"));
+  CHECK_THAT(message("/dev/zero"), ContainsSubstring("is a device, which may have no end; give"));
   CHECK_THAT(message(folder.path()), ContainsSubstring("is a folder without text files; give"));
   folder.write("text.txt", "x");
   CHECK_THAT(message(folder.path(), {".md", ".rst"}),

@@ -58,11 +58,13 @@ inline std::vector<std::filesystem::path> files_below(const std::filesystem::pat
 
 /// Reads one file, or every file of a folder and the folders below it, in the order of their paths; of a folder only
 /// files with one of `extensions` (".txt", …; none given: all). Files are taken as they are, byte by byte; empty ones
-/// in a folder do not count. Errors: `FileError` for a path that is missing or unreadable, a file that is empty or no
-/// text, a folder without text.
+/// in a folder do not count. Errors: `FileError` for a path that is missing, unreadable or a device, a file that is
+/// empty or no text, a folder without text.
 inline Documents read_documents(const std::filesystem::path& path, const std::vector<std::string>& extensions = {}) {
   Documents documents;
   std::error_code error;
+  if (std::filesystem::is_character_file(path, error) || std::filesystem::is_block_file(path, error))
+    throw FileError(path.string() + ": is a device, which may have no end; give a file with text");
   if (!std::filesystem::is_directory(path, error)) {
     std::string content = read_file(path);
     if (content.empty()) throw FileError(path.string() + ": is empty; give a file with text");
