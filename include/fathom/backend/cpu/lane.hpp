@@ -70,6 +70,7 @@ struct Share {
     for (int n = 0; n < parts; ++n)
       largest =
           std::max(largest, packing.offsets[cut(packing.offsets, n + 1)] - packing.offsets[cut(packing.offsets, n)]);
+    // Within a twentieth: attention that waits for everybody costs less than uneven shares.
     const bool balanced = std::int64_t(largest) * parts * 20 <= std::int64_t(rows) * 21;
     if (balanced) {
       const Range own{cut(packing.offsets, number), cut(packing.offsets, number + 1)};
