@@ -37,7 +37,7 @@ struct Deferred {
     return weight != nullptr ? weight->flops() : std::get<1>(work).cost();
   }
   int cut(double fraction) const {
-    constexpr int grain = 16;
+    constexpr int grain = std::max(16, int(Matmul::row_granularity));
     const auto* weight = std::get_if<Weight>(&work);
     if (weight == nullptr) return std::get<1>(work).cut(fraction);
     const int rows = weight->dweight.rows;
@@ -92,25 +92,35 @@ struct LinearOps {
             RowMajor<T>{op.y.data + columns.begin, std::size_t(op.y.stride)});
       return lane.barrier();
     }
-    const Range rows = lane.share().rows;
-    if (rows.size() == 0) return;
-    const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
-    if (op.x.rows <= few_rows)
-      return Matmul::template forward_few_rows<T>(size, {op.x.row(rows.begin), std::size_t(op.x.stride)}, weight, bias,
-                                                  RowMajor<T>{op.y.row(rows.begin), std::size_t(op.y.stride)});
-    Matmul::template forward<T>(size, {op.x.row(rows.begin), std::size_t(op.x.stride)}, weight, bias,
-                                RowMajor<T>{op.y.row(rows.begin), std::size_t(op.y.stride)},
-                                lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+    each_piece(lane, [&](Range rows) {
+      const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
+      const RowMajor<const T> x{op.x.row(rows.begin), std::size_t(op.x.stride)};
+      const RowMajor<T> y{op.y.row(rows.begin), std::size_t(op.y.stride)};
+      if (op.x.rows <= few_rows) return Matmul::template forward_few_rows<T>(size, x, weight, bias, y);
+      Matmul::template forward<T>(size, x, weight, bias, y,
+                                  lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+    });
   }
 
   static void run(Lane& lane, const op::LinearBackwardInput<P>& op) {
-    const Range rows = lane.share().rows;
-    if (rows.size() > 0) input_gradient(lane, rows, op);
+    each_piece(lane, [&](Range rows) { input_gradient(lane, rows, op); });
   }
 
   static void run(Lane& lane, const op::LinearBackwardWeight<P>& op) { lane.defer({op}); }
 
  private:
+  /// f(rows) for the lane's rows: all at once where the engine's bits do not depend on the cut, otherwise sequence by
+  /// sequence, in which every cut between lanes is one of the engine's tiles too.
+  template <class F>
+  static void each_piece(Lane& lane, F&& f) {
+    static_assert(shard_rows % Matmul::row_granularity == 0, "lanes cut at shards: they must be whole tiles");
+    const Range rows = lane.share().rows;
+    if constexpr (Matmul::row_granularity > 1)
+      each_run(lane.packing(), rows, [&](int, int, int first, int count) { f(Range{first, first + count}); });
+    else if (rows.size() > 0)
+      f(rows);
+  }
+
   static void input_gradient(Lane& lane, Range rows, const op::LinearBackwardInput<P>& op) {
     const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
     const auto& skip = op.skip.value;

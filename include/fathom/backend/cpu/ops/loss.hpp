@@ -45,7 +45,7 @@ struct LossOps {
     lane.barrier();  // rows of x are other lanes' work
     for (int begin = 0; begin < op.x.rows; begin += chunk) {
       const int rows = std::min(chunk, op.x.rows - begin);
-      const Range own = share_of(rows, lane.number(), lane.parts());
+      const Range own = share_of(rows, lane.number(), lane.parts(), int(Matmul::row_granularity));
       if (own.size() > 0) {
         const MatmulSize size = chunk_size(op, own.size());
         RowMajor<T> y{logits + std::int64_t(own.begin) * vocabulary, std::size_t(vocabulary)};
@@ -61,7 +61,8 @@ struct LossOps {
       lane.barrier();
       if (lane.number() == 0) add(op, begin, rows, losses, sums);
       if (op.dx) {
-        const Range words = share_of(vocabulary, lane.number(), lane.parts(), 16);
+        const Range words =
+            share_of(vocabulary, lane.number(), lane.parts(), std::max(16, int(Matmul::row_granularity)));
         if (words.size() > 0)
           Matmul::template weight_gradient<T>(
               {std::size_t(rows), std::size_t(words.size()), std::size_t(op.weight.columns)},
