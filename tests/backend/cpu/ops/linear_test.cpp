@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fathom/backend/cpu/matmul/eigen.hpp>
+
 #include "check_op.hpp"
 
 using namespace fathom_test;
@@ -43,4 +45,24 @@ TEST_CASE("linear, weight gradient", "[cpu][threads]") {
   check_op(make(false));
   check_op(make(true));
   check_op(all_rows().back(), make(true), {.times = 3});  // cut by cost, not one by one
+}
+
+TEST_CASE("linear by Eigen, whose sums depend on the rows of a call", "[cpu][threads]") {
+  const auto forward = []<class P>(Operands<P>& o) {
+    return op::Linear<P>{
+        .x = o.rows_of(in), .weight = o.values(out, in), .bias = o.values(out), .y = o.poison(o.rows(), out, out)};
+  };
+  const auto weight = []<class P>(Operands<P>& o) {
+    return op::LinearBackwardWeight<P>{
+        .x = o.rows_of(in), .dy = o.rows_of(out), .dweight = o.values(out, in), .dbias = o.values(out)};
+  };
+  for (const TestRows& rows : all_rows()) {
+    INFO("rows " << rows.name);
+    Context<Ref<double>> reference;
+    const auto check = [&](auto make) {
+      check_on_cpu<Cpu<Single, cpu::EigenMatmul>>(rows, 0, 1, make, run_op(reference, rows, 0, 1, make), 1e-4);
+    };
+    check(forward);
+    check(weight);
+  }
 }
