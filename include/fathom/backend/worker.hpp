@@ -116,7 +116,8 @@ class Worker {
   }
   constexpr Memory& workspace() { return workspace_; }
 
-  /// Rows of another packing (the encoder's, inside the decoder) until the returned guard is gone.
+  /// Rows of another packing (the encoder's, inside the decoder) until the returned guard is gone; the packing is not
+  /// copied.
   class Elsewhere {
    public:
     constexpr Elsewhere(Worker& worker, const Packing& packing) : worker_(worker), outer_(worker.packing_) {
@@ -131,6 +132,7 @@ class Worker {
     const Packing* outer_;
   };
   [[nodiscard]] constexpr Elsewhere on(const Packing& packing) { return {*this, packing}; }
+  Elsewhere on(Packing&&) = delete;
 
   constexpr const Packing& packing() const { return *packing_; }
   constexpr const DropoutRates& dropout_rates() const { return pass_.dropout; }

@@ -108,7 +108,8 @@ class Inference {
       };
       if (one_each) return Model::logits(worker, p, hidden(0, int(active)), resized(values.logits, int(active)));
       worker.wait();  // the last rows were other lanes' until here
-      const auto elsewhere = worker.on(one_row_);
+      const Packing one_row = one_row_;
+      const auto elsewhere = worker.on(one_row);
       for (int s = 0; s < size_.sequences; ++s)
         if (added_[s] > 0) Model::logits(worker, p, hidden(rows_.view().offsets[s + 1] - 1, 1), {logit_data(s), 1});
     });
