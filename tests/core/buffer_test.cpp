@@ -18,7 +18,9 @@ static_assert(!std::is_convertible_v<std::int64_t, Buffer<float>>, "a number is 
 
 // A const buffer is read only; only bytes are given out as memory.
 template <class B>
-concept HasMemory = requires(B buffer) { buffer.memory(); };
+concept HasMemory = requires(B buffer) {
+  buffer.memory();
+};
 static_assert(HasMemory<Buffer<std::byte>> && !HasMemory<Buffer<float>> && !HasMemory<const Buffer<std::byte>>);
 static_assert(std::is_same_v<decltype(std::declval<const Buffer<float>&>().data()), const float*>);
 static_assert(std::is_same_v<decltype(std::declval<const Buffer<float>&>().span()), std::span<const float>>);

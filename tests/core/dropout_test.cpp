@@ -8,23 +8,25 @@
 namespace {
 using namespace fathom;
 
+constexpr Dropout at_rate(double rate) { return {rate, Key{0}}; }
+
 // Rates are multiples of 2^-16, to the nearest; what is kept is scaled by the rate that is in effect.
-static_assert(Dropout{0.5}.threshold() == 32768 && Dropout{0.1}.threshold() == 6554);
-static_assert(Dropout{0.75 / 65536}.threshold() == 1 && Dropout{0.25 / 65536}.threshold() == 0);
-static_assert(Dropout{0.5}.scale() == 2 && Dropout{0.75}.scale() == 4);
-static_assert(Dropout{0.1}.scale() == 1 / (1 - 6554 / 65536.0) && Dropout{0.1}.scale() != 1 / (1 - 0.1));
+static_assert(at_rate(0.5).threshold() == 32768 && at_rate(0.1).threshold() == 6554);
+static_assert(at_rate(0.75 / 65536).threshold() == 1 && at_rate(0.25 / 65536).threshold() == 0);
+static_assert(at_rate(0.5).scale() == 2 && at_rate(0.75).scale() == 4);
+static_assert(at_rate(0.1).scale() == 1 / (1 - 6554 / 65536.0) && at_rate(0.1).scale() != 1 / (1 - 0.1));
 
 // Without a rate nothing happens.
-static_assert(!Dropout{}.active() && Dropout{0.1}.active() && Dropout{}.scale() == 1);
+static_assert(!Dropout{}.active() && at_rate(0.1).active() && Dropout{}.scale() == 1);
 static_assert(Dropout{}.factors<double>(1, 2, 3, 4) == std::array<double, 8>{1, 1, 1, 1, 1, 1, 1, 1});
 constexpr DropoutRates none;
 static_assert(none.embedding == 0 && none.attention == 0 && none.activation == 0 && none.residual == 0);
 
 // By hand, from Random123's known answer for key and counter 0, 6627e8d5 e169c58d bc57ac4c 9b00dbd8: the low half of a
 // word is the even column. Three quarters are dropped, which are the numbers below c000.
-static_assert(Dropout{0.75, Key{0}}.factors<float>(0, 0, 0, 0) == std::array<float, 8>{4, 0, 4, 4, 0, 0, 4, 0});
+static_assert(at_rate(0.75).factors<float>(0, 0, 0, 0) == std::array<float, 8>{4, 0, 4, 4, 0, 0, 4, 0});
 // A number is dropped below the threshold, not at it.
-constexpr Dropout at{0x6627 / 65536.0, Key{0}}, above{0x6628 / 65536.0, Key{0}};
+constexpr Dropout at = at_rate(0x6627 / 65536.0), above = at_rate(0x6628 / 65536.0);
 static_assert(at.factors<double>(0, 0, 0, 0)[1] == at.scale() && above.factors<double>(0, 0, 0, 0)[1] == 0);
 
 TEST_CASE("whether an element is kept follows from its indices as documented", "[core]") {
@@ -34,7 +36,8 @@ TEST_CASE("whether an element is kept follows from its indices as documented", "
       for (int head : {0, 1, 31})
         for (int row : {0, 2, 100'000})
           for (int column = 0; column < 40; ++column) {
-            const auto words = Philox(dropout.key)({unsigned(column) / 8, unsigned(row), unsigned(sequence), unsigned(head)});
+            const auto words =
+                Philox(dropout.key)({unsigned(column) / 8, unsigned(row), unsigned(sequence), unsigned(head)});
             const std::uint32_t word = words[std::size_t(column % 8 / 2)];
             const std::uint32_t number = column % 2 == 0 ? word % 65536 : word / 65536;
             const double expected = number < std::round(rate * 65536) ? 0 : dropout.scale();
@@ -72,8 +75,8 @@ TEST_CASE("masks that differ in one index, in the key or in a neighbouring colum
   std::array<int, 6> both{};
   for (int row = 0; row < count; ++row) {
     const auto here = dropout.factors<float>(2, 3, 2 * row, 1);
-    const std::array there = {dropout.factors<float>(3, 3, 2 * row, 1),      dropout.factors<float>(2, 4, 2 * row, 1),
-                              dropout.factors<float>(2, 3, 2 * row + 1, 1),  dropout.factors<float>(2, 3, 2 * row, 2),
+    const std::array there = {dropout.factors<float>(3, 3, 2 * row, 1), dropout.factors<float>(2, 4, 2 * row, 1),
+                              dropout.factors<float>(2, 3, 2 * row + 1, 1), dropout.factors<float>(2, 3, 2 * row, 2),
                               other.factors<float>(2, 3, 2 * row, 1)};
     for (std::size_t i = 0; i < 8; ++i) {
       for (std::size_t pair = 0; pair < there.size(); ++pair) both[pair] += here[i] == 0 && there[pair][i] == 0;

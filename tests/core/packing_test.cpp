@@ -3,7 +3,10 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fathom/core/packing.hpp>
+#include <numeric>
 #include <random>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "support/allocations.hpp"
@@ -15,7 +18,7 @@ using Catch::Matchers::ContainsSubstring;
 using Lengths = std::vector<int>;
 
 // A packing without offsets is a plan: it stands for the largest batch of its capacity.
-constexpr Packing plan{.capacity = {.rows = 100, .sequences = 4, .longest = 40}};
+constexpr Packing plan{{.rows = 100, .sequences = 4, .longest = 40}, {}, {}, {}, {}};
 static_assert(plan.rows() == 100 && plan.sequences() == 0 && plan.shard_count() == maximal_shards(plan.capacity));
 static_assert(visible_pairs(plan, plan, false) == 4 * 1600 && visible_pairs(plan, plan, true) == 4 * 820);
 static_assert(plan.capacity != Capacity{.rows = 100, .sequences = 4, .longest = 40, .forward_only = true});
@@ -30,16 +33,10 @@ std::string refusal(const Capacity& capacity, const Lengths& lengths, const Leng
 }
 Lengths list(std::span<const int> numbers) { return {numbers.begin(), numbers.end()}; }
 
-/// Lengths of up to `longest` rows, at least `shortest`.
 Lengths random_lengths(std::mt19937& random, int shortest, int longest) {
   Lengths lengths(1 + random() % 9);
   for (int& length : lengths) length = shortest + int(random() % unsigned(longest - shortest + 1));
   return lengths;
-}
-int sum(const Lengths& lengths) {
-  int sum = 0;
-  for (const int length : lengths) sum += length;
-  return sum;
 }
 
 TEST_CASE("sequences are packed one after another and cut into shards of at most 32 rows", "[core]") {
@@ -85,9 +82,14 @@ TEST_CASE("what exceeds the capacity is refused with what was asked for and what
   CHECK_THAT(refusal(capacity, {1, 1}, {4}), ContainsSubstring("1 past lengths for 2 sequences"));
   CHECK_THAT(refusal(capacity, {4, 0}), ContainsSubstring("a sequence of 0 rows after 4"));
   CHECK_THAT(refusal(capacity, {4, -1}, {1, 1}), ContainsSubstring("a sequence of -1 rows after 4"));
-  CHECK_THAT(refusal(capacity, {9}), ContainsSubstring("a sequence of 9 rows after 0 does not fit") &&
-                                         ContainsSubstring("12 rows, longest 8"));
+  CHECK_THAT(refusal(capacity, {9}),
+             ContainsSubstring("a sequence of 9 rows after 0 does not fit") && ContainsSubstring("12 rows, longest 8"));
   CHECK_THAT(refusal(capacity, {8, 5}), ContainsSubstring("a sequence of 5 rows after 8 does not fit"));
+
+  PackedRows packed = pack(capacity, {8, 4});
+  CHECK_THROWS_AS(packed.assign(Lengths{5, 5, 5}), ShapeError);
+  const Packing kept = packed;
+  CHECK((list(kept.offsets) == Lengths{0, 8, 12} && list(kept.shards) == Lengths{0, 8, 12}));
 }
 
 TEST_CASE("every shard is a part of one sequence, and there are never more than planned", "[core]") {
@@ -97,23 +99,24 @@ TEST_CASE("every shard is a part of one sequence, and there are never more than 
     const bool idling = i % 3 == 0;
     const Lengths lengths = random_lengths(random, idling ? 0 : 1, i % 2 == 0 ? 3 : 100);
     const Lengths past(idling ? lengths.size() : 0, 1);
-    const Capacity capacity{std::max(1, sum(lengths)), int(lengths.size()), 100};
+    const int rows = std::accumulate(lengths.begin(), lengths.end(), 0);
+    const Capacity capacity{std::max(1, rows), int(lengths.size()), 100};
     const PackedRows packed = pack(capacity, lengths, past);
     const Packing view = packed;
     REQUIRE(view.shard_count() <= maximal_shards(capacity));
-    reached |= view.shard_count() == maximal_shards(capacity) && sum(lengths) > 64;
+    reached |= view.shard_count() == maximal_shards(capacity) && rows > 64;
     for (int s = 0; s < view.sequences(); ++s) {
       const int first = view.sequence_shard[s], end = view.sequence_shard[s + 1];
       REQUIRE(view.shards[first] == view.offsets[s]);  // so no shard crosses from one sequence into another
       REQUIRE(end - first == (lengths[std::size_t(s)] + 31) / 32);
       for (int shard = first; shard < end; ++shard) {
-        const int rows = view.shards[shard + 1] - view.shards[shard];
-        REQUIRE((rows > 0 && rows <= shard_rows));
+        const int size = view.shards[shard + 1] - view.shards[shard];
+        REQUIRE((size > 0 && size <= shard_rows));
       }
     }
-    REQUIRE((view.sequence_shard.back() == view.shard_count() && view.shards.back() == sum(lengths)));
+    REQUIRE((view.sequence_shard.back() == view.shard_count() && view.shards.back() == rows));
   }
-  CHECK(reached);  // the plan is not wasteful
+  CHECK(reached);  // the bound is no larger than it has to be
 }
 
 TEST_CASE("to assign a batch allocates nothing", "[core]") {
@@ -122,7 +125,10 @@ TEST_CASE("to assign a batch allocates nothing", "[core]") {
   const std::vector<Lengths> batches = {{1, 1, 127, 1}, {33, 33, 33, 31}, {1}, {128, 2}};
   const Lengths past = {1, 2, 3, 4};
   const long before = fathom_test::allocations;
-  for (const Lengths& lengths : batches) packed.assign(lengths), packed.assign(lengths, std::span(past).first(lengths.size()));
+  for (const Lengths& lengths : batches) {
+    packed.assign(lengths);
+    packed.assign(lengths, std::span(past).first(lengths.size()));
+  }
   CHECK(fathom_test::allocations == before);
 }
 

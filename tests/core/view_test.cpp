@@ -48,7 +48,8 @@ static_assert(matrix && right && !right.block(1, 0) && !Matrix<const int>());
 constexpr Rows<const int, 4> rows(numbers.data(), 3);
 constexpr auto middle = rows.columns<1, 2>();
 static_assert(std::is_same_v<decltype(middle), const Rows<const int, 2, 4>>);
-static_assert(middle.count == 3 && Matrix<const int>(middle).row(1)[0] == 5 && Matrix<const int>(middle).row(2)[1] == 10);
+static_assert(middle.count == 3 && Matrix<const int>(middle).row(1)[0] == 5 &&
+              Matrix<const int>(middle).row(2)[1] == 10);
 static_assert(Matrix<const int>(middle.columns<1, 1>()).row(1)[0] == 6);
 static_assert(resized(middle, 2).count == 2 && resized(middle, 2).data == middle.data);
 static_assert(std::is_same_v<decltype(resized(middle, 2)), Rows<const int, 2, 4>>);

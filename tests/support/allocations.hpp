@@ -2,35 +2,73 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 
-/// Counts what a test program allocates. Include it in one source of a program: it replaces operator new and delete.
+/// Counts what a test program allocates, by malloc and everything that comes to it: operator new, packing buffers of
+/// Eigen and of a BLAS. It stands between the program and the C library.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FATHOM_TEST_SANITIZED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FATHOM_TEST_SANITIZED
+#endif
+
 namespace fathom_test {
 
-/// Allocations so far, by all threads.
-inline std::atomic<long> allocations = 0;
+/// Sanitizers stand there themselves: nothing is counted then.
+#if defined(__GLIBC__) && !defined(FATHOM_TEST_SANITIZED)
+inline constexpr bool allocations_are_counted = true;
+#else
+inline constexpr bool allocations_are_counted = false;
+#endif
 
-// Inlined, g++ takes this and free() below for a mismatched pair.
-[[gnu::noinline]] inline void* counted_allocation(std::size_t size, std::size_t alignment) {
-  ++allocations;
-  if (void* const memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return memory;
-  throw std::bad_alloc();
-}
+/// Allocations so far, and the bytes that they asked for, by all threads.
+inline std::atomic<long> allocations = 0, allocated_bytes = 0;
 
 }  // namespace fathom_test
 
-// Weak, because the thread sanitizer of clang brings its own.
-[[gnu::weak, gnu::noinline]] void* operator new(std::size_t size) {
-  return fathom_test::counted_allocation(size, alignof(std::max_align_t));
+#if defined(__GLIBC__) && !defined(FATHOM_TEST_SANITIZED)
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
 }
-[[gnu::weak, gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
-  return fathom_test::counted_allocation(size, std::size_t(alignment));
+
+namespace fathom_test {
+inline void count(std::size_t bytes) {
+  ++allocations;
+  allocated_bytes += static_cast<long>(bytes);
 }
-[[gnu::weak, gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::weak, gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::weak, gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-[[gnu::weak, gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+}  // namespace fathom_test
+
+// Weak: several sources of a program may include this.
+extern "C" {
+[[gnu::weak]] void* malloc(std::size_t size) noexcept {
+  fathom_test::count(size);
+  return __libc_malloc(size);
 }
+[[gnu::weak]] void* calloc(std::size_t count, std::size_t size) noexcept {
+  fathom_test::count(count * size);
+  return __libc_calloc(count, size);
+}
+[[gnu::weak]] void* realloc(void* memory, std::size_t size) noexcept {
+  fathom_test::count(size);
+  return __libc_realloc(memory, size);
+}
+[[gnu::weak]] void* memalign(std::size_t alignment, std::size_t size) noexcept {
+  fathom_test::count(size);
+  return __libc_memalign(alignment, size);
+}
+[[gnu::weak]] void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+  return memalign(alignment, size);
+}
+[[gnu::weak]] int posix_memalign(void** memory, std::size_t alignment, std::size_t size) noexcept {
+  *memory = memalign(alignment, size);
+  return *memory == nullptr ? ENOMEM : 0;
+}
+}
+#endif

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/memory.hpp>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #if defined(__linux__)
@@ -18,6 +19,8 @@ namespace fathom::inline FATHOM_ABI {
 /// Owns a zeroed, aligned array of `count` trivially copyable elements. Large ones ask the kernel for huge pages.
 template <class T>
 class Buffer {
+  static_assert(std::is_trivially_copyable_v<T>, "Buffer: its elements are zeroed and moved as bytes");
+
  public:
   Buffer() = default;
   explicit Buffer(std::int64_t count) : size_(count) {
@@ -45,7 +48,7 @@ class Buffer {
   std::int64_t size() const { return size_; }
   std::span<T> span() { return {data_, std::size_t(size_)}; }
   std::span<const T> span() const { return {data_, std::size_t(size_)}; }
-  Memory memory() requires(sizeof(T) == 1) { return {data_, size_}; }
+  Memory memory() requires std::is_same_v<T, std::byte> { return {data_, size_}; }
 
  private:
   static constexpr std::int64_t huge_page = 2_MiB;

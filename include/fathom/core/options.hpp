@@ -21,7 +21,7 @@ struct FindOption<Default, First, Rest...> {
 template <class Default, class... Options>
 using Option = typename FindOption<Default, Options...>::type;
 
-/// Whether every option's tag is among `Tags`; a layer asserts it to refuse an option that it would ignore.
+/// Whether the option's tag is among `Tags`; a layer asserts it of each, to refuse an option that it would ignore.
 template <class OptionType, class... Tags>
 inline constexpr bool option_is_one_of = (std::is_same_v<typename OptionType::tag, Tags> || ...);
 

@@ -77,7 +77,7 @@ class PackedRows {
   }
 
   /// Packs sequences of these lengths. With `past`, a sequence may have no new rows: it idles, and its cache stays.
-  /// Errors: `ShapeError` when one is empty without that, or they exceed the capacity.
+  /// Errors: `ShapeError` when one is empty without that, or they exceed the capacity; the packing stays as it was.
   void assign(std::span<const int> lengths, std::span<const int> past = {}) {
     if (lengths.empty() || int(lengths.size()) > capacity_.sequences)
       throw ShapeError("PackedRows: " + std::to_string(lengths.size()) + " sequences do not fit a capacity of " +
@@ -85,15 +85,19 @@ class PackedRows {
     if (!past.empty() && past.size() != lengths.size())
       throw ShapeError("PackedRows: " + std::to_string(past.size()) + " past lengths for " +
                        std::to_string(lengths.size()) + " sequences");
+    int rows = 0;
+    for (const int length : lengths) {
+      if (length < (past.empty() ? 1 : 0) || length > capacity_.longest || length > capacity_.rows - rows)
+        throw ShapeError("PackedRows: a sequence of " + std::to_string(length) + " rows after " + std::to_string(rows) +
+                         " does not fit a capacity of " + std::to_string(capacity_.rows) + " rows, longest " +
+                         std::to_string(capacity_.longest));
+      rows += length;
+    }
     offsets_.assign(1, 0);
     shards_.clear();
     sequence_shard_.assign(1, 0);
     for (const int length : lengths) {
       const int first = offsets_.back();
-      if (length < (past.empty() ? 1 : 0) || length > capacity_.longest || first + length > capacity_.rows)
-        throw ShapeError("PackedRows: a sequence of " + std::to_string(length) + " rows after " +
-                         std::to_string(first) + " does not fit a capacity of " + std::to_string(capacity_.rows) +
-                         " rows, longest " + std::to_string(capacity_.longest));
       for (int row = 0; row < length; row += shard_rows) shards_.push_back(first + row);
       offsets_.push_back(first + length);
       sequence_shard_.push_back(int(shards_.size()));

@@ -17,6 +17,7 @@
 #include <fathom/train/memory_plan.hpp>
 #include <optional>
 #include <span>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,9 @@ struct NormTracker {
 /// Owns everything that training needs, allocated when it is made: weights, gradients, optimizer state, activations and
 /// the context. A step allocates nothing.
 ///
-/// A step whose loss or gradient is not finite, or whose gradient norm is a spike, leaves weights and optimizer state
-/// untouched and says in its report where the trouble began.
+/// A step whose loss or gradient is not finite, whose gradient is too large for the sum of its squares, or whose
+/// gradient norm is a spike, leaves weights and optimizer state untouched and says in its report where the trouble
+/// began.
 template <class ModelType, class BackendType, class OptimizerType>
 class Trainer {
  public:
@@ -72,11 +74,15 @@ class Trainer {
   using P = typename B::Precision;
   using Batch = TokenBatch;
 
-  /// Errors: `ShapeError` when the capacity's longest sequence exceeds the model's context.
+  /// Updates with a larger learning rate are refused: whatever the gradient, they would only destroy the weights.
+  static constexpr double largest_learning_rate = 1e6;
+
+  /// Errors: `ShapeError` when the capacity's longest sequence exceeds the model's context; `Error` for options that
+  /// make no sense.
   Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
-        options_(options),
+        options_(checked(options)),
         optimizer_options_(optimizer),
         table_(describe<Model>()),
         weights_(options.seed),
@@ -90,10 +96,17 @@ class Trainer {
   }
 
   /// One update from the sum of the gradients of several batches (gradient accumulation), the loss averaged over all
-  /// their counted targets. Errors: `Error` without a batch, and after `patience` skipped updates in a row;
-  /// `ShapeError` for a batch that `check_batch` refuses.
+  /// their counted targets. Errors: `Error` without a batch, for a learning rate that is NaN, negative or above
+  /// `largest_learning_rate`, and after `patience` skipped updates in a row; `ShapeError` for a batch that
+  /// `check_batch` refuses.
   StepReport step(std::span<const Batch> batches, double learning_rate) {
     if (batches.empty()) throw Error("Trainer: a step without batches; give at least one");
+    if (!(learning_rate >= 0 && learning_rate <= largest_learning_rate)) {
+      std::ostringstream text;
+      text << "Trainer: a learning rate of " << learning_rate << " at step " << step_ + 1 << "; it must be from 0 to "
+           << largest_learning_rate << ", look at the schedule";
+      throw Error(text.str());
+    }
     StepReport report;
     report.learning_rate = learning_rate;
     std::int64_t targets = 0;
@@ -119,10 +132,9 @@ class Trainer {
       double squares = 0;
       worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = &squares});
       const double norm = std::sqrt(squares), loss = options_.loss.total(sums) * normalizer;
+      const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && !norms_.is_spike(norm, options_.spike_factor);
-      if (accept)
-        Optimizer::update(worker, optimizer_options_,
-                          UpdateStep{updates_ + 1, learning_rate, clip_scale(norm, options_.clip_norm)}, flat());
+      if (accept) Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
       if (!first) return;
       total = sums;
       report.loss = loss;
@@ -237,6 +249,22 @@ class Trainer {
                        " tokens are longer than the model's context of " + std::to_string(Model::context));
     return capacity;
   }
+  static const TrainerOptions& checked(const TrainerOptions& options) {
+    const auto check = [](bool condition, const char* rule) {
+      if (!condition) throw Error(std::string("TrainerOptions: ") + rule);
+    };
+    const auto is_rate = [](double rate) { return rate >= 0 && rate <= 1 - 0x1p-16; };  // NaN is none
+    const auto& [embedding, attention, activation, residual] = options.dropout;
+    check(is_rate(embedding) && is_rate(attention) && is_rate(activation) && is_rate(residual),
+          "every dropout rate must be from 0 to 1 - 2^-16");
+    check(options.loss.smoothing >= 0 && options.loss.smoothing < 1, "loss.smoothing must be in [0, 1)");
+    check(options.loss.z_loss >= 0, "loss.z_loss must not be negative");
+    check(options.clip_norm >= 0, "clip_norm must not be negative; 0 does not clip");
+    check(options.spike_factor >= 0, "spike_factor must not be negative; 0 takes nothing for a spike");
+    check(options.average >= 0 && options.average <= 1, "average must be in [0, 1]; 0 keeps no average");
+    check(options.patience >= 1, "patience must be at least 1");
+    return options;
+  }
   void check(const Batch& batch) const { check_batch(batch, capacity_, Model::vocabulary); }
 
   Pass pass() const { return pass(step_); }
@@ -263,7 +291,7 @@ class Trainer {
     const bool finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
     if (finite) {
       report.skipped = "gradient norm " + std::to_string(report.gradient_norm) + " against a mean of " +
-                       std::to_string(norms_.mean) + ", largest in " + largest_gradient();
+                       std::to_string(norms_.mean) + ", largest in backward." + largest_gradient();
       norms_.add(options_.spike_factor * norms_.mean);
     } else {
       report.skipped = "not finite, first in " + first_non_finite(batches, normalizer);
