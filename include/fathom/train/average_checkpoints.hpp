@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/backend/context.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/models/weights.hpp>
+#include <fathom/optim/average.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <fathom/train/run_checkpoints.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// The mean of the weights of the last `count` checkpoints in a run's folder (`RunCheckpointOptions::keep` says how
+/// many stay): what is often evaluated instead of the last weights (Vaswani et al. 2017, arXiv:1706.03762,
+/// section 6.1). Errors: `Error` when there are fewer, and as `load_weights`.
+template <class Model, class B>
+Weights<Model, B> average_last_checkpoints(const std::filesystem::path& folder, int count,
+                                           const typename B::Options& machine = {}) {
+  const auto entries = detail::checkpoint_entries(folder);
+  if (count < 1 || count > int(entries.size()))
+    throw Error(folder.string() + ": has " + std::to_string(entries.size()) + " checkpoints where the last " +
+                std::to_string(count) + " shall be averaged; keep more of them in training, or average fewer");
+  Context<B> context(machine);
+  WeightAverage<typename B::Precision> average(Weights<Model, B>::extent.total(), 1);
+  Weights<Model, B> weights;
+  for (auto entry = entries.end() - count; entry != entries.end(); ++entry) {
+    weights = load_weights<Model, B>(*entry);
+    average.add(context, weights.flat());
+  }
+  std::ranges::copy(average.flat(), weights.flat().begin());
+  return weights;
+}
+
+}  // namespace fathom::inline FATHOM_ABI
