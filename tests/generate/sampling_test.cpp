@@ -149,11 +149,15 @@ TEST_CASE("minus infinity forbids a token, other logits that are not finite are 
 }
 
 TEST_CASE("rules without a meaning are refused", "[sampling]") {
-  CHECK_THAT(refusal({.temperature = -1}), ContainsSubstring("temperature"));
-  CHECK_THAT(refusal({.temperature = std::nan("")}), ContainsSubstring("temperature"));
-  CHECK_THAT(refusal({.top_k = -1}), ContainsSubstring("top_k"));
-  CHECK_THAT(refusal({.top_p = 0}), ContainsSubstring("top_p"));
-  CHECK_THAT(refusal({.top_p = 1.1}), ContainsSubstring("top_p"));
-  CHECK_THAT(refusal({.min_p = -0.1}), ContainsSubstring("min_p"));
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), above_one = 1 + 0x1p-52;
+  for (const double temperature : {-1.0, -1e-300, infinity, -infinity, nan})
+    CHECK_THAT(refusal({.temperature = temperature}), ContainsSubstring("temperature is a number from 0 on, not "));
+  for (const int top_k : {-1, std::numeric_limits<int>::min()})
+    CHECK_THAT(refusal({.top_k = top_k}), ContainsSubstring("top_k is a count from 0 on, not -"));
+  for (const double top_p : {0.0, -0.1, above_one, infinity, -infinity, nan})
+    CHECK_THAT(refusal({.top_p = top_p}), ContainsSubstring("top_p is above 0 and at most 1, not "));
+  for (const double min_p : {-0.1, above_one, infinity, -infinity, nan})
+    CHECK_THAT(refusal({.min_p = min_p}), ContainsSubstring("min_p is between 0 and 1, not "));
   CHECK(refusal({.temperature = 2, .top_k = 3, .top_p = 1, .min_p = 1}).empty());
+  CHECK(refusal({.temperature = 0, .top_k = std::numeric_limits<int>::max(), .top_p = 1e-300, .min_p = 0}).empty());
 }

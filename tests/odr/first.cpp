@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/fathom.hpp>
+#include "every_header.hpp"
 
 const void* version_in_second();
 

@@ -74,7 +74,7 @@ using ResidualLayers = std::tuple<
   Residual<PreNorm, Branch, RmsNorm<6>>,
   Residual<DeepNorm<2.5>, Branch>,
   Residual<DeepNorm<2.5>, Branch, RmsNorm<6>>,
-  Residual<PostNormInit, Branch>,
+  Repeat<2, Residual<PostNormInit, Branch>>,  // a stack: its initial values depend on the depth
   Residual<ReZero, Branch>,
   Residual<Admin, Branch>,
   Residual<Admin, Branch, RmsNorm<6>>,

@@ -1,10 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/text/tokenizer.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 using namespace fathom;
+
+namespace {
+
+struct Words : text::Bytes {
+  using Token = std::string;  // no integer
+  static std::vector<Token> encode(std::string_view);
+};
+struct WideTokens : text::Bytes {
+  using Token = int;  // encode gives bytes
+};
+struct NoVocabulary : text::Bytes {
+  void vocabulary();
+};
+struct EncodesChanging : text::Bytes {
+  std::vector<Token> encode(std::string_view);  // not of a constant tokenizer
+};
+struct DecodesBytes : text::Bytes {
+  static std::string decode(std::span<const Token>);  // models speak int
+};
+static_assert(!text::Tokenizer<int> && !text::Tokenizer<Words> && !text::Tokenizer<WideTokens>);
+static_assert(!text::Tokenizer<NoVocabulary> && !text::Tokenizer<EncodesChanging> && !text::Tokenizer<DecodesBytes>);
+
+}  // namespace
 
 TEST_CASE("bytes encode every text and give it back", "[tokenizer]") {
   std::string text;

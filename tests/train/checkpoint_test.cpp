@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
 #include <cstring>
+#include <fathom/layers/dlcl.hpp>
 #include <fathom/optim/lion.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fstream>
@@ -128,6 +129,70 @@ TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
   refuses(directory / "missing", make(), {"missing", "does not exist"});
   CHECK(message_of<FileError>([&] { load_weights<PolicyModel<PreNorm>, Cpu<Single>>(path); }).find("/model/") !=
         std::string::npos);
+}
+
+template <int Width, class Attention, class FeedForward, class Norm = LayerNorm<Width>, int Depth = depth>
+using StackOf = Repeat<Depth, Sequence<Residual<PreNorm, Attention, Norm>, Residual<PreNorm, FeedForward, Norm>>>;
+template <class Stack, int Words = vocabulary, int Length = context, class... Options>
+using ModelOf = LanguageModel<Vocabulary<Words>, ContextLength<Length>, Stack, PlainEmbedding, Options...>;
+using Heads = Attention<width, 2>;
+using Hidden = FeedForward<width, 32>;
+using PlainStack = StackOf<width, Heads, Hidden>;
+using PlainModel = ModelOf<PlainStack>;
+
+/// The plain model's checkpoint in `path` is refused by this one.
+template <class Model>
+void refuses_for(const std::filesystem::path& path, std::initializer_list<const char*> parts) {
+  refuses(path, TrainerOf<Model>(capacity, options, {}, {.threads = 1}), parts);
+}
+
+TEST_CASE("a checkpoint is refused where any fact of the model differs", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "plain";
+  TrainerOf<PlainModel> trainer(capacity, options, {}, {.threads = 1});
+  train(trainer, 0, 1);
+  save_checkpoint(path, trainer);
+  refuses_for<ModelOf<StackOf<width, Heads, Hidden, LayerNorm<width>, 4>>>(path, {"/model/depth' is 3 where 4"});
+  refuses_for<ModelOf<StackOf<8, Attention<8, 2>, FeedForward<8, 32>>>>(path, {"/model/width' is 16 where 8"});
+  refuses_for<ModelOf<PlainStack, 38>>(path, {"/model/vocabulary' is 37 where 38"});
+  refuses_for<ModelOf<PlainStack, vocabulary, 13>>(path, {"/model/context' is 12 where 13"});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, TiedOutput>>(path, {"/model/tied_output' is false where true"});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, NoPositions>>(path, {"/model/learned_positions' is true where"});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalPositions>>(path, {"_positions' is", "where"});
+  refuses_for<LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, PlainStack>>(
+      path, {"/model/embedding_scale' is 1.0 where 4.0"});
+  refuses_for<MaskedLanguageModel<Vocabulary<vocabulary>, ContextLength<context>, PlainStack, PlainEmbedding>>(
+      path, {"/model/name' is \"LanguageModel\" where"});
+
+  refuses_for<ModelOf<StackOf<width, Attention<width, 2, Full>, Hidden>>>(
+      path, {"/model/sublayers/0/causal' is true where false"});
+  refuses_for<ModelOf<StackOf<width, Attention<width, 2, Causal, KeyValueHeads<1>>, Hidden>>>(
+      path, {"/model/sublayers/0/kv_heads' is 2 where 1"});
+  refuses_for<ModelOf<StackOf<width, Attention<width, 2, Causal, NoBias>, Hidden>>>(
+      path, {"tensor 'blocks.0.attention.query.bias'"});
+  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 33>>>>(path, {"/model/sublayers/1/hidden' is 32 where"});
+  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 32, Relu>>>>(path,
+                                                                            {"/model/sublayers/1/activation' is"});
+  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 32, GeGlu>>>>(
+      path, {"/model/sublayers/1/gated' is false where true"});
+  refuses_for<ModelOf<StackOf<width, Heads, Hidden, RmsNorm<width>>>>(path, {"/model/sublayers/0/norm_kind' is"});
+  refuses_for<ModelOf<StackOf<width, Heads, Hidden, LayerNorm<width, 1e-6>>>>(path,
+                                                                              {"/model/sublayers/0/norm_epsilon' is"});
+  refuses_for<ModelOf<Dlcl<depth, PlainStack::Block>>>(path, {"tensor '"});
+
+  using Turned = ModelOf<StackOf<width, Attention<width, 2, Causal, Rotary<>>, Hidden>>;
+  using TurnedMore = ModelOf<StackOf<width, Attention<width, 2, Causal, Rotary<100.0>>, Hidden>>;
+  refuses_for<Turned>(path, {"/model/sublayers/0/rotary' is 0.0 where 10000.0"});
+  TrainerOf<Turned> turned(capacity, options, {}, {.threads = 1});
+  save_checkpoint(directory / "turned", turned);
+  refuses_for<TurnedMore>(directory / "turned", {"/model/sublayers/0/rotary' is 10000.0 where 100.0"});
+}
+
+TEST_CASE("a checkpoint of a higher precision is refused", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  Trainer<PlainModel, Cpu<Double>, AdamW> trainer(capacity, options, {}, {.threads = 1});
+  save_checkpoint(directory / "double", trainer);
+  refuses_for<PlainModel>(directory / "double", {"model.safetensors: tensor 'embedding.token.weight'", "F64"});
 }
 
 TEST_CASE("a checkpoint is refused by a trainer with other options", "[checkpoint]") {

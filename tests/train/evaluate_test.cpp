@@ -42,6 +42,9 @@ void check_against_trainer() {
   }
 }
 
+static_assert(BatchRange<std::array<TokenBatch, 3>&> && BatchRange<std::array<SomeBatch, 3>&>);
+static_assert(!BatchRange<TokenBatch> && !BatchRange<std::array<int, 3>&> && !BatchRange<Batches>);
+
 TEST_CASE("weights alone give the loss that a trainer gives", "[evaluate]") {
   check_against_trainer<SmallModel>();
   check_against_trainer<ModelOf<Repeat<5, Block>>>();

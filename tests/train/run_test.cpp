@@ -5,6 +5,7 @@
 #include <fathom/optim/schedule.hpp>
 #include <fathom/train/run.hpp>
 #include <limits>
+#include <string>
 
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
@@ -46,6 +47,20 @@ Seen run_with(Validation validation, const BestValidation& before = {}) {
   seen.at_end = run.best();
   return seen;
 }
+
+struct NoPosition {
+  TokenBatch next();
+};
+struct NoBatches {
+  int next();
+  std::uint64_t position() const;
+};
+struct PositionInWords : SomeBatches {
+  std::string position() const;
+};
+static_assert(BatchSource<SomeBatches>);
+static_assert(!BatchSource<const SomeBatches> && !BatchSource<NoPosition> && !BatchSource<NoBatches>);
+static_assert(!BatchSource<PositionInWords> && !BatchSource<TokenBatch> && !BatchSource<int>);
 
 TEST_CASE("a run makes the updates that its steps, rates and batches say", "[run]") {
   SmallTrainer by_hand = make(), by_run = make();

@@ -26,7 +26,29 @@ struct Projections {
   }
 };
 
+/// Bytes that attention over one sequence needs on a thread beside its operands, forward or backward, without and with
+/// a cache.
+template <class P, template <class> class Op>
+constexpr std::int64_t needed(int length, int cache = 0) {
+  return dry_run<Cpu<P>>({.rows = length, .sequences = 1, .longest = length}, {},
+                         [&](auto& worker) {
+                           Op<P> op{};
+                           op.heads = 6, op.kv_heads = 2, op.head_width = 64;
+                           op.packing = op.key_packing = &worker.packing();
+                           if constexpr (requires { op.cache; }) op.cache.length = cache;
+                           worker(op);
+                         })
+      .size.total(1);
+}
+
 }  // namespace
+
+// The T×T matrix is never stored: four times the length needs at most four times the memory.
+static_assert(needed<Single, op::Attention>(4096) <= 4 * needed<Single, op::Attention>(1024));
+static_assert(needed<Double, op::Attention>(4096) <= 4 * needed<Double, op::Attention>(1024));
+static_assert(needed<Single, op::AttentionBackward>(4096) <= 4 * needed<Single, op::AttentionBackward>(1024));
+static_assert(needed<Double, op::AttentionBackward>(4096) <= 4 * needed<Double, op::AttentionBackward>(1024));
+static_assert(needed<Single, op::Attention>(1, 4096) <= 4 * needed<Single, op::Attention>(1, 1024));
 
 TEST_CASE("attention", "[cpu][threads]") {
   for (const Heads heads : shapes)

@@ -3,6 +3,34 @@
 
 using namespace fathom_test;
 
+namespace {
+
+/// Bytes that the loss and its gradients need beside their operands, of all threads and of each one.
+template <class P>
+constexpr WorkspaceSize needed(int rows, int vocabulary) {
+  constexpr int width = 64;
+  return dry_run<Cpu<P>>({.rows = rows, .sequences = 1, .longest = rows}, {},
+                         [=](auto& worker) {
+                           op::LinearCrossEntropy<P> op{};
+                           op.x = {nullptr, rows, width};
+                           op.weight = {nullptr, vocabulary, width};
+                           op.dx = {nullptr, rows, width};
+                           op.dweight = {nullptr, vocabulary, width};
+                           worker(op);
+                         })
+      .size;
+}
+
+}  // namespace
+
+// All logits never live at once: they take about 8 MiB for any number of rows, or 32 rows where these are longer.
+static_assert(needed<Single>(1'000'000, 100'000).shared == needed<Single>(32, 100'000).shared);
+static_assert(needed<Single>(1'000'000, 100'000).shared < 32 * 100'000 * 4 + 4096);
+static_assert(needed<Double>(1'000'000, 100'000).shared < 32 * 100'000 * 8 + 4096);
+static_assert(needed<Single>(1'000'000, 50'000).shared < 9_MiB && needed<Double>(1'000'000, 30'000).shared < 9_MiB);
+static_assert(needed<Single>(1'000'000, 300).shared < 9_MiB);
+static_assert(needed<Single>(1'000'000, 100'000).scratch == needed<Single>(32, 100'000).scratch);
+
 TEST_CASE("linear + cross-entropy", "[cpu][threads]") {
   constexpr int width = 20;
   for (const int vocabulary : {7, 300, 20'000})  // the last one in several chunks

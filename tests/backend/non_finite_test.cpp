@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <fathom/backend/non_finite.hpp>
+#include <fathom/backend/ref/ref.hpp>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/models.hpp"
+
+namespace {
+using namespace fathom_test;
+
+constexpr float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+
+/// One value of a tensor, in the weights or in the gradients that a pass adds to.
+struct Fault {
+  std::string tensor;
+  float value;
+};
+struct Faults {
+  std::vector<Fault> weights = {}, gradients = {};
+};
+
+/// What is found in a forward and a backward pass of the small model.
+template <class B>
+std::string found(const Faults& faults, const typename B::Options& machine = {}) {
+  using P = typename B::Precision;
+  const Capacity capacity{4 * context, 4, context};
+  const auto table = describe<SmallModel>();
+  Weights<SmallModel, B> weights(1);
+  Buffer<float> gradients(weights.extent.total());
+  const auto last_of = [&](const std::string& tensor) {
+    const auto& info = *std::ranges::find(table, tensor, &ParameterInfo::name);
+    return std::size_t(info.offset + info.size() - 1);
+  };
+  for (const auto& [tensor, value] : faults.weights) weights.flat()[last_of(tensor)] = value;
+  for (const auto& [tensor, value] : faults.gradients) gradients.span()[last_of(tensor)] = value;
+
+  Buffer<std::byte> activations(saved_bytes<SmallModel, P>(capacity));
+  Context<FindNonFinite<B>> context(machine);
+  context.reserve(training_cost<SmallModel, B>(capacity).size);
+  const SomeBatch batch(1);
+  context.run(batch.rows, Pass{}, [&](auto& worker) {
+    Memory memory = activations.memory();
+    auto saved = SmallModel::Saved<P>::take(memory, capacity);
+    LossSums sums;
+    SmallModel::forward(worker, weights.params(), Flow<P>{}, batch, saved);
+    SmallModel::backward(worker, weights.params(), bind_parameters<SmallModel>(gradients.data()), Flow<P>{}, batch,
+                         saved, LossOptions{}, 1, sums);
+  });
+  return context.machine().found();
+}
+
+TEST_CASE("the first op that writes what is not finite is named with its scope and direction", "[non_finite]") {
+  const std::vector<std::pair<Faults, std::string>> cases{
+      {{}, ""},
+      {{.weights = {{"embedding.position.weight", nan}}}, "forward.embedding (embedding)"},
+      {{.weights = {{"blocks.1.attention.value.weight", infinity}}}, "forward.blocks.1.attention (linear)"},
+      {{.weights = {{"blocks.0.feed_forward.norm.gain", -infinity}}}, "forward.blocks.0.feed_forward (join + norm)"},
+      {{.weights = {{"output.weight", nan}}}, "backward.output (linear + cross-entropy)"},
+      {{.gradients = {{"blocks.2.attention.output.weight", nan}}}, "backward.blocks.2.attention (linear dw)"},
+      {{.gradients = {{"blocks.0.feed_forward.input.weight", infinity}}}, "backward.blocks.0.feed_forward (linear dw)"},
+      // Of several the first: forward goes up the blocks, backward goes down.
+      {{.weights = {{"blocks.2.attention.query.weight", nan}, {"blocks.1.feed_forward.input.bias", nan}}},
+       "forward.blocks.1.feed_forward (linear)"},
+      {{.weights = {{"blocks.2.attention.query.weight", nan}}, .gradients = {{"output.weight", nan}}},
+       "forward.blocks.2.attention (linear)"},
+      {{.gradients = {{"blocks.0.attention.output.weight", nan}, {"blocks.1.attention.output.weight", nan}}},
+       "backward.blocks.1.attention (linear dw)"},
+  };
+  for (const auto& [faults, expected] : cases) {
+    CHECK(found<Ref<float>>(faults) == expected);
+    CHECK(found<Cpu<Single>>(faults, {.threads = 1}) == expected);
+  }
+}
+
+TEST_CASE("what an op reads does not count, and what was found first stays", "[non_finite]") {
+  using P = Ref<float>::Precision;
+  Context<FindNonFinite<Ref<float>>> context;
+  float bad = -infinity, other = 0;
+  const Matrix<float> x(&bad, 1, 1), y(&other, 1, 1);
+  const auto run = [&](const char* scope, const auto& op) {
+    const PackedRows row = PackedRows::uniform(1, 1);
+    context.run(row, Pass{}, [&](auto& worker) {
+      const auto inside = worker.scope(scope);
+      worker(op);
+    });
+    return context.machine().found();
+  };
+  CHECK(run("relu", op::Activation<P>{.kind = ActivationKind::relu, .gated = false, .dropout = {}, .x = x, .y = y})
+            .empty());
+  CHECK(run("copy", op::Copy<P>{.x = x, .y = y}) == "copy (copy)");
+  CHECK(run("later", op::Copy<P>{.x = x, .y = y}) == "copy (copy)");
+}
+
+}  // namespace
