@@ -63,6 +63,9 @@ TEST_CASE("the first op that writes what is not finite is named with its scope a
       {{.weights = {{"output.weight", nan}}}, "backward.output (linear + cross-entropy)"},
       {{.gradients = {{"blocks.2.attention.output.weight", nan}}}, "backward.blocks.2.attention (linear dw)"},
       {{.gradients = {{"blocks.0.feed_forward.input.weight", infinity}}}, "backward.blocks.0.feed_forward (linear dw)"},
+      {{.gradients = {{"blocks.1.feed_forward.norm.bias", nan}}}, "backward.blocks.1.feed_forward (norm backward)"},
+      {{.gradients = {{"blocks.0.attention.output.bias", nan}}}, "backward.blocks.0.attention (linear dw)"},
+      {{.gradients = {{"embedding.token.weight", infinity}}}, "backward.embedding (embedding backward)"},
       // Of several the first: forward goes up the blocks, backward goes down.
       {{.weights = {{"blocks.2.attention.query.weight", nan}, {"blocks.1.feed_forward.input.bias", nan}}},
        "forward.blocks.1.feed_forward (linear)"},

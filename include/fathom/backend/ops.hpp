@@ -18,7 +18,7 @@
 ///   name         for profiles and messages
 ///   flops()      floating-point operations, a multiply-add counted as two, causal attention counted once
 ///   bytes()      bytes that must move when every view is touched once
-///   outputs(f)   calls f(matrix) for each view that is written
+///   outputs(f)   calls f(matrix) for each result and gradient that is written, if it is there; a vector is one row
 ///
 /// Common rules. Matrices are row-major, one row per token, packed as the worker's current `Packing` says.
 /// "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value. Unless an alias is
@@ -105,6 +105,11 @@ template <class T>
 constexpr double bytes_of(std::span<T> s) {
   return double(s.size()) * sizeof(T);
 }
+/// A vector as the only row of a matrix; without rows when it is empty.
+template <class T>
+constexpr Matrix<T> as_row(std::span<T> vector) {
+  return {vector.data(), vector.empty() ? 0 : 1, int(vector.size())};
+}
 
 /// y = x Wᵀ + b.   x (N, In); weight (Out, In); bias (Out) or empty; y (N, Out) overwritten.
 template <class P>
@@ -146,7 +151,10 @@ struct LinearBackwardWeight {
 
   constexpr double flops() const { return 2.0 * x.rows * dweight.rows * dweight.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + 2 * bytes_of(dweight); }
-  constexpr void outputs(auto&& f) const { f(dweight); }
+  constexpr void outputs(auto&& f) const {
+    f(dweight);
+    f(as_row(dbias));
+  }
 };
 
 /// y = dropout(act(x)), or with a gate y = dropout(act(x[:, :F]) ⊙ x[:, F:]).   x (N, F) or gated (N, 2F); y (N, F)
@@ -179,7 +187,10 @@ struct ActivationBackward {
 
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + bytes_of(dx) + bytes_of(y); }
-  constexpr void outputs(auto&& f) const { f(dx); }
+  constexpr void outputs(auto&& f) const {
+    f(dx);
+    f(y);
+  }
 };
 
 /// o = softmax(scale · q kᵀ + mask) v for every sequence and head; the T×T matrix is never stored.
@@ -289,7 +300,11 @@ struct NormBackward {
 
   constexpr double flops() const { return 13.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + bytes_of(skip.value) + bytes_of(dx); }
-  constexpr void outputs(auto&& f) const { f(dx); }
+  constexpr void outputs(auto&& f) const {
+    f(dx);
+    f(as_row(dgain));
+    f(as_row(dbias));
+  }
 };
 
 /// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f.
@@ -327,6 +342,8 @@ struct JoinBackward {
   constexpr void outputs(auto&& g) const {
     g(dx);
     g(df);
+    g(as_row(da));
+    g(as_row(db));
   }
 };
 
@@ -386,7 +403,10 @@ struct WeightedSumBackward {
 
   constexpr double flops() const { return 4.0 * count * dy.rows * dy.columns; }
   constexpr double bytes() const { return bytes_of(dy) * (3.0 * count + 1); }
-  constexpr void outputs(auto&& f) const { f(dfirst); }
+  constexpr void outputs(auto&& f) const {
+    f(dfirst);
+    f(as_row(dweights));
+  }
 };
 
 /// y = dropout(scale · table[token] + position row).   tokens (N); table (V, D); positions (L, D), row = place in the
@@ -420,7 +440,10 @@ struct EmbeddingBackward {
 
   constexpr double flops() const { return 2.0 * dy.rows * dy.columns; }
   constexpr double bytes() const { return 3 * bytes_of(dy); }
-  constexpr void outputs(auto&&) const {}
+  constexpr void outputs(auto&& f) const {
+    f(dtable);
+    f(dpositions);
+  }
 };
 
 /// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
@@ -447,6 +470,7 @@ struct LinearCrossEntropy {
   constexpr void outputs(auto&& f) const {
     f(dx);
     f(dweight);
+    f(as_row(dbias));
   }
 };
 

@@ -42,7 +42,9 @@ class Recorder {
   template <class Op>
   void begin(const Op& op) {
     Call call{path_.text(), Op::name, {}, op.flops(), op.bytes()};
-    op.outputs([&](const auto& matrix) { call.outputs.push_back({matrix.rows, matrix.columns}); });
+    op.outputs([&](const auto& matrix) {
+      if (matrix) call.outputs.push_back({matrix.rows, matrix.columns});
+    });
     calls_.push_back(std::move(call));
   }
   void end(const auto& /*op*/, const auto& /*lane*/) {}

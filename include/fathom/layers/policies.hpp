@@ -67,12 +67,13 @@ struct Unchecked : Policy {
   static constexpr double made_for_depth() { return 0; }
 };
 
-/// Post-LN whose layer l of N is initialized smaller by N − l + 1.   Source: DeepNet, arXiv:2203.00555, section 3;
-/// which matrices is not stated there: those that DeepNorm scales.
+/// Post-LN whose layer l of N is initialized smaller by N − l + 1; outside of a stack, like the last one of a stack, it
+/// is not.   Source: DeepNet, arXiv:2203.00555, section 3; which matrices is not stated there: those that DeepNorm
+/// scales.
 struct PostNormInit : PostNorm {
   static constexpr const char* name = "PostNormInit";
   static constexpr double gain(Role role, Position position) {
-    return scaled_by_depth(role) ? 1.0 / (position.depth - position.index) : 1;
+    return scaled_by_depth(role) && position.depth > 0 ? 1.0 / (position.depth - position.index) : 1;
   }
 };
 

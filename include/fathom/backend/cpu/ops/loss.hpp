@@ -16,8 +16,8 @@ struct LossOps {
   using T = typename P::Activation;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
-  /// Rows of a chunk: its logits take about 8 MiB, whatever the vocabulary and the number of threads. Every chunk reads
-  /// W twice and adds to dW, so few rows would wait for memory.
+  /// Rows of a chunk: its logits take about 8 MiB, or the 32 rows that a chunk has at least, whatever the number of
+  /// threads. Every chunk reads W twice and adds to dW, so few rows would wait for memory.
   static constexpr int chunk_rows(int vocabulary) {
     return int(
         std::clamp<std::int64_t>((8_MiB) / (std::int64_t(vocabulary) * std::int64_t(sizeof(T))) / 32 * 32, 32, 512));
