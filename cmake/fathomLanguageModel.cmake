@@ -11,7 +11,8 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [EMBEDDING Scaled]        # Scaled by sqrt(WIDTH), as the paper's toolkit does, or Plain, as GPT-2
     [OUTPUT Separate]         # Separate: a matrix of its own, or Tied: the embedding's once more
     [NORM LayerNorm]          # LayerNorm or RmsNorm
-    [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu
+    [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
+    [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt(LAYERS)
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
 RESIDUAL is DeepNorm, with alpha and beta for LAYERS, or any residual policy as C++ spells it inside `namespace fathom`:
@@ -25,10 +26,11 @@ include(${CMAKE_CURRENT_LIST_DIR}/fathomProcessorCheck.cmake)
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
-  set(choices POSITIONS EMBEDDING OUTPUT)
-  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied")
+  set(choices POSITIONS EMBEDDING OUTPUT NORM ACTIVATION)
+  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "LayerNorm|RmsNorm"
+                    "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu")
   cmake_parse_arguments(PARSE_ARGV 0 MODEL BLAS
-                        "NAME;RESIDUAL;NORM;ACTIVATION;${choices};${sizes};${optional_sizes}" "")
+                        "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   if(MODEL_UNPARSED_ARGUMENTS OR MODEL_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "fathom_add_language_model: unknown or without a value: "
                         "${MODEL_UNPARSED_ARGUMENTS} ${MODEL_KEYWORDS_MISSING_VALUES}")
@@ -69,6 +71,15 @@ function(fathom_add_language_model)
       message(FATAL_ERROR "fathom_add_language_model: ${whole} ${MODEL_${whole}} is no multiple of ${part} ${MODEL_${part}}")
     endif()
   endforeach()
+  if(NOT DEFINED MODEL_RECOMPUTE)
+    set(MODEL_STACK_OPTION "")
+  elseif(MODEL_RECOMPUTE STREQUAL "Sqrt")
+    set(MODEL_STACK_OPTION ", RecomputeSqrt")
+  elseif(MODEL_RECOMPUTE MATCHES "^[1-9][0-9]*$")
+    set(MODEL_STACK_OPTION ", Recompute<${MODEL_RECOMPUTE}>")
+  else()
+    message(FATAL_ERROR "fathom_add_language_model: RECOMPUTE is a number of layers above 0 or Sqrt, not ${MODEL_RECOMPUTE}")
+  endif()
   set(MODEL_ATTENTION_OPTION "")
   if(MODEL_POSITIONS STREQUAL "Rotary")  # in attention instead of on the embedding
     set(MODEL_ATTENTION_OPTION ", Rotary<>")

@@ -6,6 +6,7 @@
 #include <fathom/fathom.hpp>
 #include <fathom/train/plot.hpp>
 #include <filesystem>
+#include <programs/rules.hpp>
 #include <programs/run_log.hpp>
 #include <programs/run_program.hpp>
 #include <programs/stop_signal.hpp>
@@ -138,11 +139,12 @@ int demo(const Settings& settings) {
 }  // namespace fathom::program
 
 int main(int argc, char** argv) {
-  fathom::program::Settings settings;
+  using namespace fathom::program;
+  Settings settings;
   CLI::App app("Trains a 100-layer DeepNorm language model and its Post-LN twin on fathom's own text");
   app.add_option("--output", settings.output, "folder for the plot and the logs")->capture_default_str();
-  app.add_option("--steps", settings.steps, "updates of each model")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--threads", settings.threads, "0: one for each core")->check(CLI::NonNegativeNumber);
-  app.add_option("--seed", settings.seed, "of weights, windows and sample")->capture_default_str();
-  return fathom::program::run_program(app, argc, argv, [&] { return fathom::program::demo(settings); });
+  app.add_option("--steps", settings.steps, "updates of each model")->capture_default_str()->check(at_least(1));
+  app.add_option("--threads", settings.threads, "0: one for each core")->check(thread_count());
+  app.add_option("--seed", settings.seed, "of weights, windows and sample")->capture_default_str()->check(at_least(0));
+  return run_program(app, argc, argv, [&] { return demo(settings); });
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/generate/generate.hpp>
+#include <fathom/layers/sequence.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/schedule.hpp>
@@ -56,7 +57,8 @@ class LanguageModelProgram {
   }
 
   /// Trains, and leaves checkpoints, log.csv and curves.svg in the output folder, also when the program is asked to
-  /// stop. `record` is stored in the checkpoints; `resumed` is the one to go on from. Returns the program's exit code.
+  /// stop and when the training gives up. `record` is stored in the checkpoints; `resumed` is the one to go on from.
+  /// Returns the program's exit code.
   int train(safetensors::Metadata record, const std::optional<std::filesystem::path>& resumed) const {
     check_schedule();
     const StopSignal stop;
@@ -78,6 +80,10 @@ class LanguageModelProgram {
       start = load_checkpoint(*resumed, trainer);
       if (start.metadata[checksum_key] != record[checksum_key])
         throw Error(options_.text.string() + ": is not the text that the run to resume began with; give that one");
+    } else if constexpr (profiled) {
+      text::Batch first(windows.capacity());
+      windows.fill(0, first);
+      trainer.profile(first);
     }
     std::filesystem::create_directories(options_.output);
     const DirectoryLock only_here(options_.output);
@@ -97,20 +103,24 @@ class LanguageModelProgram {
                                {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
     const std::filesystem::path log_path = options_.output / "log.csv";
     RunLog log(log_path, "train", options_.steps, resumed ? std::optional(run.step()) : std::nullopt);
-    for (const RunReport& report : run) {
-      if (stop) run.stop();
-      log.add(report);
-      checkpoints.save_if_due();
+    const auto finish = [&] {
+      log.finish();
+      plot(log_path);
+    };
+    try {
+      for (const RunReport& report : run) {
+        if (stop) run.stop();
+        log.add(report);
+        checkpoints.save_if_due();
+      }
+    } catch (...) {
+      if (run.report().step < run.step()) {  // of an update, not of what was done with it
+        checkpoints.save_rest();
+        finish();
+      }
+      throw;
     }
-    log.finish();
-
-    const CsvTable table = read_csv(log_path);
-    write_svg({.title = as_utf8(options_.text.filename()),
-               .x_label = "update",
-               .y_label = "nats per byte",
-               .lines = {{.series = table.series("loss"), .stroke = Plot::Stroke::faint},
-                         {.series = table.series("validation_loss")}}},
-              options_.output / "curves.svg");
+    finish();
     if (stop)
       std::fprintf(stderr, "stopped after update %lld; go on with --resume\n", static_cast<long long>(run.step()));
     if (run.out_of_patience())
@@ -152,25 +162,38 @@ class LanguageModelProgram {
   int info() const {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
     const int threads = options_.threads > 0 ? options_.threads : std::max(1, int(std::thread::hardware_concurrency()));
-    const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout());
+    const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
+    const std::int64_t ahead = 3, validated = 1, accumulated = options_.accumulate > 1 ? options_.accumulate : 0;
+    const std::int64_t batches = (ahead + validated + accumulated) * batch_bytes(capacity);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     std::printf("training, per token   %.1f MFLOP\n", Model::flops_per_token(Model::context) / 1e6);
-    std::printf("memory of training    batch %d, %d threads, %s\n", options_.batch, threads, Optimizer::name);
+    std::printf("memory beside text    batch %d, %d threads, %s\n", options_.batch, threads, Optimizer::name);
     const auto line = [](const char* name, std::int64_t bytes) {
       std::printf("  %-18s  %9.1f MiB\n", name, double(bytes) / double(1_MiB));
     };
     line("weights", plan.weights);
     line("gradients", plan.gradients);
     line("optimizer", plan.optimizer);
+    line("average", plan.average);
     line("activations", plan.activations);
     line("workspace", plan.workspace);
-    line("total", plan.total());
+    line("batches", batches);
+    line("checkpoint's copy", plan.checkpoint_copy());
+    line("total", plan.total() + batches + plan.checkpoint_copy());
     return 0;
   }
 
  private:
+  /// Whether learned scales start from a profiling pass.
+  static constexpr bool profiled = [] {
+    bool any = false;
+    each_residual<typename Model::Stack>(
+        [&](auto residual) { any |= decltype(residual)::type::ResidualPolicy::profiled; });
+    return any;
+  }();
+
   std::filesystem::path checkpoint() const {
     if (!options_.checkpoint.empty()) return options_.checkpoint;
     if (const auto best = best_checkpoint(options_.output)) return *best;
@@ -184,6 +207,16 @@ class LanguageModelProgram {
       throw Error(options_.text.string() + ": has " + std::to_string(text.tokens.size()) + " bytes where " +
                   std::to_string(least) + " are needed; give more text");
     return text;
+  }
+
+  void plot(const std::filesystem::path& log) const {
+    const CsvTable table = read_csv(log);
+    write_svg({.title = as_utf8(options_.text.filename()),
+               .x_label = "update",
+               .y_label = "nats per byte",
+               .lines = {{.series = table.series("loss"), .stroke = Plot::Stroke::faint},
+                         {.series = table.series("validation_loss")}}},
+              options_.output / "curves.svg");
   }
 
   /// Errors: `Error` that names the flags, for what `Cosine` would not take.

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdint>
 #include <fathom/generate/generate.hpp>
 #include <filesystem>
 #include <programs/recorded_options.hpp>
+#include <programs/rules.hpp>
 #include <string>
 
 namespace fathom::program {
@@ -51,17 +51,21 @@ class LanguageModelCommandLine {
     sample_->add_option("--top-k", generate.sampling.top_k, "draw from that many most probable bytes; 0: from all")
         ->check(at_least(0));
     sample_->add_option("--top-p", generate.sampling.top_p, "draw from the most probable bytes with this share")
-        ->check(number("above 0 and at most 1", [](double x) { return x > 0 && x <= 1; }));
+        ->check(share());
+    sample_
+        ->add_option("--min-p", generate.sampling.min_p, "draw bytes at least so many times as probable as the first")
+        ->check(number("from 0 to 1", [](double x) { return x >= 0 && x <= 1; }));
     sample_->add_option("--seed", options.seed, "of what is drawn by chance")->check(at_least(0));
     add_checkpoint(*sample_, options);
 
     info_ = app_.add_subcommand("info", "Print parameters, FLOPs per token and the memory that training needs.");
     info_->add_option("--batch", options.batch, "sequences of a batch")->check(at_least(1));
+    info_->add_option("--accumulate", options.accumulate, "batches of an update")->check(at_least(1));
     info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
+    info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
 
     for (CLI::App* command : {train_, evaluate_, sample_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core")
-          ->check(number("from 0 to 1024", [](double x) { return x >= 0 && x <= 1024; }));
+      command->add_option("--threads", options.threads, "0: one for each core")->check(thread_count());
   }
 
   CLI::App& app() { return app_; }
@@ -102,7 +106,7 @@ class LanguageModelCommandLine {
     fixed("--seed", options.seed, "of everything that is drawn by chance")->check(at_least(0));
     group("Optimizer: AdamW, linear warm-up, then half a cosine");
     fixed("--learning-rate", options.learning_rate, "the largest, after warm-up")
-        ->check(number("above 0", [](double x) { return x > 0; }));
+        ->check(number("above 0 and at most 1e6", [](double x) { return x > 0 && x <= 1e6; }));
     fixed("--minimum-learning-rate", options.minimum_learning_rate, "at the end")->check(at_least(0));
     fixed("--warmup", options.warmup, "updates of rising learning rate")->check(at_least(0));
     fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
@@ -125,27 +129,6 @@ class LanguageModelCommandLine {
   static void add_checkpoint(CLI::App& command, LanguageModelOptions& options) {
     command.add_option("--output", options.output, "folder of the run");
     command.add_option("--checkpoint", options.checkpoint, "instead of the output folder's best, or newest");
-  }
-
-  template <class Accept>
-  static CLI::Validator number(const std::string& rule, Accept accept) {
-    return {[=](const std::string& text) {
-              double value = 0;
-              const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && accept(value);
-              return good ? std::string() : "a number " + rule + " is needed, not '" + text + "'";
-            },
-            ""};
-  }
-  /// And below what CLI11 would silently cut off to the largest integer.
-  static CLI::Validator at_least(int least) {
-    return number("of at least " + std::to_string(least) + " and below 9e18",
-                  [=](double x) { return x >= least && x < 9e18; });
-  }
-  static CLI::Validator rate() {
-    return number("of at least 0 and below 1", [](double x) { return x >= 0 && x < 1; });
-  }
-  static CLI::Validator some_text() {
-    return {[](const std::string& text) { return text.empty() ? std::string("a text is needed") : std::string(); }, ""};
   }
 
   CLI::App app_;

@@ -7,21 +7,6 @@ namespace {
 
 using namespace fathom_test;
 
-/// One line on stderr that says all of `parts`, nothing on stdout, and an exit code that is neither 0 nor a crash.
-void check_refused(const Arguments& command, const std::vector<std::string>& parts) {
-  const Ended ended = run(command);
-  const std::string line = error_line(ended);
-  CAPTURE(command, line);
-  CHECK(ended.code > 0);
-  CHECK(ended.out.empty());
-  CHECK(line.starts_with(std::filesystem::path(command[0]).filename().string() + ": "));
-  CHECK(line.size() < 400);
-  for (const std::string& part : parts) {
-    INFO("expected: " << part);
-    CHECK(line.find(part) != std::string::npos);
-  }
-}
-
 TEST_CASE("a text that is none is refused before anything is written", "[programs]") {
   const Workshop workshop;
   const TemporaryDirectory& folder = workshop.folder;

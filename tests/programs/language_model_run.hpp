@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <programs/process.hpp>
+#include <programs/refusal.hpp>
 #include <random>
 #include <string>
 #include <string_view>
@@ -19,16 +20,11 @@
 /// Runs of the programs that fathom_add_language_model makes.
 namespace fathom_test {
 
-using Arguments = std::vector<std::string>;
-
-/// The programs under test are two models that differ in nothing but the residual policy.
+/// The programs under test are models that differ in nothing but the residual policy: PreNorm, PostNorm, and Admin,
+/// which also computes activations again instead of keeping them.
 inline std::string tiny_model() { return FATHOM_TEST_MODELS "/tiny-lm"; }
 inline std::string other_model() { return FATHOM_TEST_MODELS "/other-lm"; }
-
-inline Arguments operator+(Arguments first, const Arguments& second) {
-  first.insert(first.end(), second.begin(), second.end());
-  return first;
-}
+inline std::string admin_model() { return FATHOM_TEST_MODELS "/admin-lm"; }
 
 /// That many bytes of words.
 inline std::string some_text(std::size_t bytes) {
@@ -37,13 +33,6 @@ inline std::string some_text(std::size_t bytes) {
   for (std::minstd_rand draw(1); text.size() < bytes;) text.append(words[draw() % 10]) += draw() % 8 ? ' ' : '\n';
   text.resize(bytes);
   return text;
-}
-
-inline std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines;
-  for (std::size_t end; !text.empty(); text.remove_prefix(std::min(end + 1, text.size())))
-    lines.emplace_back(text.substr(0, end = std::min(text.find('\n'), text.size())));
-  return lines;
 }
 
 /// What a folder holds: each file's path and bytes. Folders without files count as well.
@@ -102,15 +91,6 @@ inline void wait_for_steps(const Process& process, const std::filesystem::path& 
 /// Where a run keeps the checkpoint behind a step below 100.
 inline std::filesystem::path checkpoint_of(const std::filesystem::path& output, int step) {
   return output / "checkpoints" / ("000000" + std::to_string(100 + step).substr(1));
-}
-
-/// The error of a program that refused: one line on stderr, beside those of the progress.
-inline std::string error_line(const Ended& ended) {
-  std::vector<std::string> lines = lines_of(ended.err);
-  std::erase_if(lines, [](const std::string& line) { return line.starts_with("train "); });
-  CAPTURE(ended.err);
-  CHECK(lines.size() == 1);
-  return lines.empty() ? "" : lines.front();
 }
 
 }  // namespace fathom_test

@@ -66,6 +66,12 @@ class Process {
     return ::waitid(P_PID, id_t(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
   }
 
+  /// Bytes that the process has in memory, without those of files.
+  std::int64_t memory() const {
+    const std::string status = fathom::read_file("/proc/" + std::to_string(child_) + "/status");
+    return std::stoll(status.substr(status.find("RssAnon:") + 8)) * 1024;  // it is in kB
+  }
+
   /// From now on a write that would make a file longer than that many bytes fails, much as on a full disk.
   void limit_files(std::uint64_t bytes) const {
     const rlimit limit{bytes, bytes};

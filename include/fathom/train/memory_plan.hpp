@@ -17,7 +17,15 @@ struct MemoryPlan {
   std::int64_t workspace = 0;    ///< temporaries, scratch of the threads' ops included
 
   constexpr std::int64_t total() const { return weights + gradients + optimizer + average + activations + workspace; }
+  /// Beside it, from the first checkpoint on: the copy of the state that `CheckpointWriter` keeps.
+  constexpr std::int64_t checkpoint_copy() const { return weights + optimizer + average; }
 };
+
+/// Bytes of one batch of tokens and targets, such as a source holds ready and `BatchCopies` keep.
+constexpr std::int64_t batch_bytes(const Capacity& capacity) {
+  const std::int64_t packing = maximal_shards(capacity) + 3 * std::int64_t(capacity.sequences);
+  return (2 * std::int64_t(capacity.rows) + packing) * std::int64_t(sizeof(int));
+}
 
 /// What one training step of `Model` needs besides its buffers: forward, backward, gradient norm and update.
 template <class Model, class B, class Optimizer>

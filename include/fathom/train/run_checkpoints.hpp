@@ -94,7 +94,7 @@ class RunCheckpoints {
  public:
   /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive.
   RunCheckpoints(const Run& run, std::filesystem::path folder, RunCheckpointOptions options)
-      : run_(run), folder_(std::move(folder)), options_(std::move(options)) {
+      : run_(run), folder_(std::move(folder)), options_(std::move(options)), saved_updates_(updates()) {
     if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
     remove_old();
   }
@@ -104,18 +104,31 @@ class RunCheckpoints {
   /// earlier checkpoint is still there.
   void save_if_due() {
     writer_.check();
-    const bool is_last = run_.report().is_last;
-    std::vector<std::filesystem::path> due;
-    if (run_.report().is_best) due.push_back(folder_ / "best");
-    if (is_last || run_.step() % options_.every == 0) due.push_back(detail::checkpoint_path(folder_, run_.step()));
-    if (!due.empty())
-      writer_.start(std::move(due), run_.trainer(),
-                    {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata},
-                    [this] { remove_old(); });
+    const bool is_last = run_.report().is_last, to_resume = is_last || run_.step() % options_.every == 0;
+    if (run_.report().is_best || to_resume) save(run_.report().is_best, to_resume);
     if (is_last) writer_.wait();
   }
 
+  /// When an update has ended the loop by its exception: saves what to resume from, unless no weight has changed since
+  /// that was done. Errors: `FileError`, and every earlier checkpoint is still there.
+  void save_rest() {
+    if (updates() > saved_updates_) save(false, true);
+    writer_.wait();
+  }
+
  private:
+  void save(bool best, bool to_resume) {
+    std::vector<std::filesystem::path> directories;
+    if (best) directories.push_back(folder_ / "best");
+    if (to_resume) directories.push_back(detail::checkpoint_path(folder_, run_.step()));
+    writer_.start(std::move(directories), run_.trainer(),
+                  {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata},
+                  [this] { remove_old(); });
+    if (to_resume) saved_updates_ = updates();
+  }
+
+  std::int64_t updates() const { return run_.trainer().progress().updates; }
+
   void remove_old() const {
     auto entries = detail::checkpoint_entries(folder_);
     entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));
@@ -128,6 +141,7 @@ class RunCheckpoints {
   const Run& run_;
   std::filesystem::path folder_;
   RunCheckpointOptions options_;
+  std::int64_t saved_updates_;  // those behind the newest checkpoint to resume from
   CheckpointWriter<typename Run::Trainer> writer_;
 };
 

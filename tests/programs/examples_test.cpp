@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <cstdint>
+#include <fathom/train/file.hpp>
+#include <filesystem>
+#include <programs/process.hpp>
+#include <programs/refusal.hpp>
+#include <string>
+#include <support/temporary_directory.hpp>
+#include <thread>
+
+namespace {
+
+using namespace fathom_test;
+
+std::string example(const std::string& name) {
+  const std::string path = FATHOM_TEST_EXAMPLES "/" + name;
+  if (!std::filesystem::exists(path)) SKIP(path + " is not built");
+  return path;
+}
+
+/// A tokenizer of llama2.c with so many pieces, one letter each.
+std::string letters(int count) {
+  std::string file(4, '\0');
+  for (int id = 0; id < count; ++id) file += std::string("\0\0\0\0\1\0\0\0", 8) + char('a' + id % 26);  // score, length
+  return file;
+}
+
+TEST_CASE("fathom-demo says what it is and what is wrong", "[programs]") {
+  const std::string demo = example("fathom-demo");
+  const TemporaryDirectory folder;
+  const Ended help = run({demo, "--help"});
+  CHECK(help.code == 0);
+  CHECK(help.out.find("--steps") != std::string::npos);
+  check_refused({demo, "--step", "5"}, {"--step", "--help"});
+  for (const std::string flag : {"--steps", "--threads", "--seed"}) check_refused({demo, flag, "-1"}, {flag});
+  check_refused({demo, "--output", folder.write("file", "") / "runs"}, {folder / "file"});
+}
+
+TEST_CASE("fathom-demo trains two models and draws their curves", "[programs][slow]") {
+  const TemporaryDirectory folder;
+  const Ended ended = run({example("fathom-demo"), "--steps", "1", "--output", folder.path()});
+  CHECK(ended.code == 0);
+  CHECK(ended.out.find("The DeepNorm model continues") != std::string::npos);
+  for (const char* name : {"DeepNorm.csv", "Post-LN.csv", "curves.svg"}) CHECK(std::filesystem::exists(folder / name));
+}
+
+TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story", "[programs]") {
+  const std::string llama = example("fathom-llama2c");
+  const TemporaryDirectory folder;
+  const Ended help = run({llama, "--help"});
+  CHECK(help.code == 0);
+  CHECK(help.out.find("--temperature") != std::string::npos);
+
+  constexpr std::int32_t header[]{64, 172, 5, 8, 4, 512, 512};  // of stories260K.bin, which has about as many floats
+  const std::string whole =
+      std::string(reinterpret_cast<const char*>(header), sizeof header) + std::string(4 * 261'000, '\0');
+  const auto model = folder.write("model.bin", whole), tokenizer = folder.write("tokenizer.bin", letters(512));
+  const auto cut = folder.write("cut.bin", whole.substr(0, whole.size() / 2));
+  const auto text = folder.write("text.txt", std::string(100, 'x')), missing = folder / "missing.bin";
+  const auto small = folder.write("small.bin", letters(100));
+
+  check_refused({llama}, {"model", "--help"});
+  check_refused({llama, model, tokenizer, "--token", "5"}, {"--token", "--help"});
+  check_refused({llama, missing, tokenizer}, {missing, "No such file"});
+  check_refused({llama, model, missing}, {missing, "No such file"});
+  check_refused({llama, text, tokenizer}, {text, "shape"});
+  check_refused({llama, cut, tokenizer, "--prompt", "a"}, {cut, "cut off"});
+  check_refused({llama, model, small}, {small, "not a whole"});
+  const std::vector<std::pair<std::string, std::vector<std::string>>> values{{"--tokens", {"-1", "x"}},
+                                                                             {"--temperature", {"-1", "nan", "x"}},
+                                                                             {"--top-p", {"0", "1.1", "x"}},
+                                                                             {"--seed", {"-1", "x"}}};
+  for (const auto& [flag, refused] : values)
+    for (const std::string& value : refused) check_refused({llama, model, tokenizer, flag, value}, {flag});
+
+  const Ended story = run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5"});
+  CHECK(story.code == 0);
+  CHECK(story.err.empty());
+  CHECK(story.out.starts_with("abc"));
+  CHECK(story.out.size() == 3 + 5 + 1);
+}
+
+TEST_CASE("fathom-quickstart says what is wrong", "[programs]") {
+  const std::string quickstart = example("fathom-quickstart");
+  const TemporaryDirectory folder;
+  check_refused({quickstart}, {"give a text file"});
+  check_refused({quickstart, "--wrong"}, {"--wrong"});
+  check_refused({quickstart, folder / "missing.txt"}, {folder / "missing.txt", "No such file"});
+  check_refused({quickstart, folder.write("short.txt", "too short")}, {"give more text"});
+}
+
+TEST_CASE("fathom-quickstart trains", "[programs][slow]") {
+  const TemporaryDirectory folder;
+  const auto out = folder.write("out.txt", "");
+  const Process process({example("fathom-quickstart"), "README.md"}, {.out = out});
+  while (process.running() && lines_of(fathom::read_file(out)).empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(fathom::read_file(out).starts_with("step 50  loss "));
+}
+
+}  // namespace
