@@ -13,6 +13,7 @@
 #include <fathom/optim/schedule.hpp>
 #include <fathom/text/text.hpp>
 #include <fathom/train/atomic_write.hpp>
+#include <fathom/train/average_checkpoints.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
@@ -134,7 +135,7 @@ class LanguageModelProgram {
 
   /// Prints the loss of the whole text.
   int evaluate() const {
-    const auto weights = load_weights<Model, B>(checkpoint());
+    const auto weights = this->weights();
     const auto text = load_text(2);
     const double nats = fathom::evaluate(weights, text::Epoch(in_order(text)), {.threads = options_.threads}).mean();
     std::printf("%zu bytes, %.4f nats per byte, perplexity %.3f\n", text.tokens.size(), nats, std::exp(nats));
@@ -143,7 +144,7 @@ class LanguageModelProgram {
 
   /// Writes the prompt and what the model makes of it.
   int sample() const {
-    const auto weights = load_weights<Model, B>(checkpoint());
+    const auto weights = this->weights();
     GenerateOptions generation = options_.generate;
     generation.seed = options_.seed;
     generation.stream = [](std::string_view piece) {
@@ -194,9 +195,12 @@ class LanguageModelProgram {
     return any;
   }();
 
-  std::filesystem::path checkpoint() const {
-    if (!options_.checkpoint.empty()) return options_.checkpoint;
-    if (const auto best = best_checkpoint(options_.output)) return *best;
+  /// Those to use the model with.
+  Weights<Model, B> weights() const {
+    if (options_.last > 0)
+      return average_last_checkpoints<Model, B>(options_.output, options_.last, {.threads = options_.threads});
+    if (!options_.checkpoint.empty()) return load_weights<Model, B>(options_.checkpoint);
+    if (const auto best = best_checkpoint(options_.output)) return load_weights<Model, B>(*best);
     throw Error(options_.output.string() + ": has no checkpoint; give a run's folder with --output");
   }
 

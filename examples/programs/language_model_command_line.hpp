@@ -15,7 +15,7 @@ namespace fathom::program {
 struct LanguageModelOptions {
   std::filesystem::path text, output = "runs/language-model", checkpoint;
   bool resume = false;
-  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
+  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0, last = 0;
   std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200;
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
@@ -128,7 +128,13 @@ class LanguageModelCommandLine {
 
   static void add_checkpoint(CLI::App& command, LanguageModelOptions& options) {
     command.add_option("--output", options.output, "folder of the run");
-    command.add_option("--checkpoint", options.checkpoint, "instead of the output folder's best, or newest");
+    auto* const one =
+        command.add_option("--checkpoint", options.checkpoint, "instead of the output folder's best, or newest");
+    command
+        .add_option("--last", options.last,
+                    "the mean of the weights of the output folder's last so many checkpoints; 0: one checkpoint")
+        ->check(at_least(0))
+        ->excludes(one);
   }
 
   CLI::App app_;

@@ -84,6 +84,22 @@ TEST_CASE("each option of sampling takes effect", "[programs]") {
   }
 }
 
+TEST_CASE("the mean of a run's last checkpoints is evaluated and sampled from", "[programs]") {
+  const Workshop workshop;
+  const std::filesystem::path output = workshop.folder / "run", text = workshop.text;
+  REQUIRE(run(workshop.train("run", {"--steps", "20", "--save-every", "5", "--keep", "3"})).code == 0);
+  const Arguments evaluate{tiny_model(), "evaluate", text, "--output", output};
+  const Ended mean = run(evaluate + Arguments{"--last", "3"}), last = run(evaluate + Arguments{"--last", "1"});
+  CHECK((mean.code == 0 && last.code == 0 && mean.out != last.out));
+  const auto newest = fathom::newest_checkpoint(output);
+  REQUIRE(newest);
+  CHECK(run(evaluate + Arguments{"--checkpoint", *newest}).out == last.out);
+  CHECK(run({tiny_model(), "sample", "--output", output, "--last", "2"}).code == 0);
+  check_refused(evaluate + Arguments{"--last", "4"}, {"3 checkpoints", "last 4"});
+  check_refused(evaluate + Arguments{"--last", "-1"}, {"--last"});
+  check_refused(evaluate + Arguments{"--last", "2", "--checkpoint", *newest}, {"--last", "--checkpoint"});
+}
+
 TEST_CASE("the help of every command has each of its options, described", "[programs]") {
   fathom::program::LanguageModelOptions options;
   fathom::program::LanguageModelCommandLine command_line(options, 4);

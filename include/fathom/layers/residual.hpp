@@ -31,7 +31,6 @@ struct Residual {
   static constexpr bool scales_skip = Policy::learned == LearnedScale::skip_vector;
   static constexpr int scale_size = scales_skip ? width : 1;
   static constexpr bool restores_output = Policy::post_norm;
-  static constexpr int profiled_sublayers = Policy::profiled ? 1 : 0;
 
   template <class T>
   struct Params {
