@@ -164,8 +164,9 @@ class LanguageModelProgram {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
     const int threads = options_.threads > 0 ? options_.threads : std::max(1, int(std::thread::hardware_concurrency()));
     const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
-    const std::int64_t ahead = 3, validated = 1, accumulated = options_.accumulate > 1 ? options_.accumulate : 0;
-    const std::int64_t batches = (ahead + validated + accumulated) * batch_bytes(capacity);
+    // The batch in use and two that are prefetched, one to validate on, and copies of those that make one update.
+    const std::int64_t copies = options_.accumulate > 1 ? options_.accumulate : 0;
+    const std::int64_t batches = (3 + 1 + copies) * batch_bytes(capacity);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
