@@ -2,11 +2,10 @@
 #pragma once
 
 #include <atomic>
-#include <cerrno>
 #include <cstddef>
 
-/// Counts what a test program allocates, by malloc and everything that comes to it: operator new, packing buffers of
-/// Eigen and of a BLAS. It stands between the program and the C library.
+/// Counts what a test program allocates, by malloc and what comes to it: operator new, and the buffers that
+/// Eigen packs into. It stands between the program and the C library.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define FATHOM_TEST_SANITIZED
@@ -65,10 +64,6 @@ extern "C" {
 }
 [[gnu::weak]] void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
   return memalign(alignment, size);
-}
-[[gnu::weak]] int posix_memalign(void** memory, std::size_t alignment, std::size_t size) noexcept {
-  *memory = memalign(alignment, size);
-  return *memory == nullptr ? ENOMEM : 0;
 }
 }
 #endif
