@@ -5,6 +5,7 @@
 #include <fathom/train/run_checkpoints.hpp>
 #include <fathom/train/safetensors.hpp>
 #include <programs/language_model_run.hpp>
+#include <support/sanitized.hpp>
 
 namespace {
 
@@ -93,14 +94,6 @@ TEST_CASE("a model that computes activations again needs less memory", "[program
   const Arguments large{"--batch", "1000"};
   CHECK(mebibytes(admin_model(), "activations", large) < 0.7 * mebibytes(other_model(), "activations", large));
 }
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
 
 TEST_CASE("the memory that info prints is what a run takes, within 5 %", "[programs]") {
   if (sanitized) SKIP("sanitizers take memory of their own");

@@ -3,22 +3,14 @@
 
 #include <atomic>
 #include <cstddef>
+#include <support/sanitized.hpp>
 
-/// Counts what a test program allocates, by malloc and what comes to it: operator new, and the buffers that
-/// Eigen packs into. It stands between the program and the C library.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define FATHOM_TEST_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define FATHOM_TEST_SANITIZED
-#endif
-
+/// Counts what a test program allocates, by malloc and what comes to it: operator new, and the buffers that Eigen packs
+/// into. It stands between the program and the C library.
 namespace fathom_test {
 
 /// Sanitizers stand there themselves: nothing is counted then.
-#if defined(__GLIBC__) && !defined(FATHOM_TEST_SANITIZED)
+#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED
 inline constexpr bool allocations_are_counted = true;
 #else
 inline constexpr bool allocations_are_counted = false;
@@ -29,7 +21,7 @@ inline std::atomic<long> allocations = 0, allocated_bytes = 0;
 
 }  // namespace fathom_test
 
-#if defined(__GLIBC__) && !defined(FATHOM_TEST_SANITIZED)
+#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

@@ -8,19 +8,13 @@
 #include <fstream>
 #include <string_view>
 
+#include "support/sanitized.hpp"
+
 namespace {
 using namespace fathom;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
-
 TEST_CASE("threads that the system does not give end in an error, not in a wait", "[cpu]") {
-  if (sanitized) SKIP("sanitizers need the address space that this test takes away");
+  if (fathom_test::sanitized) SKIP("sanitizers need the address space that this test takes away");
   const pid_t child = fork();
   if (child == 0) {
     rlim_t pages = 0;
