@@ -55,7 +55,7 @@ struct AttentionBench {
       const float* q = qkv.data() + column;
       float* dq = dqkv.data() + column;
       cpu::attention_backward<float>(shape, {q, stride}, {q + model, stride}, {q + 2 * model, stride},
-                                     {o.data() + column, model}, {lse.data() + h * shape.queries, 0},
+                                     {.given = {o.data() + column, model}}, {lse.data() + h * shape.queries, 0},
                                      {d_o.data() + column, model}, {dq, stride}, {dq + model, stride},
                                      {dq + 2 * model, stride}, scratch.data());
     }

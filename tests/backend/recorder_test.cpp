@@ -38,7 +38,8 @@ std::vector<std::string> texts_of(const std::vector<Call>& calls) {
 TEST_CASE("the calls of a training step, one by one", "[recorder]") {
   const std::vector<std::string> expected{
       "batch.0.forward.embedding: embedding (48, 16)",
-      "batch.0.forward.blocks.0.attention: linear (48, 48)",
+      "batch.0.forward.blocks.0.attention: linear (48, 32)",
+      "batch.0.forward.blocks.0.attention: linear (48, 16)",
       "batch.0.forward.blocks.0.attention: attention (48, 16) (2, 48)",
       "batch.0.forward.blocks.0.attention: linear (48, 16)",
       "batch.0.forward.blocks.0.attention: join + norm (48, 16) (48, 16)",
@@ -55,9 +56,10 @@ TEST_CASE("the calls of a training step, one by one", "[recorder]") {
       "batch.0.backward.blocks.0.feed_forward: linear dx (48, 16)",
       "batch.0.backward.blocks.0.feed_forward: linear dw (32, 16) (1, 32)",
       "batch.0.backward.blocks.0.attention: norm backward (48, 16) (1, 16) (1, 16)",
+      "batch.0.backward.blocks.0.attention: linear (48, 16)",
       "batch.0.backward.blocks.0.attention: linear dx (48, 16)",
+      "batch.0.backward.blocks.0.attention: attention backward (48, 16) (48, 16) (48, 16) (48, 16)",
       "batch.0.backward.blocks.0.attention: linear dw (16, 16) (1, 16)",
-      "batch.0.backward.blocks.0.attention: attention backward (48, 16) (48, 16) (48, 16)",
       "batch.0.backward.blocks.0.attention: linear dx (48, 16)",
       "batch.0.backward.blocks.0.attention: linear dw (48, 16) (1, 48)",
       "batch.0.backward.embedding: embedding backward (37, 16) (12, 16)",
@@ -74,10 +76,10 @@ TEST_CASE("every lane is asked for the same", "[recorder][threads]") {
 
 TEST_CASE("operations and bytes of a call", "[recorder]") {
   const auto calls = calls_of_step<Model<1>>();
-  const auto qkv = std::ranges::find(calls, "linear", &Call::op);
-  CHECK(qkv->outputs == std::vector<Call::Shape>{{48, 48}});
-  CHECK(qkv->flops == 2.0 * 48 * 48 * 16);
-  CHECK(qkv->bytes == 4.0 * (48 * 16 + 48 * 16 + 48 * 48));
+  const auto qk = std::ranges::find(calls, "linear", &Call::op);
+  CHECK(qk->outputs == std::vector<Call::Shape>{{48, 32}});
+  CHECK(qk->flops == 2.0 * 48 * 32 * 16);
+  CHECK(qk->bytes == 4.0 * (48 * 16 + 32 * 16 + 48 * 32));
   double flops = 0;
   for (const Call& call : calls)
     if (call.scope.starts_with("batch")) flops += call.flops;
@@ -118,7 +120,7 @@ TEST_CASE("recompute adds the forward calls of each segment before its backward 
   add({"sum of squares", "adam", "adam"});
 
   CHECK(texts_of(calls_of_step<Model<5, Recompute<2>>>()) == expected);
-  CHECK(expected.size() == stored.size() + 5 * 8 - 2);  // two segments begin with an input that was kept
+  CHECK(expected.size() == stored.size() + 5 * 9 - 2);  // two segments begin with an input that was kept
 }
 
 }  // namespace

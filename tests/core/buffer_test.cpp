@@ -55,6 +55,9 @@ TEST_CASE("a buffer of nothing has no memory", "[core]") {
   CHECK(none.size() == 0);
   CHECK(zero.data() == nullptr);
   CHECK(zero.span().empty());
+  Buffer<std::byte> empty;
+  CHECK(empty.memory().take<float>(0) != nullptr);
+  CHECK_THROWS_AS(empty.memory().take<float>(1), Error);
 }
 
 TEST_CASE("a buffer that moves keeps its elements where they are", "[core]") {

@@ -37,7 +37,7 @@ TEMPLATE_TEST_CASE("packed sequences do not see each other", "[layers]", (Attent
 }
 
 TEMPLATE_TEST_CASE("attention with a key/value cache continues where it stopped", "[layers]", (Attention<8, 2>),
-                   (Attention<8, 4, Causal, KeyValueHeads<2>, Rotary<>>)) {
+                   (Attention<8, 4, Causal, KeyValueHeads<2>, Rotary<>>), (Attention<8, 2, Causal, SaveAll>)) {
   using P = Double;
   constexpr int length = 6;
   testing::LayerRun<TestType> whole({.lengths = {length, length}});
@@ -50,6 +50,7 @@ TEMPLATE_TEST_CASE("attention with a key/value cache continues where it stopped"
   Context<Ref<double>> context;
   Buffer<std::byte> cache(2 * 2 * length * TestType::kv_width * 8 + 2 * alignment);
   Buffer<std::byte> saved_memory(saved_bytes<TestType, P>(packed.capacity()));
+  context.reserve({.workspace = 1_MiB});
   Buffer<double> x(8 * 8), y(8 * 8);
   std::vector<int> past = {0, 0};
   for (const std::vector<int>& rows : steps) {
@@ -79,6 +80,17 @@ constexpr std::int64_t saved_for(int length) {
   return saved_bytes<Attention<8, 2>, Double>({.rows = length, .sequences = 1, .longest = length});
 }
 static_assert(saved_for(4096) == 4 * saved_for(1024));
+
+template <class L>
+constexpr std::int64_t saved_widths() {  // in rows of a model's width
+  constexpr int rows = 1024;
+  return saved_bytes<L, Single>({.rows = rows, .sequences = 1, .longest = rows}) /
+         (std::int64_t(rows) * L::output_width * 4);
+}
+static_assert(saved_widths<Attention<64, 4>>() == 2);
+static_assert(saved_widths<Attention<64, 4, Causal, SaveAll>>() == 4);
+static_assert(saved_widths<Attention<512, 8>>() == 4);
+static_assert(saved_widths<Attention<512, 8, Causal, SaveQueriesAndKeys>>() == 2);
 
 static_assert(Attention<12, 6, Causal, KeyValueHeads<2>>::fused_width == 12 + 2 * 4);
 static_assert(parameter_count<Attention<8, 2>>() == 4 * (8 * 8 + 8));

@@ -62,6 +62,7 @@ struct Case {
     {"attention_causal", agrees<Attention<12, 3>>},
     {"attention_causal_no_bias", agrees<Attention<12, 3, Causal, NoBias>>},
     {"attention_causal_long", agrees<Attention<8, 2>>},
+    {"attention_causal_long", agrees<Attention<8, 2, Causal, SaveAll>>},
     {"attention_full", agrees<Attention<12, 3, Full>>},
     {"attention_rotary", agrees<Attention<12, 3, Causal, Rotary<>>>},
     {"attention_rotary_full", agrees<Attention<12, 3, Full, Rotary<>>>},

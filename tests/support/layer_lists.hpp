@@ -37,7 +37,9 @@ using AttentionLayers = std::tuple<
   Attention<6, 3, Full, KeyValueHeads<1>>,
   Attention<8, 2, Causal, Rotary<>>,
   Attention<12, 3, Full, NoBias, Rotary<100.0>>,
-  Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>>;
+  Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>,
+  Attention<8, 2, Causal, SaveAll>,
+  Attention<8, 4, Full, SaveAll, Rotary<>, KeyValueHeads<2>, NoBias>>;
 
 /// Layers that read a side input of this width.
 inline constexpr int memory_width = 5;

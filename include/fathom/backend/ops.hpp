@@ -223,7 +223,8 @@ struct Attention {
 };
 
 /// Backward of `Attention` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k, v, all
-/// overwritten.
+/// overwritten. o is what forward gave; or it has no rows, and `restored` is overwritten with it, up to rounding, which
+/// takes one product more than the five of backward.
 template <class P>
 struct AttentionBackward {
   static constexpr const char* name = "attention backward";
@@ -234,15 +235,20 @@ struct AttentionBackward {
   const Packing* packing;
   const Packing* key_packing;
   Matrix<const typename P::Activation> q, k, v;
-  Matrix<const typename P::Activation> o, d_o;
+  Matrix<const typename P::Activation> o;
+  Matrix<typename P::Activation> restored;
+  Matrix<const typename P::Activation> d_o;
   Matrix<const typename P::Statistic> lse;
   Matrix<typename P::Activation> dq, dk, dv;
 
-  constexpr double flops() const { return 10.0 * visible_pairs(*packing, *key_packing, causal) * heads * head_width; }
+  constexpr double flops() const {
+    return (restored ? 12.0 : 10.0) * visible_pairs(*packing, *key_packing, causal) * heads * head_width;
+  }
   constexpr double bytes() const {
-    return 2 * bytes_of(q) + 2 * bytes_of(k) + 2 * bytes_of(v) + bytes_of(o) + bytes_of(d_o);
+    return 2 * bytes_of(q) + 2 * bytes_of(k) + 2 * bytes_of(v) + bytes_of(o) + bytes_of(restored) + bytes_of(d_o);
   }
   constexpr void outputs(auto&& f) const {
+    f(restored);
     f(dq);
     f(dk);
     f(dv);

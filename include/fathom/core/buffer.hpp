@@ -48,7 +48,11 @@ class Buffer {
   std::int64_t size() const { return size_; }
   std::span<T> span() { return {data_, std::size_t(size_)}; }
   std::span<const T> span() const { return {data_, std::size_t(size_)}; }
-  Memory memory() requires std::is_same_v<T, std::byte> { return {data_, size_}; }
+  /// A cursor over all of it. An empty buffer's refuses to give anything, instead of counting as one without a block.
+  Memory memory() requires std::is_same_v<T, std::byte> {
+    alignas(alignment) static std::byte nothing;
+    return {data_ != nullptr ? data_ : &nothing, size_};
+  }
 
  private:
   static constexpr std::int64_t huge_page = 2_MiB;

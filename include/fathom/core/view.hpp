@@ -14,8 +14,8 @@ constexpr T* offset(T* pointer, std::int64_t count) {
   return pointer == nullptr ? nullptr : pointer + count;
 }
 
-/// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; no rows means "absent". Presence is
-/// a matter of extents and not of pointers, because a dry run has none.
+/// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; no rows means "absent". Presence
+/// is a matter of extents and not of pointers, because a dry run has none.
 template <class T>
 struct Matrix {
   T* data = nullptr;
@@ -27,7 +27,7 @@ struct Matrix {
       : data(first), rows(row_count), columns(column_count), stride(row_stride) {}
   constexpr Matrix(T* first, int row_count, int column_count) : Matrix(first, row_count, column_count, column_count) {}
   template <class Element>
-    requires std::is_same_v<const Element, T>
+  requires std::is_same_v<const Element, T>
   constexpr Matrix(Matrix<Element> other) : Matrix(other.data, other.rows, other.columns, other.stride) {}
 
   constexpr explicit operator bool() const { return rows > 0; }
@@ -45,7 +45,7 @@ struct Rows {
   constexpr Rows() = default;
   constexpr Rows(T* first, int row_count) : data(first), count(row_count) {}
   template <class Element>
-    requires std::is_same_v<const Element, T>
+  requires std::is_same_v<const Element, T>
   constexpr Rows(Rows<Element, Width, Stride> other) : Rows(other.data, other.count) {}
 
   constexpr operator Matrix<T>() const { return {data, count, Width, Stride}; }
@@ -75,6 +75,13 @@ struct WeightMatrix {
   constexpr operator Matrix<T>() const { return {data, Out, In}; }
   constexpr operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, Out, In}; }
   constexpr explicit operator bool() const { return data != nullptr; }
+
+  /// Rows `First` to `First + Count`: one part of a fused matrix.
+  template <int First, int Count>
+  constexpr WeightMatrix<T, Count, In> slice() const {
+    static_assert(First >= 0 && First + Count <= Out, "WeightMatrix::slice: the slice leaves the matrix");
+    return {offset(data, std::int64_t(First) * In)};
+  }
 };
 
 /// A parameter vector [Size].
@@ -85,22 +92,25 @@ struct Vector {
   T* data = nullptr;
 
   constexpr operator std::span<T>() const { return {data, std::size_t(Size)}; }
-  constexpr operator std::span<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, std::size_t(Size)};
+  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) { return {data, std::size_t(Size)}; }
+
+  /// Elements `First` to `First + Count`.
+  template <int First, int Count>
+  constexpr Vector<T, Count> slice() const {
+    static_assert(First >= 0 && First + Count <= Size, "Vector::slice: the slice leaves the vector");
+    return {offset(data, First)};
   }
 };
 
 /// In place of a parameter vector that a layer does not have.
 template <class T>
 struct NoVector {
-  constexpr operator std::span<T>() const { return {}; }
-  constexpr operator std::span<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  template <int First, int Count>
+  constexpr NoVector slice() const {
     return {};
   }
+  constexpr operator std::span<T>() const { return {}; }
+  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) { return {}; }
 };
 
 /// A parameter vector [Size], if there is one.

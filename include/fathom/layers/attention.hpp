@@ -38,14 +38,32 @@ struct NoRotary {
   static constexpr double base = 0;
 };
 
+struct SavedTag {};
+/// Attention saves q, k, v and o: nothing is computed twice.
+struct SaveAll {
+  using tag = SavedTag;
+  static constexpr bool values = true;
+};
+/// Attention saves q and k, half of that: backward multiplies v and sums o again, one product each.
+/// Source: as selective recomputation, Korthikanti et al. 2022, arXiv:2205.05198, section 5.
+struct SaveQueriesAndKeys {
+  using tag = SavedTag;
+  static constexpr bool values = false;
+};
+/// Up to this width the products take no longer than the way to memory and back.
+inline constexpr int widest_recomputed_values = 128;
+template <int Width>
+using DefaultSaved = std::conditional_t<(Width <= widest_recomputed_values), SaveQueriesAndKeys, SaveAll>;
+
 /// The head counts and widths that self- and cross-attention share, checked once.
 template <int Width, int Heads, class... Options>
 struct AttentionShape {
   static_assert(Width > 0 && Heads > 0, "Attention: width and heads must be positive");
   static_assert(Width % Heads == 0,
                 "Attention: the width is not divisible by the number of heads; choose heads that divide it");
-  static_assert((option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, BiasTag> && ...),
-                "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, NoBias");
+  static_assert((option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, BiasTag, SavedTag> && ...),
+                "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, NoBias, "
+                "SaveAll, SaveQueriesAndKeys");
   static constexpr int kv_heads = Option<KeyValueHeads<Heads>, Options...>::value;
   static_assert(kv_heads > 0 && Heads % kv_heads == 0,
                 "Attention: the number of heads is not divisible by KeyValueHeads; choose a divisor");
@@ -61,9 +79,9 @@ struct AttentionShape {
 /// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
 ///
 /// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), computed by one product with the fused weight.
-/// Options    KeyValueHeads<n>, Rotary<base>, NoBias.
+/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveAll or SaveQueriesAndKeys (default up to width 128).
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
-/// Saves      q, k, v (rotated), o, log-sum-exp: never the T×T matrix.
+/// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
 template <int Width, int Heads, class Mask = Causal, class... Options>
 struct Attention {
@@ -71,6 +89,8 @@ struct Attention {
   static constexpr const char* name = "attention";
   static constexpr int input_width = Width, output_width = Width;
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
+  static constexpr bool saves_values = Option<DefaultSaved<Width>, Options...>::values;
+  static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
 
   template <class T>
   struct Params {
@@ -92,14 +112,16 @@ struct Attention {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Activation, fused_width> qkv;
-    Rows<typename P::Activation, Width> o;
-    typename P::Statistic* lse = nullptr;  // (Heads, N)
+    Rows<typename P::Activation, saved_width> projected;  // q, k and, if it is saved, v
+    Rows<typename P::Activation, Width> o;                // if it is saved
+    typename P::Statistic* lse = nullptr;                 // (Heads, N)
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Activation, fused_width>(capacity.rows),
-              memory.rows<typename P::Activation, Width>(capacity.rows),
-              memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
+      Saved saved{};
+      saved.projected = memory.rows<typename P::Activation, saved_width>(capacity.rows);
+      if constexpr (saves_values) saved.o = memory.rows<typename P::Activation, Width>(capacity.rows);
+      saved.lse = memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows);
+      return saved;
     }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };
@@ -108,10 +130,14 @@ struct Attention {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                 Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
                                 Saved<P>& saved) {
-    const auto qkv = resized(saved.qkv, x.count);
-    const auto o = resized(saved.o, x.count);
-    worker(op::Linear<P>{.x = x, .weight = p.qkv_weight, .bias = p.qkv_bias, .y = qkv});
-    if constexpr (Shape::rotates) worker(rotary<P>(qkv, false));
+    const auto projected = resized(saved.projected, x.count);
+    const auto o = output(worker, saved, x.count);
+    worker(op::Linear<P>{.x = x,
+                         .weight = p.qkv_weight.template slice<0, saved_width>(),
+                         .bias = p.qkv_bias.template slice<0, saved_width>(),
+                         .y = projected});
+    const auto v = values(worker, p, saved, x);
+    if constexpr (Shape::rotates) worker(rotary<P>(projected, false));
     worker(op::Attention<P>{.heads = Heads,
                             .kv_heads = Shape::kv_heads,
                             .head_width = Shape::head_width,
@@ -120,9 +146,9 @@ struct Attention {
                             .dropout = worker.dropout("attention", worker.dropout_rates().attention),
                             .packing = &worker.packing(),
                             .key_packing = &worker.packing(),
-                            .q = query(qkv),
-                            .k = key(qkv),
-                            .v = value(qkv),
+                            .q = query(projected),
+                            .k = key(projected),
+                            .v = v,
                             .cache = take_cache(flow, worker.packing()),
                             .o = o,
                             .lse = saved.by_head(x.count)});
@@ -135,12 +161,13 @@ struct Attention {
                                  Rows<const typename P::Activation, Width> x, const Saved<P>& saved,
                                  Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
                                  Skip<P> skip) {
-    const auto qkv = resized(saved.qkv, x.count);
-    const auto o = resized(saved.o, x.count);
+    const auto projected = resized(saved.projected, x.count);
+    const auto o = output(worker, saved, x.count);
+    const auto v = values(worker, p, saved, x);
     const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
     const auto dqkv = worker.template rows<typename P::Activation, fused_width>(x.count);
     worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
-    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
+    const Matrix<typename P::Activation> output_rows = o, none;
     worker(op::AttentionBackward<P>{.heads = Heads,
                                     .kv_heads = Shape::kv_heads,
                                     .head_width = Shape::head_width,
@@ -149,15 +176,17 @@ struct Attention {
                                     .dropout = worker.dropout("attention", worker.dropout_rates().attention),
                                     .packing = &worker.packing(),
                                     .key_packing = &worker.packing(),
-                                    .q = query(qkv),
-                                    .k = key(qkv),
-                                    .v = value(qkv),
-                                    .o = o,
+                                    .q = query(projected),
+                                    .k = key(projected),
+                                    .v = v,
+                                    .o = saves_values ? output_rows : none,
+                                    .restored = saves_values ? none : output_rows,
                                     .d_o = d_o,
                                     .lse = saved.by_head(x.count),
                                     .dq = query(dqkv),
                                     .dk = key(dqkv),
                                     .dv = value(dqkv)});
+    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
     if constexpr (Shape::rotates) worker(rotary<P>(dqkv, true));
     worker(op::LinearBackwardInput<P>{.dy = dqkv, .weight = p.qkv_weight, .skip = skip, .dx = dx});
     worker(op::LinearBackwardWeight<P>{.x = x, .dy = dqkv, .dweight = dp.qkv_weight, .dbias = dp.qkv_bias});
@@ -168,8 +197,32 @@ struct Attention {
   static constexpr auto key(auto qkv) { return qkv.template columns<Width, kv_width>(); }
   static constexpr auto value(auto qkv) { return qkv.template columns<Width + kv_width, kv_width>(); }
 
+  /// v of the rows x: saved with q and k, or multiplied into workspace.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr auto values(W& worker, const Params<const typename P::Weight>& p, const Saved<P>& saved,
+                               Rows<const typename P::Activation, Width> x) {
+    if constexpr (saves_values) {
+      return value(resized(saved.projected, x.count));
+    } else {
+      const auto v = worker.template rows<typename P::Activation, kv_width>(x.count);
+      worker(op::Linear<P>{.x = x,
+                           .weight = p.qkv_weight.template slice<saved_width, kv_width>(),
+                           .bias = p.qkv_bias.template slice<saved_width, kv_width>(),
+                           .y = v});
+      return v;
+    }
+  }
+  /// Where o is, or is to be.
   template <class P>
-  static constexpr op::Rotary<P> rotary(Rows<typename P::Activation, fused_width> qkv, bool backward) {
+  static constexpr auto output(auto& worker, const Saved<P>& saved, int count) {
+    if constexpr (saves_values)
+      return resized(saved.o, count);
+    else
+      return worker.template rows<typename P::Activation, Width>(count);
+  }
+
+  template <class P>
+  static constexpr op::Rotary<P> rotary(auto qkv, bool backward) {
     return {.head_width = Shape::head_width,
             .base = Shape::rotary_base,
             .backward = backward,
@@ -193,6 +246,8 @@ struct Attention {
 template <int Width, int Heads, int MemoryWidth = Width, class... Options>
 struct CrossAttention {
   using Shape = AttentionShape<Width, Heads, Options...>;
+  static_assert((!option_is_one_of<Options, SavedTag> && ...),
+                "CrossAttention: it saves q, k, v and o; leave SaveAll and SaveQueriesAndKeys out");
   static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");
   static constexpr const char* name = "cross_attention";
   static constexpr int input_width = Width, output_width = Width;
@@ -223,7 +278,7 @@ struct CrossAttention {
   struct Saved {
     Rows<typename P::Activation, Width> q, o;
     Rows<typename P::Activation, 2 * kv_width> kv;  // (S, 2 Hkv K)
-    typename P::Statistic* lse = nullptr;  // (Heads, N)
+    typename P::Statistic* lse = nullptr;           // (Heads, N)
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       return {memory.rows<typename P::Activation, Width>(capacity.rows),
@@ -289,6 +344,7 @@ struct CrossAttention {
                                     .k = kv.template columns<0, kv_width>(),
                                     .v = kv.template columns<kv_width, kv_width>(),
                                     .o = o,
+                                    .restored = {},
                                     .d_o = d_o,
                                     .lse = saved.by_head(x.count),
                                     .dq = dq,

@@ -125,6 +125,7 @@ struct DlclLoop {
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward_block(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
                                       Flow<P>& flow, int index, const Saved<P>& saved, Step<P>& step, int rows) {
+    const auto frame = worker.frame();
     const auto scope = worker.scope("blocks", index);
     flow.position = {index, saved.depth};
     combine(worker, weights, saved, index, resized(step.x, rows));

@@ -73,7 +73,6 @@ struct FeedForward {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>&,
                                 Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
                                 Saved<P>& saved) {
-    const auto frame = worker.frame();
     const auto h = resized(saved.h, x.count);
     const auto a = worker.template rows<typename P::Activation, Hidden>(x.count);
     worker(op::Linear<P>{.x = x, .weight = p.input_weight, .bias = p.input_bias, .y = h});

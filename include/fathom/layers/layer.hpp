@@ -27,6 +27,7 @@
 ///   restore(worker, params, flow, saved, y)
 ///       y (N, output_width) OVERWRITTEN with the bits that forward gave it.
 ///
+/// Workspace that they take is the caller's, whose frame gives it back: a loop over layers opens one for each.
 /// A layer has no state, names no device and does no arithmetic: it hands ops to its worker.
 namespace fathom::inline FATHOM_ABI {
 

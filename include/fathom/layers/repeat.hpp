@@ -174,6 +174,7 @@ struct BlockLoop {
   static constexpr void forward_block(W& worker, const Blocks& p, Flow<P>& flow, int index, int depth,
                                       Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
                                       typename Block::template Saved<P>& saved) {
+    const auto frame = worker.frame();
     const auto scope = worker.scope("blocks", index);
     flow.position = {index, depth};
     Block::forward(worker, p[index], flow, x, y, saved);

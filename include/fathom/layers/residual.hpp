@@ -77,7 +77,6 @@ struct Residual {
     // The branch is written where the join wants to read it: no buffer of its own unless its values are needed again.
     const auto f = keeps_branch ? resized(saved.f, x.count) : Policy::post_norm ? resized(saved.z, x.count) : y;
     if constexpr (Policy::pre_norm) {
-      const auto frame = worker.frame();
       const auto h = worker.template rows<typename P::Activation, width>(x.count);
       NormLayer::forward(worker, p.pre_norm, flow, x, h, saved.pre);
       Sublayer::forward(worker, p.sublayer, flow, h, f, saved.sublayer);

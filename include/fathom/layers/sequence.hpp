@@ -82,7 +82,6 @@ struct Sequence {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                 Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
                                 Saved<P>& saved) {
-    const auto frame = worker.frame();
     forward_from<0>(worker, p, flow, x, y, saved);
   }
 

@@ -189,6 +189,7 @@ struct TokenModel {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                 const TokenBatch& batch, Saved<P>& saved) {
     const auto phase = worker.phase("forward");
+    const auto frame = worker.frame();
     const int rows = worker.packing().rows();
     {
       const auto scope = worker.scope("embedding");

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -61,31 +63,40 @@ TEST_CASE("attention agrees with PyTorch", "[ref]") {
                                  .cache = {},
                                  .o = o,
                                  .lse = lse});
-    run(packed, op::AttentionBackward<P>{.heads = heads,
-                                         .kv_heads = reference.integer("kv_heads"),
-                                         .head_width = head_width,
-                                         .causal = causal,
-                                         .scale = scale,
-                                         .dropout = {},
-                                         .packing = &packing,
-                                         .key_packing = &key_packing,
-                                         .q = q,
-                                         .k = k,
-                                         .v = v,
-                                         .o = o,
-                                         .d_o = read(reference, "upstream.o"),
-                                         .lse = lse,
-                                         .dq = dq,
-                                         .dk = dk,
-                                         .dv = dv});
+    const Values d_o = read(reference, "upstream.o");
+    Values restored = like(q);
+    op::AttentionBackward<P> backward{.heads = heads,
+                                      .kv_heads = reference.integer("kv_heads"),
+                                      .head_width = head_width,
+                                      .causal = causal,
+                                      .scale = scale,
+                                      .dropout = {},
+                                      .packing = &packing,
+                                      .key_packing = &key_packing,
+                                      .q = q,
+                                      .k = k,
+                                      .v = v,
+                                      .o = o,
+                                      .restored = {},
+                                      .d_o = d_o,
+                                      .lse = lse,
+                                      .dq = dq,
+                                      .dk = dk,
+                                      .dv = dv};
     Values lse_by_row(q.rows(), heads);
     for (int n = 0; n < q.rows(); ++n)
       for (int h = 0; h < heads; ++h) lse_by_row.data[n * heads + h] = lse.data[h * q.rows() + n];
     require_near(o.span(), reference.values("output.o"), "o");
     require_near(lse_by_row.span(), reference.values("output.log_sum_exp"), "log-sum-exp");
-    require_near(dq.span(), reference.values("grad.input.q"), "dq");
-    require_near(dk.span(), reference.values("grad.input.k"), "dk");
-    require_near(dv.span(), reference.values("grad.input.v"), "dv");
+    for (const bool restores : {false, true}) {
+      if (restores) backward.o = {}, backward.restored = restored;
+      for (Values* gradient : {&dq, &dk, &dv}) std::ranges::fill(gradient->data, std::nan(""));
+      run(packed, backward);
+      require_near(dq.span(), reference.values("grad.input.q"), "dq");
+      require_near(dk.span(), reference.values("grad.input.k"), "dk");
+      require_near(dv.span(), reference.values("grad.input.v"), "dv");
+    }
+    require_near(restored.span(), reference.values("output.o"), "o, restored");
   }
 }
 

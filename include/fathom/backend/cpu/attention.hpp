@@ -19,8 +19,8 @@
 /// A block of queries lies across the lanes, so the row statistics of the softmax are plain vector operations and every
 /// head width uses all lanes. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal. Keys and
 /// values are first copied to packed rows, since at the stride of a [rows, (H + 2 Hkv) K] matrix they would compete for
-/// a few sets of the cache. The backward pass forms the probabilities again from the saved log-sum-exp (Dao et al.
-/// 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
+/// a few sets of the cache. The backward pass forms the probabilities of a block of queries again from the saved
+/// log-sum-exp (Dao et al. 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
 ///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
 namespace fathom::inline FATHOM_ABI::cpu {
 
@@ -69,7 +69,8 @@ class Visible {
         from = std::max(from, to);
       };
       (segment(std::integral_constant<std::size_t, vectors - First>{}, First), ...);
-    }(std::make_index_sequence<vectors>{});
+    }
+    (std::make_index_sequence<vectors>{});
   }
 
  private:
@@ -242,15 +243,23 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
 template <class T>
 constexpr std::size_t attention_backward_scratch(const AttentionShape<T>& shape) {
   const detail::AttentionExtents<T> n(shape);
-  return 2 * n.keys * (n.width + n.register_width) +
-         (2 * shape.width + n.width + 2 * n.register_width + 2 * detail::backward_key_block + 3) * n.queries;
+  return 2 * n.keys * (n.width + n.register_width + n.queries) +
+         (2 * shape.width + 2 * n.width + 2 * n.register_width + detail::backward_key_block + 3) * n.queries;
 }
+
+/// O for the backward pass, one of two: what forward gave, or rows to be OVERWRITTEN with it, up to rounding, at the
+/// price of one more product.
+template <class T>
+struct AttentionOutput {
+  Rows<const T> given{};
+  Rows<T> restored{};
+};
 
 /// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
 /// order of its heads. `scratch`: attention_backward_scratch(shape) numbers.
 template <class T, class Dropout = NoDropout>
 void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v,
-                        Rows<const T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
+                        AttentionOutput<T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
                         T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block;
@@ -259,67 +268,96 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
   T* values = keys + n.keys * n.width;
   T* key_sums = values + n.keys * n.width;
   T* value_sums = key_sums + n.keys * n.register_width;
-  T* query_columns = value_sums + n.keys * n.register_width;
-  T* out_columns = query_columns + shape.width * queries;
-  T* dq_columns = out_columns + shape.width * queries;
+  T* probabilities = value_sums + n.keys * n.register_width;
+  T* weights = Dropout::active ? probabilities + n.keys * queries : probabilities;  // probabilities after dropout
+  T* query_columns = probabilities + 2 * n.keys * queries;
+  T* do_columns = query_columns + shape.width * queries;
+  T* o_columns = do_columns + shape.width * queries;
+  T* dq_columns = o_columns + n.width * queries;
   T* query_rows = dq_columns + n.width * queries;
-  T* out_rows = query_rows + n.register_width * queries;
-  T* weights = out_rows + n.register_width * queries;
-  T* slopes = weights + block * queries;
+  T* do_rows = query_rows + n.register_width * queries;
+  T* slopes = do_rows + n.register_width * queries;
   T* log_sums = slopes + block * queries;
   T* products = log_sums + queries;
   T* factors = products + queries;
   detail::pack_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
   detail::pack_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
   std::fill_n(key_sums, 2 * n.keys * n.register_width, T(0));
-  std::fill_n(factors, queries, shape.scale);
 
   for (std::size_t head = 0; head < shape.group; ++head)
     for (std::size_t query = 0; query < shape.queries; query += queries) {
       const std::size_t count = std::min(shape.queries - query, queries), column = head * shape.width;
       const detail::Visible<T> visible(shape, query);
       const T* q_rows = q.data + query * q.stride + column;
-      const T* do_rows = d_o.data + query * d_o.stride + column;
-      const T* o_rows = o.data + query * o.stride + column;
+      const T* d_o_rows = d_o.data + query * d_o.stride + column;
       detail::to_columns(count, shape.width, q_rows, q.stride, shape.scale * detail::log2_e<T>, query_columns);
-      detail::to_columns(count, shape.width, do_rows, d_o.stride, T(1), out_columns);
+      detail::to_columns(count, shape.width, d_o_rows, d_o.stride, T(1), do_columns);
       detail::pack_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
-      detail::pack_rows(count, shape.width, do_rows, d_o.stride, T(1), queries, n.register_width, out_rows);
+      detail::pack_rows(count, shape.width, d_o_rows, d_o.stride, T(1), queries, n.register_width, do_rows);
       std::fill_n(dq_columns, n.width * queries, T(0));
       // Lanes without a query have zeros in every operand and contribute nothing.
       std::fill_n(log_sums, 2 * queries, T(0));
       sweep<T>(count, [&](auto place) {
         place.store(log_sums, place.load(lse.data + head * lse.stride + query) * detail::log2_e<T>);
       });
-      detail::row_products(count, shape.width, do_rows, d_o.stride, o_rows, o.stride, products);
+
+      detail::score(visible, 0, visible.end(), shape.width, keys, n.width, query_columns, probabilities);
+      for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
+        const Simd<T> log_sum = load(log_sums + i * lanes<T>);
+        const std::size_t open = std::min(visible.open(i), visible.end(i));
+        const auto keep = [&](std::size_t j, auto see, auto drop) {
+          const std::size_t place = j * queries + i * lanes<T>;
+          const Simd<T> p = see(exp2(load(probabilities + place) - log_sum));
+          store(probabilities + place, p);
+          if constexpr (Dropout::active) store(weights + place, drop(p));
+        };
+        const std::size_t first = query + i * lanes<T>;
+        detail::each_key<T>(dropout, head, first, 0, open, [&](std::size_t j, auto drop) {
+          keep(
+              j, [](Simd<T> p) { return p; }, drop);
+        });
+        detail::each_key<T>(dropout, head, first, open, visible.end(i), [&](std::size_t j, auto drop) {
+          keep(
+              j, [&](Simd<T> p) { return visible.select(i, j, p, 0); }, drop);
+        });
+      }
+
+      if (o.restored.data != nullptr) {
+        std::fill_n(o_columns, n.width * queries, T(0));
+        detail::gather(visible, 0, visible.end(), n.width, values, weights, o_columns);
+        std::fill_n(factors, queries, T(1));
+        detail::to_rows(count, shape.width, o_columns, factors, o.restored.data + query * o.restored.stride + column,
+                        o.restored.stride);
+      } else {
+        detail::to_columns(count, shape.width, o.given.data + query * o.given.stride + column, o.given.stride, T(1),
+                           o_columns);
+      }
+      for (std::size_t i = 0; i < queries; i += lanes<T>) {
+        Simd<T> product{};
+        for (std::size_t d = 0; d < shape.width; ++d)
+          product = fma(load(do_columns + d * queries + i), load(o_columns + d * queries + i), product);
+        store(products + i, product);
+      }
 
       for (std::size_t begin = 0; begin < visible.end(); begin += block) {
         const std::size_t end = std::min(begin + block, visible.end());
-        detail::score(visible, begin, end, shape.width, keys, n.width, query_columns, weights);
-        detail::score(visible, begin, end, shape.width, values, n.width, out_columns, slopes);
+        detail::score(visible, begin, end, shape.width, values, n.width, do_columns, slopes);
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
-          const std::size_t open = std::clamp(visible.open(i), begin, to);
-          const Simd<T> log_sum = load(log_sums + i * lanes<T>), product = load(products + i * lanes<T>);
-          const auto differentiate = [&](std::size_t j, Simd<T> p, auto drop) {
+          const Simd<T> product = load(products + i * lanes<T>);
+          for (std::size_t j = begin; j < to; ++j) {
             T* slope = slopes + (j - begin) * queries + i * lanes<T>;
-            store(slope, p * (drop(load(slope)) - product));
-            store(weights + (j - begin) * queries + i * lanes<T>, drop(p));
-          };
-          const auto probability = [&](std::size_t j) {
-            return exp2(load(weights + (j - begin) * queries + i * lanes<T>) - log_sum);
-          };
-          const std::size_t first = query + i * lanes<T>;
-          detail::each_key<T>(dropout, head, first, begin, open,
-                              [&](std::size_t j, auto drop) { differentiate(j, probability(j), drop); });
-          detail::each_key<T>(dropout, head, first, open, to, [&](std::size_t j, auto drop) {
-            differentiate(j, visible.select(i, j, probability(j), 0), drop);
-          });
+            const std::size_t place = j * queries + i * lanes<T>;
+            const Simd<T> p = load(probabilities + place);
+            store(slope,
+                  Dropout::active ? load(weights + place) * load(slope) - p * product : p * (load(slope) - product));
+          }
         }
         detail::gather(visible, begin, end, n.width, keys, slopes, dq_columns);
-        detail::scatter(visible, begin, end, n.register_width, out_rows, weights, value_sums);
+        detail::scatter(visible, begin, end, n.register_width, do_rows, weights + begin * queries, value_sums);
         detail::scatter(visible, begin, end, n.register_width, query_rows, slopes, key_sums);
       }
+      std::fill_n(factors, queries, shape.scale);
       detail::to_rows(count, shape.width, dq_columns, factors, dq.data + query * dq.stride + column, dq.stride);
     }
 

@@ -64,7 +64,7 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
   }
 }
 
-/// With probabilities p, dropout factors m and o_i = Σ_j m_ij p_ij v_j:
+/// With probabilities p, dropout factors m and o_i = Σ_j m_ij p_ij v_j, given or summed here:
 ///   dv_j = Σ_i m_ij p_ij do_i;   dp_ij = m_ij do_i · v_j;   ds_ij = p_ij (dp_ij − Σ_k p_ik dp_ik) = p_ij (dp_ij − do_i
 ///   · o_i);   dq_i = scale Σ_j ds_ij k_j;   dk_j = scale Σ_i ds_ij q_i.
 template <class T>
@@ -82,14 +82,29 @@ void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
         const T* q = op.q.row(n) + query_column;
         const T* d_o = op.d_o.row(n) + query_column;
         T* dq = op.dq.row(n) + query_column;
-        const T delta = dot(d_o, op.o.row(n) + query_column, op.head_width);
-        for (int j = 0; j < visible(op.causal, i, rows, keys); ++j) {
-          const int m = op.key_packing->offsets[s] + j;
+        const int seen = visible(op.causal, i, rows, keys), first_key = op.key_packing->offsets[s];
+        const auto probability = [&](int j) {
+          const T* k = op.k.row(first_key + j) + key_column;
+          return std::exp(T(op.scale) * dot(q, k, op.head_width) - op.lse.row(h)[n]);
+        };
+        if (op.restored) {
+          T* o = op.restored.row(n) + query_column;
+          std::fill_n(o, op.head_width, T(0));
+          for (int j = 0; j < seen; ++j) {
+            const T weight = probability(j) * factor<T>(op.dropout, s, h, i, j);
+            const T* v = op.v.row(first_key + j) + key_column;
+            for (int c = 0; c < op.head_width; ++c) o[c] += weight * v[c];
+          }
+        }
+        const T* o = (op.restored ? op.restored.row(n) : op.o.row(n)) + query_column;
+        const T delta = dot(d_o, o, op.head_width);
+        for (int j = 0; j < seen; ++j) {
+          const int m = first_key + j;
           const T* k = op.k.row(m) + key_column;
           const T* v = op.v.row(m) + key_column;
           T* dk = op.dk.row(m) + key_column;
           T* dv = op.dv.row(m) + key_column;
-          const T p = std::exp(T(op.scale) * dot(q, k, op.head_width) - op.lse.row(h)[n]);
+          const T p = probability(j);
           const T keep = factor<T>(op.dropout, s, h, i, j);
           const T ds = p * (keep * dot(d_o, v, op.head_width) - delta);
           for (int c = 0; c < op.head_width; ++c) {

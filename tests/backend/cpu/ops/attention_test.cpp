@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+
 #include "check_op.hpp"
 
 using namespace fathom_test;
@@ -105,38 +107,41 @@ TEST_CASE("attention with a cache", "[cpu][threads]") {
 
 TEST_CASE("attention, backward", "[cpu][threads]") {
   for (const Heads heads : shapes)
-    for (const bool causal : {false, true})
-      for (const bool cross : {false, true}) {
-        if (causal && cross) continue;
-        check_op(
-            [=]<class P>(Operands<P>& o) {
-              const Projections<P> in(o, heads, cross, [&](int rows, int columns) { return o.values(rows, columns); });
-              const Projections<P> d(o, heads, cross,
-                                     [&](int rows, int columns) { return o.poison(rows, columns, columns); });
-              // Any log-sum-exp makes "probabilities"; a large one keeps them as small as real ones.
-              const auto lse = o.values(heads.count, o.rows());
-              std::fill_n(lse.data, std::int64_t(heads.count) * o.rows(), typename P::Statistic(4));
-              const int width = heads.count * heads.width;
-              return op::AttentionBackward<P>{.heads = heads.count,
-                                              .kv_heads = heads.groups,
-                                              .head_width = heads.width,
-                                              .causal = causal,
-                                              .scale = 0.3,
-                                              .dropout = o.dropout,
-                                              .packing = &o.packing,
-                                              .key_packing = cross ? &o.key_packing : &o.packing,
-                                              .q = in.q,
-                                              .k = in.k,
-                                              .v = in.v,
-                                              .o = o.rows_of(width),
-                                              .d_o = o.rows_of(width),
-                                              .lse = lse,
-                                              .dq = d.q,
-                                              .dk = d.k,
-                                              .dv = d.v};
-            },
-            {.dropout = true});
-      }
+    for (const auto [causal, cross, restores] : {std::array{false, false, false},
+                                                 {true, false, false},
+                                                 {false, true, false},
+                                                 {true, false, true},
+                                                 {false, true, true}})
+      check_op(
+          [=]<class P>(Operands<P>& o) {
+            const Projections<P> in(o, heads, cross, [&](int rows, int columns) { return o.values(rows, columns); });
+            const Projections<P> d(o, heads, cross,
+                                   [&](int rows, int columns) { return o.poison(rows, columns, columns); });
+            // Any log-sum-exp makes "probabilities"; a large one keeps them as small as real ones.
+            const auto lse = o.values(heads.count, o.rows());
+            std::fill_n(lse.data, std::int64_t(heads.count) * o.rows(), typename P::Statistic(6));
+            const int width = heads.count * heads.width;
+            const Matrix<typename P::Activation> none;
+            return op::AttentionBackward<P>{.heads = heads.count,
+                                            .kv_heads = heads.groups,
+                                            .head_width = heads.width,
+                                            .causal = causal,
+                                            .scale = 0.3,
+                                            .dropout = o.dropout,
+                                            .packing = &o.packing,
+                                            .key_packing = cross ? &o.key_packing : &o.packing,
+                                            .q = in.q,
+                                            .k = in.k,
+                                            .v = in.v,
+                                            .o = restores ? none : o.rows_of(width),
+                                            .restored = restores ? o.poison(width) : none,
+                                            .d_o = o.rows_of(width),
+                                            .lse = lse,
+                                            .dq = d.q,
+                                            .dk = d.k,
+                                            .dv = d.v};
+          },
+          {.dropout = true});
 }
 
 TEST_CASE("rotary", "[cpu][threads]") {

@@ -59,11 +59,13 @@ struct AttentionOps {
       const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
       const int key = op.key_packing->offsets[sequence], kv = head * op.head_width;
       T* scratch = lane.template scratch<T>(std::int64_t(attention_backward_scratch(shape)));
+      const auto o = op.restored ? AttentionOutput<T>{.restored = at(op.restored, first, column)}
+                                 : AttentionOutput<T>{.given = at(op.o, first, column)};
       const Rows<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
-        attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv),
-                              at(op.o, first, column), lse, at(op.d_o, first, column), at(op.dq, first, column),
-                              at(op.dk, key, kv), at(op.dv, key, kv), scratch, dropout);
+        attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv), o, lse,
+                              at(op.d_o, first, column), at(op.dq, first, column), at(op.dk, key, kv),
+                              at(op.dv, key, kv), scratch, dropout);
       });
     });
   }
