@@ -4,6 +4,7 @@
 #include <concepts>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/memory.hpp>
 #include <string_view>
 
 /// What a backend is: a type that names a precision and a machine, and runs every op of the vocabulary.
@@ -11,13 +12,13 @@
 ///   Precision        the bundle of number types
 ///   Options          what the user chooses (threads, …)
 ///   Machine          owns threads or streams; `run(f)` calls f(lane) on each of them and waits
-///   Lane             one thread or stream: `on(packing)` sets the rows that ops are about, `settle()` ends work that
-///   was
-///                    put off, `enter(name, index)` and `leave()` tell of scopes, `first()` is true for one lane,
-///                    `wait()` waits for all lanes
+///   Lane             one thread or stream: `use(memory)` sets the workspace that ops may take of, `on(packing)` the
+///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and
+///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes
 ///   run(lane, op)    one overload for each op
 ///   scratch_bytes(op)            per-lane memory that the op needs while it runs
-///   shared_bytes(op, capacity)   memory that all lanes share and that the op holds until `settle()`
+///   shared_bytes(op)             workspace, the same for all lanes, that the op needs while it runs
+///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
 namespace fathom::inline FATHOM_ABI {
 
 template <class B, class Op>
@@ -79,6 +80,7 @@ class Listener {
 struct QuietLane {
   const Packing* packing = nullptr;
 
+  constexpr void use(Memory&) {}
   constexpr void on(const Packing& p) { packing = &p; }
   constexpr void settle() {}
   constexpr void enter(std::string_view, int) {}

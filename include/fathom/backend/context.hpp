@@ -12,13 +12,12 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Bytes that a pass needs besides weights and saved activations, found by a dry run.
 struct WorkspaceSize {
-  std::int64_t workspace = 0;  ///< temporaries of layers, shared by all lanes
-  std::int64_t shared = 0;     ///< of ops, held until a frame closes, shared by all lanes
+  std::int64_t workspace = 0;  ///< temporaries of layers and ops, shared by all lanes
   std::int64_t scratch = 0;    ///< of one op, per lane
 
-  constexpr std::int64_t total(int lanes) const { return workspace + shared + lanes * align_up(scratch); }
+  constexpr std::int64_t total(int lanes) const { return workspace + lanes * align_up(scratch); }
   friend constexpr WorkspaceSize max(WorkspaceSize a, WorkspaceSize b) {
-    return {std::max(a.workspace, b.workspace), std::max(a.shared, b.shared), std::max(a.scratch, b.scratch)};
+    return {std::max(a.workspace, b.workspace), std::max(a.scratch, b.scratch)};
   }
 };
 
@@ -34,7 +33,7 @@ class Context {
   /// Makes sure that passes of this size run without allocating. Keeps what is large enough.
   void reserve(const WorkspaceSize& size) {
     if (workspace_.size() < size.workspace) workspace_ = Buffer<std::byte>(size.workspace);
-    machine_.reserve(size.shared, size.scratch);
+    machine_.reserve(size.scratch);
   }
 
   /// Runs f(worker) on every lane, all with the same arguments, and waits. Errors thrown by f are rethrown here.

@@ -17,13 +17,14 @@ struct DryRun {
 
   struct Lane {
     const Packing* packing = nullptr;
-    std::int64_t shared = 0;
-    WorkspaceSize size;
+    Memory* workspace = nullptr;
+    std::int64_t scratch = 0;
     double flops = 0;
     double times = 1;  ///< what runs now stands for that many of its kind
 
+    constexpr void use(Memory& memory) { workspace = &memory; }
     constexpr void on(const Packing& p) { packing = &p; }
-    constexpr void settle() { shared = 0; }
+    constexpr void settle() {}
     constexpr void enter(std::string_view, int) {}
     constexpr void leave() {}
     constexpr bool first() const { return true; }
@@ -34,12 +35,11 @@ struct DryRun {
       if (count > 0) f(0);
       if (count > 2) {
         const double outer = times;
-        const std::int64_t held = shared, kept_before = kept ? kept->used() : 0;
+        const std::int64_t held = workspace->used(), kept_before = kept ? kept->used() : 0;
         times *= count - 2;
         f(1);
         times = outer;
-        shared += (count - 3) * (shared - held);
-        size.shared = std::max(size.shared, shared);
+        workspace->take<std::byte>((count - 3) * (workspace->used() - held));
         if (kept) kept->take<std::byte>((count - 3) * (kept->used() - kept_before));
       }
       if (count > 1) f(count - 1);
@@ -50,10 +50,13 @@ struct DryRun {
   static constexpr void run(Lane& lane, const Op& op) {
     lane.flops += lane.times * op.flops();
     if constexpr (requires { B::scratch_bytes(op); })
-      lane.size.scratch = std::max(lane.size.scratch, std::int64_t(B::scratch_bytes(op)));
-    if constexpr (requires { B::shared_bytes(op, lane.packing->capacity); }) {
-      lane.shared += B::shared_bytes(op, lane.packing->capacity);
-      lane.size.shared = std::max(lane.size.shared, lane.shared);
+      lane.scratch = std::max(lane.scratch, std::int64_t(B::scratch_bytes(op)));
+    if constexpr (requires { B::held_bytes(op, lane.packing->capacity); })
+      lane.workspace->template take<std::byte>(B::held_bytes(op, lane.packing->capacity));
+    if constexpr (requires { B::shared_bytes(op); }) {
+      const std::int64_t mark = lane.workspace->used();
+      lane.workspace->template take<std::byte>(B::shared_bytes(op));
+      lane.workspace->release(mark);
     }
   }
 };
@@ -72,8 +75,7 @@ constexpr PassCost dry_run(const Capacity& capacity, const DropoutRates& dropout
   const Packing packing{capacity, {}, {}, {}, {}};
   Worker<DryRun<B>> worker(lane, memory, packing, Pass{{}, dropout});
   f(worker);
-  lane.size.workspace = memory.peak();
-  return {lane.size, lane.flops};
+  return {{.workspace = memory.peak(), .scratch = lane.scratch}, lane.flops};
 }
 
 }  // namespace fathom::inline FATHOM_ABI

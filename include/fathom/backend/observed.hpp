@@ -42,6 +42,7 @@ struct Observed {
     typename B::Lane* inner = nullptr;
     Observer* observer = nullptr;
 
+    void use(Memory& workspace) { inner->use(workspace); }
     void on(const Packing& packing) { inner->on(packing); }
     void settle() { inner->settle(); }
     void enter(std::string_view name, int index) {
@@ -69,7 +70,7 @@ struct Observed {
 
     int lanes() const { return inner_.lanes(); }
     std::int64_t allocated_bytes() const { return inner_.allocated_bytes(); }
-    void reserve(std::int64_t shared, std::int64_t scratch) { inner_.reserve(shared, scratch); }
+    void reserve(std::int64_t scratch) { inner_.reserve(scratch); }
 
     template <class F>
     void run(F&& f) {
@@ -108,10 +109,12 @@ struct Observed {
 
   static constexpr std::int64_t scratch_bytes(const auto& op) requires requires { B::scratch_bytes(op); }
   { return B::scratch_bytes(op); }
-  static constexpr std::int64_t shared_bytes(const auto& op, const Capacity& capacity) requires requires {
-    B::shared_bytes(op, capacity);
+  static constexpr std::int64_t shared_bytes(const auto& op) requires requires { B::shared_bytes(op); }
+  { return B::shared_bytes(op); }
+  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) requires requires {
+    B::held_bytes(op, capacity);
   }
-  { return B::shared_bytes(op, capacity); }
+  { return B::held_bytes(op, capacity); }
 };
 
 }  // namespace fathom::inline FATHOM_ABI

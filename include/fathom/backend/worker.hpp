@@ -35,6 +35,7 @@ class Worker {
 
   constexpr Worker(Lane& lane, Memory& workspace, const Packing& packing, const Pass& pass)
       : lane_(lane), workspace_(workspace), packing_(&packing), pass_(pass), key_(pass.key) {
+    lane_.use(workspace_);
     lane_.on(packing);
   }
   Worker(const Worker&) = delete;
@@ -95,9 +96,9 @@ class Worker {
   };
   [[nodiscard]] constexpr Frame frame() { return Frame(*this); }
 
-  /// Calls f(0), …, f(count - 1), whose ops have the same extents except in the first and the last call; each gives
-  /// back the workspace that it takes, and keeps what it takes of `kept`, where that is given. A dry run calls f for
-  /// those two and once for all others.
+  /// Calls f(0), …, f(count - 1), whose ops have the same extents except in the first and the last call, as has what
+  /// each takes of the workspace and of `kept`, where that is given. A dry run calls f for those two and once for all
+  /// others.
   template <class F>
   constexpr void repeat(int count, Memory* kept, F&& f) {
     if constexpr (requires { lane_.repeat(count, kept, f); })

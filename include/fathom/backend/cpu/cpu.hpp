@@ -44,10 +44,9 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
     }
 
     int lanes() const { return team_.size(); }
-    std::int64_t allocated_bytes() const { return shared_.size() + scratch_.size(); }
+    std::int64_t allocated_bytes() const { return scratch_.size(); }
 
-    void reserve(std::int64_t shared, std::int64_t scratch) {
-      if (shared > shared_.size()) shared_ = Buffer<std::byte>(shared);
+    void reserve(std::int64_t scratch) {
       if (scratch > scratch_each_) {
         scratch_each_ = align_up(scratch);
         scratch_ = Buffer<std::byte>(scratch_each_ * lanes());
@@ -58,7 +57,7 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
     void run(F&& f) {
       team_.run([&](int number) {
         Lane& lane = lanes_[number];
-        lane.attach({&team_, scratch_.data() + number * scratch_each_, scratch_each_, shared_.memory()});
+        lane.attach({&team_, scratch_.data() + number * scratch_each_, scratch_each_});
         f(lane);
       });
     }
@@ -66,7 +65,7 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
    private:
     cpu::Team team_;
     std::vector<Lane> lanes_;
-    Buffer<std::byte> shared_, scratch_;
+    Buffer<std::byte> scratch_;
     std::int64_t scratch_each_ = 0;
   };
 
@@ -79,10 +78,10 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
   using cpu::LinearOps<P, Matmul>::scratch_bytes;
   using cpu::AttentionOps<P, Matmul>::scratch_bytes;
   using cpu::LossOps<P, Matmul>::scratch_bytes;
-  using cpu::RowOps<P, Matmul>::shared_bytes;
-  using cpu::StreamOps<P, Matmul>::shared_bytes;
   using cpu::UpdateOps<P, Matmul>::shared_bytes;
   using cpu::LossOps<P, Matmul>::shared_bytes;
+  using cpu::RowOps<P, Matmul>::held_bytes;
+  using cpu::StreamOps<P, Matmul>::held_bytes;
 };
 
 static_assert(Backend<Cpu<>> && Backend<Cpu<Double>>);

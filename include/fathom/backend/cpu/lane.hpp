@@ -98,12 +98,11 @@ void each_run(const Packing& packing, Range rows, F&& f) {
   }
 }
 
-/// Memory that all lanes of a machine share, apart from what the caller's workspace holds.
+/// What a machine gives to a lane for one region.
 struct LaneResources {
   Team* team = nullptr;
-  std::byte* scratch = nullptr;  ///< of this lane
+  std::byte* scratch = nullptr;  ///< of this lane alone
   std::int64_t scratch_bytes = 0;
-  Memory shared;  ///< every lane has an equal cursor over the one block
 };
 
 /// One thread of the CPU. `Deferred` is work that is put off until `settle`, cut there into equal parts for all lanes.
@@ -118,6 +117,7 @@ class Lane {
   }
   void listen(Listener* listener) { listener_ = listener; }
 
+  void use(Memory& workspace) { workspace_ = &workspace; }
   void on(const Packing& packing) {
     const bool alone = share_.deal == Deal::columns;
     packing_ = &packing;
@@ -147,29 +147,17 @@ class Lane {
       throw Error("Cpu: an op needs more scratch memory than was reserved; reserve the context with this pass's plan");
     return reinterpret_cast<T*>(resources_.scratch);
   }
-  /// Memory that all lanes share, the same for all of them, until `settle`.
-  template <class T>
-  T* shared(std::int64_t count) {
-    return resources_.shared.template take<T>(count);
-  }
-  std::int64_t shared_mark() const { return resources_.shared.used(); }
-  void release_shared(std::int64_t mark) { resources_.shared.release(mark); }
+  /// Memory that all lanes share: every lane has an equal cursor over the one block, and takes the same.
+  Memory& workspace() { return *workspace_; }
 
   void defer(const Deferred& work) {
-    if (count_ == int(deferred_.size())) do_deferred();
+    if (count_ == int(deferred_.size())) settle();
     deferred_[count_++] = work;
   }
 
-  /// Ends the deferred work and gives back the shared memory. Waits for all lanes even without such work, because
-  /// memory that a frame frees is used again with other rows in other places.
+  /// Ends the deferred work: every lane does the same share of every piece, cut by cost. Waits for all lanes even
+  /// without such work, because memory that a frame frees is used again with other rows in other places.
   void settle() {
-    do_deferred();
-    resources_.shared.release(0);
-  }
-
- private:
-  /// Every lane does the same share of every piece, cut by cost.
-  void do_deferred() {
     if (count_ == 0 && share_.deal == Deal::columns) return;  // the memory was the first lane's alone
     barrier();
     if (count_ == 0) return;
@@ -192,8 +180,10 @@ class Lane {
     barrier();
   }
 
+ private:
   int number_ = 0;
   LaneResources resources_;
+  Memory* workspace_ = nullptr;
   Listener* listener_ = nullptr;
   const Packing* packing_ = nullptr;
   Share share_;

@@ -26,7 +26,7 @@ struct Ref {
 
   struct Machine {
     explicit Machine(const Options& = {}) {}
-    void reserve(std::int64_t /*shared*/, std::int64_t /*scratch*/) {}
+    void reserve(std::int64_t) {}
     void run(auto&& f) {
       Lane lane;
       f(lane);
@@ -35,11 +35,10 @@ struct Ref {
   };
 
   template <class Op>
-  static void run(Lane& lane, const Op& op)
-    requires requires { ref::run<T>(*lane.packing, op); }
-  {
+  static void run(Lane& lane, const Op& op) requires requires {
     ref::run<T>(*lane.packing, op);
   }
+  { ref::run<T>(*lane.packing, op); }
 };
 
 static_assert(Backend<Ref<double>>);

@@ -25,7 +25,7 @@ struct LossOps {
   static constexpr int largest_chunk(const op::LinearCrossEntropy<P>& op) {
     return std::min(op.x.rows, chunk_rows(op.weight.rows));
   }
-  static constexpr std::int64_t shared_bytes(const op::LinearCrossEntropy<P>& op, const Capacity&) {
+  static constexpr std::int64_t shared_bytes(const op::LinearCrossEntropy<P>& op) {
     const std::int64_t rows = largest_chunk(op);
     return align_up(rows * op.weight.rows * std::int64_t(sizeof(T))) +
            align_up(rows * std::int64_t(sizeof(RowLoss<T>)));
@@ -35,10 +35,10 @@ struct LossOps {
   }
 
   static void run(Lane& lane, const op::LinearCrossEntropy<P>& op) {
-    const std::int64_t mark = lane.shared_mark();
+    const std::int64_t mark = lane.workspace().used();
     const int vocabulary = op.weight.rows, chunk = largest_chunk(op);
-    T* logits = lane.template shared<T>(std::int64_t(chunk) * vocabulary);
-    RowLoss<T>* losses = lane.template shared<RowLoss<T>>(chunk);
+    T* logits = lane.workspace().template take<T>(std::int64_t(chunk) * vocabulary);
+    RowLoss<T>* losses = lane.workspace().template take<RowLoss<T>>(chunk);
     T* scratch = lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(chunk_size(op, chunk))));
     const RowMajor<const T> weight{op.weight.data, std::size_t(op.weight.stride)};
     LossSums sums;
@@ -74,7 +74,7 @@ struct LossOps {
     }
     if (lane.number() == 0) *op.sums = sums;
     lane.barrier();
-    lane.release_shared(mark);
+    lane.workspace().release(mark);
   }
 
  private:

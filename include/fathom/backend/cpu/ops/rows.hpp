@@ -66,10 +66,10 @@ struct RowOps {
   static constexpr std::int64_t partials_bytes(const Capacity& capacity, std::size_t width) {
     return align_up(std::int64_t(maximal_shards(capacity)) * std::int64_t(width) * std::int64_t(sizeof(Gradient)));
   }
-  static constexpr std::int64_t shared_bytes(const op::NormBackward<P>& op, const Capacity& capacity) {
+  static constexpr std::int64_t held_bytes(const op::NormBackward<P>& op, const Capacity& capacity) {
     return partials_bytes(capacity, op.dgain.size()) + partials_bytes(capacity, op.dbias.size());
   }
-  static constexpr std::int64_t shared_bytes(const op::JoinBackward<P>& op, const Capacity& capacity) {
+  static constexpr std::int64_t held_bytes(const op::JoinBackward<P>& op, const Capacity& capacity) {
     return partials_bytes(capacity, op.da.size()) + partials_bytes(capacity, op.db.size());
   }
 
@@ -123,8 +123,9 @@ struct RowOps {
 
   static void run(Lane& lane, const op::NormBackward<P>& op) {
     const int width = op.x.columns, shards = lane.packing().shard_count();
-    Gradient* dgain = lane.template shared<Gradient>(std::int64_t(shards) * width);
-    Gradient* dbias = op.dbias.empty() ? nullptr : lane.template shared<Gradient>(std::int64_t(shards) * width);
+    Gradient* dgain = lane.workspace().template take<Gradient>(std::int64_t(shards) * width);
+    Gradient* dbias =
+        op.dbias.empty() ? nullptr : lane.workspace().template take<Gradient>(std::int64_t(shards) * width);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
       const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
       Gradient* gain = dgain + std::int64_t(shard) * width;
@@ -257,7 +258,7 @@ struct RowOps {
                            int shards) {
     if (sum.empty()) return;
     const int size = int(sum.size());
-    Gradient* partials = lane.template shared<Gradient>(std::int64_t(shards) * size);
+    Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * size);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
       Gradient* partial = partials + std::int64_t(shard) * size;
       std::fill_n(partial, size, Gradient(0));

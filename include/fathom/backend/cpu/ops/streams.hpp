@@ -18,7 +18,7 @@ struct StreamOps {
   using Gradient = typename P::Gradient;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
-  static constexpr std::int64_t shared_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
+  static constexpr std::int64_t held_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
     return align_up(std::int64_t(maximal_shards(capacity)) * op.count * std::int64_t(sizeof(Gradient)));
   }
 
@@ -49,7 +49,7 @@ struct StreamOps {
 
   static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
     const int shards = lane.packing().shard_count();
-    Gradient* partials = lane.template shared<Gradient>(std::int64_t(shards) * op.count);
+    Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * op.count);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
       const int row = lane.packing().shards[shard];
       const auto count = std::size_t(lane.packing().shards[shard + 1] - row) * std::size_t(op.dy.columns);
@@ -151,18 +151,18 @@ struct UpdateOps {
   static constexpr std::int64_t shard = 1 << 16;
 
   static constexpr std::int64_t shards_of(std::size_t size) { return (std::int64_t(size) + shard - 1) / shard; }
-  static constexpr std::int64_t shared_bytes(const op::SumOfSquares<P>& op, const Capacity&) {
+  static constexpr std::int64_t shared_bytes(const op::SumOfSquares<P>& op) {
     return align_up(shards_of(op.x.size()) * std::int64_t(sizeof(double)));
   }
 
-  static constexpr std::int64_t shared_bytes(const op::Adafactor<P>&, const Capacity&) {
+  static constexpr std::int64_t shared_bytes(const op::Adafactor<P>&) {
     return align_up(std::int64_t(sizeof(AdafactorSums)));
   }
 
   static void run(Lane& lane, const op::SumOfSquares<P>& op) {
-    const std::int64_t mark = lane.shared_mark();
+    const std::int64_t mark = lane.workspace().used();
     const std::int64_t shards = shards_of(op.x.size());
-    double* partials = lane.template shared<double>(shards);
+    double* partials = lane.workspace().template take<double>(shards);
     lane.barrier();  // other lanes may still write the gradients
     each_shard(lane, op.x.size(), [&](std::int64_t index, std::int64_t begin, std::size_t count) {
       partials[index] = sum_of_squares<Gradient>(count, op.x.data() + begin);
@@ -171,7 +171,7 @@ struct UpdateOps {
     for (std::int64_t index = 0; index < shards; ++index) sum += partials[index];
     *op.result = sum;
     lane.barrier();
-    lane.release_shared(mark);
+    lane.workspace().release(mark);
   }
 
   static void run(Lane& lane, const op::Scale<P>& op) {
@@ -234,8 +234,8 @@ struct UpdateOps {
 
   /// Tensors that are large beside a lane's share of the work are done by all lanes together; the others are dealt out.
   static void run(Lane& lane, const op::Adafactor<P>& op) {
-    const std::int64_t mark = lane.shared_mark();
-    AdafactorSums& common = *lane.template shared<AdafactorSums>(1);
+    const std::int64_t mark = lane.workspace().used();
+    AdafactorSums& common = *lane.workspace().template take<AdafactorSums>(1);
     const auto is_large = [&](const ParameterInfo& info) {
       return info.size() * lane.parts() * 8 > std::int64_t(op.target.weights.size());
     };
@@ -251,7 +251,7 @@ struct UpdateOps {
       before += info.size();
     });
     lane.barrier();
-    lane.release_shared(mark);
+    lane.workspace().release(mark);
   }
 
  private:
