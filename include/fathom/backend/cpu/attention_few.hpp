@@ -18,6 +18,24 @@ namespace fathom::inline FATHOM_ABI::cpu::detail {
 inline constexpr std::size_t few_queries = 8;  // about where blocks of queries become as fast
 inline constexpr std::size_t few_queries_key_block = 64;
 
+/// products[i] = the inner product of a and row i of b (count, width); zero up to a whole register.
+template <class T>
+void row_products(std::size_t count, std::size_t width, const T* a, const T* b, std::size_t stride, T* products) {
+  for (std::size_t begin = 0; begin < count; begin += lanes<T>, b += lanes<T> * stride) {
+    Simd<T> sum[lanes<T>];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes<T>; ++i) sum[i] = Simd<T>{};
+    const std::size_t rows = std::min(count - begin, lanes<T>);
+    sweep<T>(width, [&](auto place) {
+      const Simd<T> x = place.load(a);
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < lanes<T>; ++i)
+        if (i < rows) sum[i] = fma(x, place.load(b + i * stride), sum[i]);
+    });
+    store(products + begin, horizontal_sums<T>(sum));
+  }
+}
+
 /// The state of one query: itself, its weighted sum of values, and the statistics of its softmax so far.
 template <class T>
 struct FewQueriesExtents {
@@ -56,7 +74,7 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       const std::size_t end = std::min(begin + block, visible_keys(shape, row % shape.queries));
       if (end <= begin) continue;
       const std::size_t count = end - begin;
-      row_products(count, shape.width, queries + row * n.width, 0, k.data + begin * k.stride, k.stride, scores);
+      row_products(count, shape.width, queries + row * n.width, k.data + begin * k.stride, k.stride, scores);
 
       constexpr T lowest = std::numeric_limits<T>::lowest();
       Simd<T> high = broadcast(lowest), total{};

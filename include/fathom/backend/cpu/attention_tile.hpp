@@ -140,28 +140,4 @@ void to_rows(std::size_t count, std::size_t width, const T* columns, const T* fa
                       load(factor + v), rows + v * stride + d, stride, std::min(width - d, lanes<T>));
 }
 
-/// products[i] = the inner product of row i of a and row i of b, i < count; zero up to a whole register.
-template <class T>
-void row_products(std::size_t count, std::size_t width, const T* a, std::size_t a_stride, const T* b,
-                  std::size_t b_stride, T* products) {
-  for (std::size_t begin = 0; begin < count; begin += lanes<T>) {
-    Simd<T> sum[lanes<T>];
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i) {
-      Simd<T> product{};
-      if (begin + i < count)
-        sweep<T>(width, [&](auto place) {
-          product = fma(place.load(a + (begin + i) * a_stride), place.load(b + (begin + i) * b_stride), product);
-        });
-      sum[i] = product;
-    }
-    transpose(sum);
-#pragma GCC unroll 16
-    for (std::size_t half = lanes<T> / 2; half > 0; half /= 2)
-#pragma GCC unroll 16
-      for (std::size_t i = 0; i < half; ++i) sum[i] += sum[i + half];
-    store(products + begin, sum[0]);
-  }
-}
-
 }  // namespace fathom::inline FATHOM_ABI::cpu::detail

@@ -11,39 +11,55 @@
 
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
+/// How far ahead of its use W is asked for, in numbers: far enough for the way from memory. The next matrix of a block
+/// lies behind this one, so the stream goes on there; where nothing lies, asking does nothing.
+template <class T>
+inline constexpr std::size_t fetched_ahead = 32768 / sizeof(T);
+
+/// sum(i, j) += read(x row i from p) ⊙ read(w row j from p).
+template <std::size_t Rows, std::size_t Columns, class T, class Read>
+[[gnu::always_inline]] inline void add_products(Read read, RowMajor<const T> x, RowMajor<const T> w, std::size_t p,
+                                                Simd<T> (&sum)[Rows][Columns]) {
+  Simd<T> weights[Columns];
+#pragma GCC unroll 16
+  for (std::size_t j = 0; j < Columns; ++j) {
+    weights[j] = read(w.row(j) + p);
+    keep_in_register(weights[j]);
+    __builtin_prefetch(w.row(j) + p + fetched_ahead<T>, 0, 2);
+  }
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < Rows; ++i) {
+    Simd<T> input = read(x.row(i) + p);
+    keep_in_register(input);
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < Columns; ++j) sum[i][j] = fma(input, weights[j], sum[i][j]);
+  }
+}
+
 /// y(i, j) = x row i · w row j + bias[j] for i < Rows and j < Columns, each with one vector of partial sums.
 template <std::size_t Rows, std::size_t Columns, class T>
 void dot_products(std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const T* bias, RowMajor<T> y) {
-  // In whole groups of `lanes`, whose horizontal sums are taken together; sums beyond the last stay zero.
-  constexpr std::size_t group = lanes<T>, groups = (Rows * Columns + group - 1) / group;
-  Simd<T> sum[groups][group];
+  Simd<T> sum[Rows][Columns];
 #pragma GCC unroll 16
-  for (std::size_t i = 0; i < groups * group; ++i) sum[i / group][i % group] = Simd<T>{};
-
-  const auto add = [&](auto read, std::size_t p) {
-    Simd<T> weights[Columns];
+  for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) {
-      weights[j] = read(w.row(j) + p);
-      __builtin_prefetch(w.row(j + 2 * Columns) + p, 0, 2);  // the next call but one; past W's end it does nothing
-    }
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < Rows; ++i) {
-      const Simd<T> input = read(x.row(i) + p);
-#pragma GCC unroll 16
-      for (std::size_t j = 0; j < Columns; ++j) {
-        Simd<T>& dot = sum[(i * Columns + j) / group][(i * Columns + j) % group];
-        dot = fma(input, weights[j], dot);
-      }
-    }
-  };
+    for (std::size_t j = 0; j < Columns; ++j) sum[i][j] = Simd<T>{};
   const std::size_t whole = k - k % lanes<T>;
-  for (std::size_t p = 0; p < whole; p += lanes<T>) add([](const T* from) { return load(from); }, p);
-  if (whole < k) add([&](const T* from) { return load_first(from, k - whole); }, whole);
+  for (std::size_t p = 0; p < whole; p += lanes<T>)
+    add_products([](const T* from) { return load(from); }, x, w, p, sum);
+  if (whole < k) add_products([&](const T* from) { return load_first(from, k - whole); }, x, w, whole, sum);
 
+  // In whole groups of `lanes`, whose horizontal sums are taken together; sums beyond the last are zero.
+  constexpr std::size_t group = lanes<T>, groups = (Rows * Columns + group - 1) / group;
   T total[groups * group];
 #pragma GCC unroll 16
-  for (std::size_t i = 0; i < groups; ++i) store(total + i * group, horizontal_sums<T>(sum[i]));
+  for (std::size_t first = 0; first < groups * group; first += group) {
+    Simd<T> some[group];
+#pragma GCC unroll 16
+    for (std::size_t n = 0; n < group; ++n)
+      some[n] = first + n < Rows * Columns ? sum[(first + n) / Columns][(first + n) % Columns] : Simd<T>{};
+    store(total + first, horizontal_sums<T>(some));
+  }
   using Row [[gnu::vector_size(Columns * sizeof(T))]] = T;
   Row first{};
   if (bias) std::memcpy(&first, bias, sizeof first);
