@@ -113,7 +113,14 @@ struct AttentionOps {
     for (int r = 0; r < op.packing->length(sequence); ++r)
       std::memcpy(slab + std::int64_t(past + r) * width, rows.row(op.packing->offsets[sequence] + r) + head * width,
                   std::size_t(width) * sizeof(T));
+    ask_for(slab + std::int64_t(op.cache.length) * width, std::int64_t(past) * width);
     return {slab, std::size_t(width)};
+  }
+
+  /// Asks for the beginning of the next head's rows. Where a stream has begun the hardware follows it by itself.
+  static void ask_for(const T* rows, std::int64_t count) {
+    constexpr std::int64_t line = alignment / sizeof(T), most = 48 * line;
+    for (std::int64_t i = 0; i < std::min(count, most); i += line) __builtin_prefetch(rows + i);
   }
 
   /// Dropout of the probabilities of one key/value head, as attention's kernels ask for it.
