@@ -78,7 +78,7 @@ struct AttentionShape {
 
 /// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
 ///
-/// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), computed by one product with the fused weight.
+/// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), products with rows of one fused weight.
 /// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveAll or SaveQueriesAndKeys (default up to width 128).
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
 /// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.

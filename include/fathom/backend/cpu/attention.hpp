@@ -244,7 +244,7 @@ template <class T>
 constexpr std::size_t attention_backward_scratch(const AttentionShape<T>& shape) {
   const detail::AttentionExtents<T> n(shape);
   return 2 * n.keys * (n.width + n.register_width + n.queries) +
-         (2 * shape.width + 2 * n.width + 2 * n.register_width + detail::backward_key_block + 3) * n.queries;
+         (2 * shape.width + 2 * n.width + 2 * n.register_width + detail::backward_key_block + 2) * n.queries;
 }
 
 /// O for the backward pass, one of two: what forward gave, or rows to be OVERWRITTEN with it, up to rounding, at the
@@ -278,8 +278,7 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
   T* do_rows = query_rows + n.register_width * queries;
   T* slopes = do_rows + n.register_width * queries;
   T* log_sums = slopes + block * queries;
-  T* products = log_sums + queries;
-  T* factors = products + queries;
+  T* factors = log_sums + queries;
   detail::pack_rows(shape.keys, shape.width, k.data, k.stride, T(1), n.keys, n.width, keys);
   detail::pack_rows(shape.keys, shape.width, v.data, v.stride, T(1), n.keys, n.width, values);
   std::fill_n(key_sums, 2 * n.keys * n.register_width, T(0));
@@ -296,7 +295,7 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       detail::pack_rows(count, shape.width, d_o_rows, d_o.stride, T(1), queries, n.register_width, do_rows);
       std::fill_n(dq_columns, n.width * queries, T(0));
       // Lanes without a query have zeros in every operand and contribute nothing.
-      std::fill_n(log_sums, 2 * queries, T(0));
+      std::fill_n(log_sums, queries, T(0));
       sweep<T>(count, [&](auto place) {
         place.store(log_sums, place.load(lse.data + head * lse.stride + query) * detail::log2_e<T>);
       });
@@ -305,21 +304,18 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
         const Simd<T> log_sum = load(log_sums + i * lanes<T>);
         const std::size_t open = std::min(visible.open(i), visible.end(i));
-        const auto keep = [&](std::size_t j, auto see, auto drop) {
-          const std::size_t place = j * queries + i * lanes<T>;
-          const Simd<T> p = see(exp2(load(probabilities + place) - log_sum));
-          store(probabilities + place, p);
-          if constexpr (Dropout::active) store(weights + place, drop(p));
+        const auto probability = [&](std::size_t j) {
+          return exp2(load(probabilities + j * queries + i * lanes<T>) - log_sum);
+        };
+        const auto keep = [&](std::size_t j, Simd<T> p, auto drop) {
+          store(probabilities + j * queries + i * lanes<T>, p);
+          if constexpr (Dropout::active) store(weights + j * queries + i * lanes<T>, drop(p));
         };
         const std::size_t first = query + i * lanes<T>;
-        detail::each_key<T>(dropout, head, first, 0, open, [&](std::size_t j, auto drop) {
-          keep(
-              j, [](Simd<T> p) { return p; }, drop);
-        });
-        detail::each_key<T>(dropout, head, first, open, visible.end(i), [&](std::size_t j, auto drop) {
-          keep(
-              j, [&](Simd<T> p) { return visible.select(i, j, p, 0); }, drop);
-        });
+        detail::each_key<T>(dropout, head, first, 0, open,
+                            [&](std::size_t j, auto drop) { keep(j, probability(j), drop); });
+        detail::each_key<T>(dropout, head, first, open, visible.end(i),
+                            [&](std::size_t j, auto drop) { keep(j, visible.select(i, j, probability(j), 0), drop); });
       }
 
       if (o.restored.data != nullptr) {
@@ -332,25 +328,24 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
         detail::to_columns(count, shape.width, o.given.data + query * o.given.stride + column, o.given.stride, T(1),
                            o_columns);
       }
-      for (std::size_t i = 0; i < queries; i += lanes<T>) {
-        Simd<T> product{};
-        for (std::size_t d = 0; d < shape.width; ++d)
-          product = fma(load(do_columns + d * queries + i), load(o_columns + d * queries + i), product);
-        store(products + i, product);
-      }
+      Simd<T> product[AttentionTile<T>::vectors] = {};  // rowsum(dO ∘ O)
+      for (std::size_t d = 0; d < shape.width; ++d)
+        for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
+          const std::size_t place = d * queries + i * lanes<T>;
+          product[i] = fma(load(do_columns + place), load(o_columns + place), product[i]);
+        }
 
       for (std::size_t begin = 0; begin < visible.end(); begin += block) {
         const std::size_t end = std::min(begin + block, visible.end());
         detail::score(visible, begin, end, shape.width, values, n.width, do_columns, slopes);
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
-          const Simd<T> product = load(products + i * lanes<T>);
           for (std::size_t j = begin; j < to; ++j) {
             T* slope = slopes + (j - begin) * queries + i * lanes<T>;
             const std::size_t place = j * queries + i * lanes<T>;
             const Simd<T> p = load(probabilities + place);
-            store(slope,
-                  Dropout::active ? load(weights + place) * load(slope) - p * product : p * (load(slope) - product));
+            store(slope, Dropout::active ? load(weights + place) * load(slope) - p * product[i]
+                                         : p * (load(slope) - product[i]));
           }
         }
         detail::gather(visible, begin, end, n.width, keys, slopes, dq_columns);
