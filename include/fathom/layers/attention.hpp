@@ -50,8 +50,8 @@ struct SaveQueriesAndKeys {
   using tag = SavedTag;
   static constexpr bool values = false;
 };
-/// Up to this width the products take no longer than the way to memory and back.
-inline constexpr int widest_recomputed_values = 128;
+/// Up to this width the products were measured to take hardly longer than the way to memory and back.
+inline constexpr int widest_recomputed_values = 64;
 template <int Width>
 using DefaultSaved = std::conditional_t<(Width <= widest_recomputed_values), SaveQueriesAndKeys, SaveAll>;
 
@@ -79,7 +79,7 @@ struct AttentionShape {
 /// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
 ///
 /// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), products with rows of one fused weight.
-/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveAll or SaveQueriesAndKeys (default up to width 128).
+/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveAll or SaveQueriesAndKeys (default up to width 64).
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
 /// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
