@@ -119,7 +119,7 @@ TEST_CASE("attention, backward", "[cpu][threads]") {
                                    [&](int rows, int columns) { return o.poison(rows, columns, columns); });
             // Any log-sum-exp makes "probabilities"; a large one keeps them as small as real ones.
             const auto lse = o.values(heads.count, o.rows());
-            std::fill_n(lse.data, std::int64_t(heads.count) * o.rows(), typename P::Statistic(6));
+            std::fill_n(lse.data, std::int64_t(heads.count) * o.rows(), typename P::Statistic(restores ? 6 : 4));
             const int width = heads.count * heads.width;
             const Matrix<typename P::Activation> none;
             return op::AttentionBackward<P>{.heads = heads.count,
