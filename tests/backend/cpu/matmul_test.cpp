@@ -108,7 +108,7 @@ std::vector<T> scratch_for(MatmulSize size) {
 /// Edges of every kind: single elements, one more and one less than a tile, several cache blocks, no rows.
 const MatmulSize sizes[] = {{1, 1, 1},     {2, 3, 5},     {14, 32, 16},   {15, 33, 17},   {13, 31, 300}, {28, 64, 64},
                             {7, 100, 40},  {129, 48, 65}, {37, 530, 70},  {40, 70, 1100}, {600, 20, 30}, {0, 5, 4},
-                            {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 8}};
+                            {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 8},   {270, 50, 265}};
 
 }  // namespace
 

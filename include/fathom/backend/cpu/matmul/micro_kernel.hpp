@@ -31,13 +31,22 @@ struct Start {
   }
 };
 
+/// The left operand of a product: A(i, p) = data[i·row + p·column]. One of the steps is 1.
+template <class T>
+struct Left {
+  const T* data;
+  std::size_t row, column;
+
+  Left at(std::size_t i, std::size_t p) const { return {data + i * row + p * column, row, column}; }
+};
+
 /// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns], each element one chain of fma over ascending depth.
-/// A(i, p) is a[i·RowStride + p·a_step]; B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns
-/// whatever `columns` is. start may be C itself. `next` is where the next call's C begins, which is fetched meanwhile:
-/// it will be read soon, or at least written, and may be in no cache.
-template <std::size_t Rows, std::size_t RowStride, class T>
-void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step, Start<T> start,
-                  T* c, std::size_t c_stride, std::size_t columns, const T* next) {
+/// B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns whatever `columns` is. start may be C itself.
+/// `next` is where the next call's C begins, which is fetched meanwhile: it will be read soon, or at least written, and
+/// may be in no cache.
+template <std::size_t Rows, class T>
+void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
+                  std::size_t c_stride, std::size_t columns, const T* next) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
   constexpr std::size_t width = lanes<T>, prefetch_rows = 16;
   const bool full = columns == RegisterTile<T>::columns;
@@ -71,7 +80,14 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(next + i * c_stride + v * width, 1);
 
-  for (std::size_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+  // Seven rows are reached from one pointer: an address of x86 is a register and another one times 1, 2, 4 or 8, and of
+  // a row's step so scaled and its triple and fivefold these are the first.
+  constexpr std::size_t reached = 7;
+  const std::size_t triple = 3 * a.row;
+  const std::size_t steps[reached] = {0, a.row, 2 * a.row, triple, 4 * a.row, 5 * a.row, 2 * triple};
+  const T* first = a.data;
+  const T* second = a.data + reached * a.row;
+  for (std::size_t p = 0; p < depth; ++p, first += a.column, second += a.column, b += b_step) {
     // B comes from the L2 cache or beyond, in rows far apart.
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_rows * b_step + v * width);
@@ -80,7 +96,7 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
     for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i) {
-      const Simd<T> x = broadcast(a[i * RowStride]);
+      const Simd<T> x = broadcast((i < reached ? first : second)[steps[i % reached]]);
 #pragma GCC unroll 16
       for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
     }
@@ -99,14 +115,14 @@ void micro_kernel(std::size_t depth, const T* a, std::size_t a_step, const T* b,
 }
 
 /// `micro_kernel` for a number of rows known at run time, 1 … RegisterTile::rows.
-template <std::size_t RowStride, class T>
-void micro_kernel(std::size_t rows, std::size_t depth, const T* a, std::size_t a_step, const T* b, std::size_t b_step,
-                  Start<T> start, T* c, std::size_t c_stride, std::size_t columns, const T* next) {
+template <class T>
+void micro_kernel(std::size_t rows, std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
+                  std::size_t c_stride, std::size_t columns, const T* next) {
   [&]<std::size_t... R>(std::index_sequence<R...>) {
-    using Kernel = void (*)(std::size_t, const T*, std::size_t, const T*, std::size_t, Start<T>, T*, std::size_t,
-                            std::size_t, const T*);
-    static constexpr Kernel kernels[] = {&micro_kernel<R + 1, RowStride, T>...};
-    kernels[rows - 1](depth, a, a_step, b, b_step, start, c, c_stride, columns, next);
+    using Kernel = void (*)(std::size_t, Left<T>, const T*, std::size_t, Start<T>, T*, std::size_t, std::size_t,
+                            const T*);
+    static constexpr Kernel kernels[] = {&micro_kernel<R + 1, T>...};
+    kernels[rows - 1](depth, a, b, b_step, start, c, c_stride, columns, next);
   }(std::make_index_sequence<RegisterTile<T>::rows>{});
 }
 

@@ -14,8 +14,8 @@
 namespace fathom::inline FATHOM_ABI::cpu {
 
 /// Our own matmul, C = A·B: blocks of B that stay in the L2 cache, tiles of A in L1, a micro-kernel that keeps its tile
-/// of C in registers. Operands are read in place, but for a B that must be transposed (the W of `forward`) and the rows
-/// of A in `forward` and `input_gradient`.
+/// of C in registers. Operands are read in place, but for a B that must be transposed (the W of `forward`) and tiles of
+/// A that are worth a copy.
 ///
 /// Every element of a result is one chain of fma (a·b + c on machines without) in ascending order of the summed index,
 /// begun at its start value. So its bits do not depend on how a caller cuts the rows or columns of a result among calls
@@ -62,7 +62,9 @@ struct Native {
     static constexpr std::size_t columns = (512 * 1024 / sizeof(T)) / depth;
     // One cache line more than the depth: rows at a power of two apart would share the sets of the L1 cache.
     static constexpr std::size_t row_stride = depth + 64 / sizeof(T);
-    static constexpr std::size_t row_tile = detail::RegisterTile<T>::rows * row_stride;
+    // The height of a tile in whole registers.
+    static constexpr std::size_t column_stride = (detail::RegisterTile<T>::rows + lanes<T> - 1) / lanes<T> * lanes<T>;
+    static constexpr std::size_t tile = row_stride * column_stride;
   };
 
   /// A block of B for the micro-kernel: its panels, and the last one apart if that is narrower than the others.
@@ -73,29 +75,35 @@ struct Native {
     const T* narrow;
   };
 
-  /// C[rows, columns] = start + A·B, block by block. A(i, p) = a[i·ARow + p·a_step] in the tile
-  /// a = tile_of_a(first row, rows, first depth, depth); block_of_b(first depth, depth, first column, columns) has B.
-  template <std::size_t ARow, class T, class TileOfA, class BlockOfB>
-  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, TileOfA tile_of_a,
-                      BlockOfB block_of_b, detail::Start<T> start, RowMajor<T> c);
+  /// C[rows, columns] = start + A·B, block by block; block_of_b(first depth, depth, first column, columns) has B.
+  template <class T, class BlockOfB>
+  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, BlockOfB block_of_b,
+                      detail::Start<T> start, RowMajor<T> c, T* tile_scratch);
 
   /// B read in place; only a narrow last panel is copied, as the micro-kernel reads whole ones.
   template <class T>
   static auto in_place(Operand<T> b, T* scratch) {
     return [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
-      const std::size_t rest = columns % detail::RegisterTile<T>::columns;
-      if (rest) detail::pack_panel(Operand<T>{b.row(p) + j + columns - rest, b.stride}, depth, rest, scratch);
+      constexpr std::size_t panel = detail::RegisterTile<T>::columns;
+      const std::size_t rest = columns % panel;
+      if (rest) detail::pack_columns<panel>(Operand<T>{b.row(p) + j + columns - rest, b.stride}, depth, rest, scratch);
       return {b.row(p) + j, b.stride, 1, scratch};
     };
   }
 
-  /// Tiles of a row-major A copied to the constant row stride.
+  /// A tile of A for the micro-kernel: a copy if many panels of B meet it and its rows, or columns, lie so far apart
+  /// that they share sets of the L1 cache and each has a page of its own; else where it is.
   template <class T>
-  static auto copied_rows(Operand<T> a, T* scratch) {
-    return [=](std::size_t i, std::size_t rows, std::size_t p, std::size_t depth) -> const T* {
-      detail::pack_rows<Block<T>::row_stride>(Operand<T>{a.row(i) + p, a.stride}, rows, depth, scratch);
-      return scratch;
-    };
+  static detail::Left<T> tile_of_a(detail::Left<T> a, std::size_t rows, std::size_t depth, std::size_t columns,
+                                   T* scratch) {
+    constexpr std::size_t many_columns = 8 * detail::RegisterTile<T>::columns, far = 2048 / sizeof(T);
+    if (columns < many_columns || std::max(a.row, a.column) < far) return a;
+    if (a.column == 1) {
+      detail::pack_rows<Block<T>::row_stride>(Operand<T>{a.data, a.row}, rows, depth, scratch);
+      return {scratch, Block<T>::row_stride, 1};
+    }
+    detail::pack_columns<Block<T>::column_stride>(Operand<T>{a.data, a.column}, depth, rows, scratch);
+    return {scratch, 1, Block<T>::column_stride};
   }
 };
 
@@ -105,12 +113,12 @@ constexpr std::size_t Native::scratch_size(MatmulSize largest) {
   const std::size_t padded = (largest.n + Tile::columns - 1) / Tile::columns * Tile::columns;
   const std::size_t transposed = std::min(padded, Block<T>::columns) * std::min(largest.k, Block<T>::depth);
   const std::size_t narrow = Tile::columns * std::min(std::max(largest.m, largest.n), Block<T>::depth);
-  return Block<T>::row_tile + std::max(transposed, narrow);
+  return Block<T>::tile + std::max(transposed, narrow);
 }
 
-template <std::size_t ARow, class T, class TileOfA, class BlockOfB>
-void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, std::size_t a_step, TileOfA tile_of_a,
-                     BlockOfB block_of_b, detail::Start<T> start, RowMajor<T> c) {
+template <class T, class BlockOfB>
+void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, BlockOfB block_of_b,
+                     detail::Start<T> start, RowMajor<T> c, T* tile_scratch) {
   using Tile = detail::RegisterTile<T>;
   const std::size_t tiles = (rows + Tile::rows - 1) / Tile::rows;
 
@@ -122,14 +130,14 @@ void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, s
       for (std::size_t t = 0; t < tiles; ++t) {
         // Tiles of nearly equal height: no tile is much lower than the registers allow.
         const std::size_t i = t * rows / tiles, tile_rows = (t + 1) * rows / tiles - i;
-        const T* const a = tile_of_a(i, tile_rows, p, block_depth);
+        const detail::Left<T> a_tile = tile_of_a(a.at(i, p), tile_rows, block_depth, block_columns, tile_scratch);
         for (std::size_t l = 0; l < block_columns; l += Tile::columns) {
           const std::size_t width = std::min(block_columns - l, Tile::columns);
           const bool whole = width == Tile::columns, last = l + Tile::columns >= block_columns;
           T* const tile = c.row(i) + j + l;
-          detail::micro_kernel<ARow>(tile_rows, block_depth, a, a_step, whole ? b.data + l * b.column_step : b.narrow,
-                                     whole ? b.row_step : Tile::columns, start.at(i, j + l), tile, c.stride, width,
-                                     last ? c.row(i + tile_rows) + j : tile + Tile::columns);
+          detail::micro_kernel(tile_rows, block_depth, a_tile, whole ? b.data + l * b.column_step : b.narrow,
+                               whole ? b.row_step : Tile::columns, start.at(i, j + l), tile, c.stride, width,
+                               last ? c.row(i + tile_rows) + j : tile + Tile::columns);
         }
       }
     }
@@ -140,33 +148,29 @@ void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, s
 template <class T>
 void Native::forward(MatmulSize size, Operand<T> x, Operand<T> w, const std::type_identity_t<T>* bias, RowMajor<T> y,
                      std::type_identity_t<T>* scratch) {
-  T* const packed = scratch + Block<T>::row_tile;
-  blocked<Block<T>::row_stride>(
-      size.m, size.n, size.k, 1, copied_rows<T>(x, scratch),
+  T* const packed = scratch + Block<T>::tile;
+  blocked(
+      size.m, size.n, size.k, detail::Left<T>{x.data, x.stride, 1},
       [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
         detail::pack_transposed(Operand<T>{w.row(j) + p, w.stride}, columns, depth, packed);
         constexpr std::size_t panel = detail::RegisterTile<T>::columns;
         return {packed, panel, depth, packed + columns / panel * panel * depth};
       },
-      detail::Start<T>{bias, 0}, y);
+      detail::Start<T>{bias, 0}, y, scratch);
 }
 
 template <class T>
 void Native::input_gradient(MatmulSize size, Operand<T> dy, Operand<T> w, Operand<T> skip,
                             std::type_identity_t<T> scale, RowMajor<T> dx, std::type_identity_t<T>* scratch) {
-  blocked<Block<T>::row_stride>(size.m, size.k, size.n, 1, copied_rows<T>(dy, scratch),
-                                in_place<T>(w, scratch + Block<T>::row_tile),
-                                detail::Start<T>{skip.data, skip.stride, scale}, dx);
+  blocked(size.m, size.k, size.n, detail::Left<T>{dy.data, dy.stride, 1}, in_place<T>(w, scratch + Block<T>::tile),
+          detail::Start<T>{skip.data, skip.stride, scale}, dx, scratch);
 }
 
 template <class T>
 void Native::weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMajor<T> dw, std::type_identity_t<T>* db,
                              std::type_identity_t<T>* scratch) {
-  // A is dYᵀ: the columns of a tile are neighbours in memory, so it needs no copy either.
-  blocked<1>(
-      size.n, size.k, size.m, dy.stride,
-      [=](std::size_t i, std::size_t, std::size_t p, std::size_t) { return dy.row(p) + i; }, in_place<T>(x, scratch),
-      detail::Start<T>{dw.data, dw.stride}, dw);
+  blocked(size.n, size.k, size.m, detail::Left<T>{dy.data, 1, dy.stride}, in_place<T>(x, scratch + Block<T>::tile),
+          detail::Start<T>{dw.data, dw.stride}, dw, scratch);
   if (db) detail::add_column_sums(dy, size.m, size.n, db);
 }
 

@@ -45,49 +45,41 @@ Simd<T> interleave(Simd<T> a, Simd<T> b) {
     const int turn = i % count / Size, from_b = turn % 2;
     return from_b * all + i / count * count + Half * count / 2 + turn / 2 * Size + i % Size;
   };
-  return [&]<int... I>(std::integer_sequence<int, I...>) {
-    return shuffle<source(I)...>(a, b);
-  }(std::make_integer_sequence<int, all>{});
+  return [&]<int... I>(std::integer_sequence<int, I...>) { return shuffle<source(I)...>(a, b); }
+  (std::make_integer_sequence<int, all>{});
 }
 
 /// Panels of the transpose of w[columns, depth].
 template <class T>
 void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth, T* packed) {
-  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns, count = 16 / sizeof(T);
+  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns;
   for (std::size_t j = 0; j < columns; j += width) {
     const T* rows[width];
     for (std::size_t i = 0; i < width; ++i) rows[i] = w.row(std::min(j + i, columns - 1));
     T* out = packed + j / panel * panel * depth + j % panel;
     std::size_t p = 0;
-    for (; p + count <= depth; p += count, out += count * panel) {
-      // The hardware follows fewer streams than there are rows: fetch this place of the next rows ahead of time. Into
-      // the L2 cache, as rows a power of two apart would evict each other from L1.
-      if (p % (64 / sizeof(T)) == 0)
-        for (std::size_t i = 0; i < width; ++i) __builtin_prefetch(rows[i] + width * w.stride + p, 0, 2);
-      const Simd<T> row0 = load_side_by_side(rows, p), row1 = load_side_by_side(rows + 1, p);
-      const Simd<T> low01 = interleave<T, 1, 0>(row0, row1), high01 = interleave<T, 1, 1>(row0, row1);
-      if constexpr (count == 2) {
-        store(out, low01);
-        store(out + panel, high01);
-      } else {
-        const Simd<T> row2 = load_side_by_side(rows + 2, p), row3 = load_side_by_side(rows + 3, p);
-        const Simd<T> low23 = interleave<T, 1, 0>(row2, row3), high23 = interleave<T, 1, 1>(row2, row3);
-        store(out, interleave<T, 2, 0>(low01, low23));
-        store(out + panel, interleave<T, 2, 1>(low01, low23));
-        store(out + 2 * panel, interleave<T, 2, 0>(high01, high23));
-        store(out + 3 * panel, interleave<T, 2, 1>(high01, high23));
+    for (; p + width <= depth; p += width, out += width * panel) {
+      Simd<T> square[width];
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < width; ++i) {
+        __builtin_prefetch(rows[i] + width * w.stride + p, 0, 2);
+        square[i] = load(rows[i] + p);
       }
+      transpose(square);
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < width; ++i) store(out + i * panel, square[i]);
     }
     for (; p < depth; ++p, out += panel)
       for (std::size_t i = 0; i < width; ++i) out[i] = rows[i][p];
   }
 }
 
-/// One panel, b[depth, columns] with columns <= RegisterTile::columns.
-template <class T>
-void pack_panel(RowMajor<const T> b, std::size_t depth, std::size_t columns, T* packed) {
+/// b[depth, columns] with rows of Width numbers, whole registers; columns <= Width.
+template <std::size_t Width, class T>
+void pack_columns(RowMajor<const T> b, std::size_t depth, std::size_t columns, T* packed) {
+  static_assert(Width % lanes<T> == 0);
   for (std::size_t p = 0; p < depth; ++p)
-    for (std::size_t v = 0; v < RegisterTile<T>::columns; v += lanes<T>, packed += lanes<T>)
+    for (std::size_t v = 0; v < Width; v += lanes<T>, packed += lanes<T>)
       store(packed, load_first(b.row(p) + std::min(v, columns), std::min(columns - std::min(v, columns), lanes<T>)));
 }
 
