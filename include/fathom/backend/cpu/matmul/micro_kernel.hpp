@@ -88,7 +88,9 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
   const T* first = a.data;
   const T* second = a.data + reached * a.row;
   for (std::size_t p = 0; p < depth; ++p, first += a.column, second += a.column, b += b_step) {
-    // B comes from the L2 cache or beyond, in rows far apart.
+    // A, where its columns are the rows of dY, and B come from the L2 cache or beyond, in rows far apart.
+    __builtin_prefetch(first + prefetch_rows * a.column);
+    __builtin_prefetch(first + prefetch_rows * a.column + (Rows - 1) * a.row);
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_rows * b_step + v * width);
     Simd<T> row[vectors];
