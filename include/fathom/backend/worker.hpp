@@ -24,6 +24,7 @@ struct Pass {
 ///   worker(op::Linear<P>{.x = x, …});             runs an op
 ///   auto scope = worker.scope("attention");       names what follows, and derives its random key
 ///   auto frame = worker.frame();                  workspace taken from here on is given back when the frame closes
+///   auto turn = worker.turn();                    the same, for the next turn of a loop that does the same once more
 ///   auto rows = worker.template rows<T, Width>(n) uninitialized workspace
 ///   worker.repeat(n, [&](int index) { … })        a loop over pieces that cost the same, such as blocks
 template <class B>
@@ -95,6 +96,21 @@ class Worker {
     std::int64_t mark_;
   };
   [[nodiscard]] constexpr Frame frame() { return Frame(*this); }
+
+  /// A turn of a loop within a frame: the next turn finds the workspace that this one took, and uses it alike, with the
+  /// same rows in the same places. So it is freed without waiting for anybody. Nothing may be put off in a turn.
+  class Turn {
+   public:
+    constexpr explicit Turn(Memory& workspace) : workspace_(workspace), mark_(workspace.used()) {}
+    constexpr ~Turn() { workspace_.release(mark_); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Memory& workspace_;
+    std::int64_t mark_;
+  };
+  [[nodiscard]] constexpr Turn turn() { return Turn(workspace_); }
 
   /// Calls f(0), …, f(count - 1), whose ops have the same extents except in the first and the last call, as has what
   /// each takes of the workspace and of `kept`, where that is given. A dry run calls f for those two and once for all

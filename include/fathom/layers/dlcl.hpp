@@ -99,7 +99,10 @@ struct DlclLoop {
     for (int index = saved.depth - 1; index >= 0; --index) {
       const auto inner = worker.frame();
       auto step = steps[saved.stored ? index : 0];
-      if (!saved.stored) forward_block(worker, weights, p, flow, index, saved, step, rows);
+      if (!saved.stored) {
+        const auto again = worker.frame();
+        forward_block(worker, weights, p, flow, index, saved, step, rows);
+      }
       const auto scope = worker.scope("blocks", index);
       flow.position = {index, saved.depth};
       const auto d_out = worker.template rows<typename P::Stream, width>(rows);
@@ -125,7 +128,7 @@ struct DlclLoop {
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward_block(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
                                       Flow<P>& flow, int index, const Saved<P>& saved, Step<P>& step, int rows) {
-    const auto frame = worker.frame();
+    const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
     flow.position = {index, saved.depth};
     combine(worker, weights, saved, index, resized(step.x, rows));

@@ -27,7 +27,8 @@
 ///   restore(worker, params, flow, saved, y)
 ///       y (N, output_width) OVERWRITTEN with the bits that forward gave it.
 ///
-/// Workspace that they take is the caller's, whose frame gives it back: a loop over layers opens one for each.
+/// Workspace that they take is the caller's, who gives it back: a loop over layers opens a frame for each backward, and a
+/// turn for each forward, which puts nothing off and takes the same each time.
 /// A layer has no state, names no device and does no arithmetic: it hands ops to its worker.
 namespace fathom::inline FATHOM_ABI {
 

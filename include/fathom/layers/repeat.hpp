@@ -138,13 +138,16 @@ struct BlockLoop {
       const int segment = segments - 1 - done, begin = segment * saved.segment;
       const int end = std::min(begin + saved.segment, saved.depth);
       const Rows<const typename P::Stream, width> first = segment == 0 ? x : saved.inputs.at(segment - 1, x.count);
-      auto input = first;
-      worker.repeat(end - begin, [&](int place) {
-        const auto out = outputs.at(keeps_outputs ? place : place % 2, x.count);
-        auto block = blocks[place];
-        forward_block(worker, p, flow, begin + place, saved.depth, input, out, block);
-        input = out;
-      });
+      {
+        const auto inner = worker.frame();
+        auto input = first;
+        worker.repeat(end - begin, [&](int place) {
+          const auto out = outputs.at(keeps_outputs ? place : place % 2, x.count);
+          auto block = blocks[place];
+          forward_block(worker, p, flow, begin + place, saved.depth, input, out, block);
+          input = out;
+        });
+      }
       backward_range(begin, end, first, blocks, outputs);
     });
   }
@@ -174,7 +177,7 @@ struct BlockLoop {
   static constexpr void forward_block(W& worker, const Blocks& p, Flow<P>& flow, int index, int depth,
                                       Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
                                       typename Block::template Saved<P>& saved) {
-    const auto frame = worker.frame();
+    const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
     flow.position = {index, depth};
     Block::forward(worker, p[index], flow, x, y, saved);
