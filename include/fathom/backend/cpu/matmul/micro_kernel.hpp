@@ -80,8 +80,8 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(next + i * c_stride + v * width, 1);
 
-  // Seven rows are reached from one pointer: an address of x86 is a register and another one times 1, 2, 4 or 8, and of
-  // a row's step so scaled and its triple and fivefold these are the first.
+  // An address of x86 is a register plus another one times 1, 2, 4 or 8: with a row's step, its triple and its fivefold
+  // in registers, seven rows are reached from one pointer.
   constexpr std::size_t reached = 7;
   const std::size_t triple = 3 * a.row;
   const std::size_t steps[reached] = {0, a.row, 2 * a.row, triple, 4 * a.row, 5 * a.row, 2 * triple};
