@@ -98,7 +98,8 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
     for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i) {
-      const Simd<T> x = broadcast((i < reached ? first : second)[steps[i % reached]]);
+      const T* const from = i < reached ? first : second;
+      const Simd<T> x = broadcast(from[steps[i % reached]]);
 #pragma GCC unroll 16
       for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
     }
