@@ -22,7 +22,11 @@ struct RowMajor {
   std::size_t stride = 0;
 
   constexpr T* row(std::size_t i) const { return data + i * stride; }
-  constexpr operator RowMajor<const T>() const requires(!std::is_const_v<T>) { return {data, stride}; }
+  constexpr operator RowMajor<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, stride};
+  }
 };
 
 template <class T>

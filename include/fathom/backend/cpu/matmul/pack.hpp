@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
-#include <utility>
 
 #include "fathom/backend/cpu/matmul/micro_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
@@ -13,41 +11,6 @@
 /// Copies of operand blocks in the order the micro-kernel reads them. B becomes panels of RegisterTile::columns
 /// columns, one after the other, each with consecutive rows; what columns beyond the matrix hold is of no consequence.
 namespace fathom::inline FATHOM_ABI::cpu::detail {
-
-/// Sixteen bytes each of as many rows as fit side by side in one register, beginning at rows[0][p], rows[count][p], …
-/// where count is the number of elements in sixteen bytes.
-template <class T>
-[[gnu::always_inline]] inline Simd<T> load_side_by_side(const T* const* rows, std::size_t p) {
-  constexpr int count = 16 / sizeof(T);
-  const auto part = [=](std::size_t g) {
-    using Part [[gnu::vector_size(16)]] = T;
-    Part v;
-    std::memcpy(&v, rows[g * count] + p, sizeof v);
-    return v;
-  };
-  const auto join = []<int... I>(auto low, auto high, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(low, high, I...);
-  };
-  constexpr std::make_integer_sequence<int, 2 * count> two;
-  if constexpr (simd_bytes == 16)
-    return part(0);
-  else if constexpr (simd_bytes == 32)
-    return join(part(0), part(1), two);
-  else
-    return join(join(part(0), part(1), two), join(part(2), part(3), two), std::make_integer_sequence<int, 4 * count>{});
-}
-
-/// In every 16 bytes: the lower (Half 0) or upper (Half 1) 8 bytes of a and b, in turns of `Size` elements.
-template <class T, int Size, int Half>
-Simd<T> interleave(Simd<T> a, Simd<T> b) {
-  constexpr int count = 16 / sizeof(T), all = lanes<T>;
-  constexpr auto source = [](int i) {
-    const int turn = i % count / Size, from_b = turn % 2;
-    return from_b * all + i / count * count + Half * count / 2 + turn / 2 * Size + i % Size;
-  };
-  return [&]<int... I>(std::integer_sequence<int, I...>) { return shuffle<source(I)...>(a, b); }
-  (std::make_integer_sequence<int, all>{});
-}
 
 /// Panels of the transpose of w[columns, depth].
 template <class T>
