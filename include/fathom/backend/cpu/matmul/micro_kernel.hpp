@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "fathom/backend/cpu/matmul/upcoming.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 namespace fathom::inline FATHOM_ABI::cpu::detail {
@@ -42,13 +43,15 @@ struct Left {
 
 /// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns], each element one chain of fma over ascending depth.
 /// B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns whatever `columns` is. start may be C itself.
-/// `next` is where the next call's C begins, which is fetched meanwhile: it will be read soon, or at least written, and
-/// may be in no cache.
+/// Meanwhile it fetches what it comes to of `ahead`, in that order; the operands' lines it takes off there.
 template <std::size_t Rows, class T>
 void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
-                  std::size_t c_stride, std::size_t columns, const T* next) {
+                  std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
-  constexpr std::size_t width = lanes<T>, prefetch_rows = 16;
+  constexpr std::size_t width = lanes<T>, prefetch_steps = 16;
+  // 28 cycles: more quickly, lines queue; more slowly, a call of depth 64 does not come to the end of the next C. Tiles of
+  // narrower registers are few lines of C, which are fetched at once, and calls too short to fetch operands.
+  constexpr std::size_t steps_per_line = FATHOM_SIMD_BITS == 512 ? 2 : 0;
   const bool full = columns == RegisterTile<T>::columns;
   const auto valid = [&](std::size_t v) { return std::min(columns - std::min(columns, v * width), width); };
 
@@ -75,11 +78,6 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
       }
   }
 
-#pragma GCC unroll 16
-  for (std::size_t i = 0; i < Rows; ++i)
-#pragma GCC unroll 16
-    for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(next + i * c_stride + v * width, 1);
-
   // An address of x86 is a register plus another one times 1, 2, 4 or 8: with a row's step, its triple and its fivefold
   // in registers, seven rows are reached from one pointer.
   constexpr std::size_t reached = 7;
@@ -87,12 +85,12 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
   const std::size_t steps[reached] = {0, a.row, 2 * a.row, triple, 4 * a.row, 5 * a.row, 2 * triple};
   const T* first = a.data;
   const T* second = a.data + reached * a.row;
-  for (std::size_t p = 0; p < depth; ++p, first += a.column, second += a.column, b += b_step) {
-    // A, where its columns are the rows of dY, and B come from the L2 cache or beyond, in rows far apart.
-    __builtin_prefetch(first + prefetch_rows * a.column);
-    __builtin_prefetch(first + prefetch_rows * a.column + (Rows - 1) * a.row);
+  const auto step = [&]() __attribute__((always_inline)) {
+    // The last row of A stands for all: where A's columns are the rows of dY, which lie far apart, a tile's part of them
+    // is a line or two, and the tile before had the first. B comes from L2 or beyond, in rows far apart.
+    __builtin_prefetch(first + prefetch_steps * a.column + (Rows - 1) * a.row);
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_rows * b_step + v * width);
+    for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_steps * b_step + v * width);
     Simd<T> row[vectors];
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);
@@ -103,7 +101,25 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
 #pragma GCC unroll 16
       for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
     }
+    first += a.column, second += a.column, b += b_step;
+  };
+  std::size_t done = 0;
+  for (Upcoming<T> c_ahead = ahead.c; c_ahead.rows() > 0 && done + steps_per_line <= depth; done += steps_per_line) {
+    c_ahead.fetch_line_to_write();
+#pragma GCC unroll 1
+    for (std::size_t s = 0; s < steps_per_line; ++s) step();
   }
+  if constexpr (steps_per_line > 0)
+    for (Upcoming<T>& operand : ahead.operands) {
+      Upcoming<T> in_registers = operand;
+      for (; in_registers.rows() > 0 && done + steps_per_line <= depth; done += steps_per_line) {
+        in_registers.fetch_line_to_read();
+#pragma GCC unroll 1
+        for (std::size_t s = 0; s < steps_per_line; ++s) step();
+      }
+      operand = in_registers;
+    }
+  for (; done < depth; ++done) step();
 
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < Rows; ++i)
@@ -120,12 +136,12 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
 /// `micro_kernel` for a number of rows known at run time, 1 … RegisterTile::rows.
 template <class T>
 void micro_kernel(std::size_t rows, std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
-                  std::size_t c_stride, std::size_t columns, const T* next) {
+                  std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
   [&]<std::size_t... R>(std::index_sequence<R...>) {
     using Kernel = void (*)(std::size_t, Left<T>, const T*, std::size_t, Start<T>, T*, std::size_t, std::size_t,
-                            const T*);
+                            Ahead<T>&);
     static constexpr Kernel kernels[] = {&micro_kernel<R + 1, T>...};
-    kernels[rows - 1](depth, a, b, b_step, start, c, c_stride, columns, next);
+    kernels[rows - 1](depth, a, b, b_step, start, c, c_stride, columns, ahead);
   }(std::make_index_sequence<RegisterTile<T>::rows>{});
 }
 

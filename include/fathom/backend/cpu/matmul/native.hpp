@@ -61,10 +61,15 @@ struct Native {
     static constexpr std::size_t depth = 1024 / sizeof(T);
     static constexpr std::size_t columns = (512 * 1024 / sizeof(T)) / depth;
     // One cache line more than the depth: rows at a power of two apart would share the sets of the L1 cache.
-    static constexpr std::size_t row_stride = depth + 64 / sizeof(T);
+    static constexpr std::size_t row_stride = depth + detail::cache_line<T>;
     // The height of a tile in whole registers.
     static constexpr std::size_t column_stride = (detail::RegisterTile<T>::rows + lanes<T> - 1) / lanes<T> * lanes<T>;
     static constexpr std::size_t tile = row_stride * column_stride;
+  };
+
+  /// A block of B: rows [p, p + depth), columns [j, j + columns).
+  struct Piece {
+    std::size_t p, depth, j, columns;
   };
 
   /// A block of B for the micro-kernel: its panels, and the last one apart if that is narrower than the others.
@@ -75,21 +80,41 @@ struct Native {
     const T* narrow;
   };
 
-  /// C[rows, columns] = start + A·B, block by block; block_of_b(first depth, depth, first column, columns) has B.
-  template <class T, class BlockOfB>
-  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, BlockOfB block_of_b,
-                      detail::Start<T> start, RowMajor<T> c, T* tile_scratch);
-
-  /// B read in place; only a narrow last panel is copied, as the micro-kernel reads whole ones.
+  /// B read in place; only a narrow last panel is copied, as the micro-kernel reads whole ones. `panels` makes a block
+  /// ready for the micro-kernel; `memory` is what that will read.
   template <class T>
-  static auto in_place(Operand<T> b, T* scratch) {
-    return [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
+  struct InPlace {
+    Operand<T> b;
+    T* scratch;
+
+    Panels<T> panels(Piece at) const {
       constexpr std::size_t panel = detail::RegisterTile<T>::columns;
-      const std::size_t rest = columns % panel;
-      if (rest) detail::pack_columns<panel>(Operand<T>{b.row(p) + j + columns - rest, b.stride}, depth, rest, scratch);
-      return {b.row(p) + j, b.stride, 1, scratch};
-    };
-  }
+      const T* const first = b.row(at.p) + at.j;
+      const std::size_t rest = at.columns % panel;
+      if (rest) detail::pack_columns<panel>(Operand<T>{first + at.columns - rest, b.stride}, at.depth, rest, scratch);
+      return {first, b.stride, 1, scratch};
+    }
+    detail::Upcoming<T> memory(Piece at) const { return {b.row(at.p) + at.j, b.stride, at.depth, at.columns}; }
+  };
+
+  /// B = Wᵀ, copied.
+  template <class T>
+  struct Transposed {
+    Operand<T> w;
+    T* scratch;
+
+    Panels<T> panels(Piece at) const {
+      constexpr std::size_t panel = detail::RegisterTile<T>::columns;
+      detail::pack_transposed(Operand<T>{w.row(at.j) + at.p, w.stride}, at.columns, at.depth, scratch);
+      return {scratch, panel, at.depth, scratch + at.columns / panel * panel * at.depth};
+    }
+    detail::Upcoming<T> memory(Piece at) const { return {w.row(at.j) + at.p, w.stride, at.columns, at.depth}; }
+  };
+
+  /// C[rows, columns] = start + A·B, block by block.
+  template <class T>
+  static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, auto b,
+                      detail::Start<T> start, RowMajor<T> c, T* tile_scratch);
 
   /// A tile of A for the micro-kernel: a copy if many panels of B meet it and its rows, or columns, lie so far apart
   /// that they share sets of the L1 cache and each has a page of its own; else where it is.
@@ -105,6 +130,14 @@ struct Native {
     detail::pack_columns<Block<T>::column_stride>(Operand<T>{a.data, a.column}, depth, rows, scratch);
     return {scratch, 1, Block<T>::column_stride};
   }
+
+  /// What the next tile of A will read. Where A's columns are rows in memory, the last number of each: the others lie in
+  /// its cache line, or in one that the tile before has read.
+  template <class T>
+  static detail::Upcoming<T> memory(detail::Left<T> a, std::size_t rows, std::size_t depth) {
+    if (a.column == 1) return {a.data, a.row, rows, depth};
+    return {a.data + rows - 1, a.column, depth, 1};
+  }
 };
 
 template <class T>
@@ -116,28 +149,46 @@ constexpr std::size_t Native::scratch_size(MatmulSize largest) {
   return Block<T>::tile + std::max(transposed, narrow);
 }
 
-template <class T, class BlockOfB>
-void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, BlockOfB block_of_b,
+template <class T>
+void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, detail::Left<T> a, auto b,
                      detail::Start<T> start, RowMajor<T> c, T* tile_scratch) {
   using Tile = detail::RegisterTile<T>;
+  // Tiles of nearly equal height: no tile is much lower than the registers allow.
   const std::size_t tiles = (rows + Tile::rows - 1) / Tile::rows;
+  const auto first_row = [=](std::size_t tile) { return tile * rows / tiles; };
+  const auto piece = [=](std::size_t p, std::size_t j) {
+    return Piece{p, std::min(depth - p, Block<T>::depth), j, std::min(columns - j, Block<T>::columns)};
+  };
+  const auto block_after = [&](Piece block) -> detail::Upcoming<T> {
+    const std::size_t p = block.p + block.depth, j = block.j + block.columns;
+    if (j < columns) return b.memory(piece(block.p, j));
+    if (p < depth) return b.memory(piece(p, 0));
+    return {};
+  };
 
   for (std::size_t p = 0; p < depth; p += Block<T>::depth) {
-    const std::size_t block_depth = std::min(depth - p, Block<T>::depth);
     for (std::size_t j = 0; j < columns; j += Block<T>::columns) {
-      const std::size_t block_columns = std::min(columns - j, Block<T>::columns);
-      const Panels<T> b = block_of_b(p, block_depth, j, block_columns);
+      const Piece block = piece(p, j);
+      const Panels<T> panels = b.panels(block);
+      const detail::Upcoming<T> next_block = block_after(block);
       for (std::size_t t = 0; t < tiles; ++t) {
-        // Tiles of nearly equal height: no tile is much lower than the registers allow.
-        const std::size_t i = t * rows / tiles, tile_rows = (t + 1) * rows / tiles - i;
-        const detail::Left<T> a_tile = tile_of_a(a.at(i, p), tile_rows, block_depth, block_columns, tile_scratch);
-        for (std::size_t l = 0; l < block_columns; l += Tile::columns) {
-          const std::size_t width = std::min(block_columns - l, Tile::columns);
-          const bool whole = width == Tile::columns, last = l + Tile::columns >= block_columns;
+        const std::size_t i = first_row(t), next_i = first_row(t + 1), tile_rows = next_i - i;
+        const detail::Left<T> a_tile = tile_of_a(a.at(i, p), tile_rows, block.depth, block.columns, tile_scratch);
+        detail::Ahead<T> ahead;
+        if (next_i < rows) ahead.operands[0] = memory(a.at(next_i, p), first_row(t + 2) - next_i, block.depth);
+        ahead.operands[1] = next_block.rows(t * next_block.rows() / tiles, (t + 1) * next_block.rows() / tiles);
+        for (std::size_t l = 0; l < block.columns; l += Tile::columns) {
+          const std::size_t width = std::min(block.columns - l, Tile::columns);
+          const bool whole = width == Tile::columns, last = l + width == block.columns;
           T* const tile = c.row(i) + j + l;
-          detail::micro_kernel(tile_rows, block_depth, a_tile, whole ? b.data + l * b.column_step : b.narrow,
-                               whole ? b.row_step : Tile::columns, start.at(i, j + l), tile, c.stride, width,
-                               last ? c.row(i + tile_rows) + j : tile + Tile::columns);
+          if (!last || next_i < rows)
+            ahead.c = {last ? c.row(next_i) + j : tile + Tile::columns, c.stride, tile_rows, Tile::columns};
+          else
+            ahead.c = {};
+          detail::micro_kernel(tile_rows, block.depth, a_tile,
+                               whole ? panels.data + l * panels.column_step : panels.narrow,
+                               whole ? panels.row_step : Tile::columns, start.at(i, j + l), tile, c.stride, width,
+                               ahead);
         }
       }
     }
@@ -148,28 +199,21 @@ void Native::blocked(std::size_t rows, std::size_t columns, std::size_t depth, d
 template <class T>
 void Native::forward(MatmulSize size, Operand<T> x, Operand<T> w, const std::type_identity_t<T>* bias, RowMajor<T> y,
                      std::type_identity_t<T>* scratch) {
-  T* const packed = scratch + Block<T>::tile;
-  blocked(
-      size.m, size.n, size.k, detail::Left<T>{x.data, x.stride, 1},
-      [=](std::size_t p, std::size_t depth, std::size_t j, std::size_t columns) -> Panels<T> {
-        detail::pack_transposed(Operand<T>{w.row(j) + p, w.stride}, columns, depth, packed);
-        constexpr std::size_t panel = detail::RegisterTile<T>::columns;
-        return {packed, panel, depth, packed + columns / panel * panel * depth};
-      },
-      detail::Start<T>{bias, 0}, y, scratch);
+  blocked(size.m, size.n, size.k, detail::Left<T>{x.data, x.stride, 1}, Transposed<T>{w, scratch + Block<T>::tile},
+          detail::Start<T>{bias, 0}, y, scratch);
 }
 
 template <class T>
 void Native::input_gradient(MatmulSize size, Operand<T> dy, Operand<T> w, Operand<T> skip,
                             std::type_identity_t<T> scale, RowMajor<T> dx, std::type_identity_t<T>* scratch) {
-  blocked(size.m, size.k, size.n, detail::Left<T>{dy.data, dy.stride, 1}, in_place<T>(w, scratch + Block<T>::tile),
+  blocked(size.m, size.k, size.n, detail::Left<T>{dy.data, dy.stride, 1}, InPlace<T>{w, scratch + Block<T>::tile},
           detail::Start<T>{skip.data, skip.stride, scale}, dx, scratch);
 }
 
 template <class T>
 void Native::weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMajor<T> dw, std::type_identity_t<T>* db,
                              std::type_identity_t<T>* scratch) {
-  blocked(size.n, size.k, size.m, detail::Left<T>{dy.data, 1, dy.stride}, in_place<T>(x, scratch + Block<T>::tile),
+  blocked(size.n, size.k, size.m, detail::Left<T>{dy.data, 1, dy.stride}, InPlace<T>{x, scratch + Block<T>::tile},
           detail::Start<T>{dw.data, dw.stride}, dw, scratch);
   if (db) detail::add_column_sums(dy, size.m, size.n, db);
 }
