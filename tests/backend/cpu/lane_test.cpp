@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <chrono>
 #include <fathom/backend/cpu/lane.hpp>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -51,6 +54,53 @@ TEST_CASE("sequences stay whole while no thread gets a twentieth more than its p
     const Share share = Share::of(uneven, number, 2);
     CHECK(share.deal == Deal::shards);
     CHECK(share.rows.size() == 5 * 256 / 2);
+  }
+}
+
+/// Deferred work that counts how often each of its rows is done, and notes a run before all lanes have deferred it.
+struct Counted {
+  int rows = 0;
+  std::atomic<int>* done = nullptr;
+  std::atomic<int>* lanes = nullptr;  // that have deferred it
+  std::atomic<bool>* early = nullptr;
+
+  const char* name() const { return "counted"; }
+  double cost() const { return 10.0 * rows; }
+  int size() const { return rows; }
+  int grain() const { return 8; }
+  void run(auto& lane, cpu::Range range) const {
+    if (*lanes != lane.parts()) *early = true;
+    for (int row = range.begin; row < range.end; ++row) ++done[row];
+  }
+};
+
+TEST_CASE("each row of deferred work is done once, after all lanes have deferred it", "[cpu][threads]") {
+  constexpr int rows[] = {64, 1, 200, 7};
+  const int parts = GENERATE(1, 2, 3);
+  cpu::Team team(parts);
+  std::vector<cpu::Lane<Counted>> lanes;
+  for (int number = 0; number < parts; ++number) lanes.emplace_back(number);
+  for (int region = 0; region < 2; ++region) {
+    constexpr int frames = 3;
+    std::atomic<int> done[frames][4][200] = {}, deferred[frames][4] = {};
+    std::atomic<bool> early{false}, late{false};
+    team.run([&](int number) {
+      cpu::Lane<Counted>& lane = lanes[number];
+      lane.attach({&team, nullptr, 0});
+      for (int frame = 0; frame < frames; ++frame) {
+        for (int i = 0; i < 4; ++i) {
+          if (number == frame) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+          ++deferred[frame][i];
+          lane.defer({rows[i], done[frame][i], &deferred[frame][i], &early});
+        }
+        lane.settle();
+        for (int i = 0; i < 4; ++i)
+          for (int row = 0; row < rows[i]; ++row)
+            if (done[frame][i][row] != 1) late = true;
+      }
+    });
+    CHECK_FALSE(early);
+    CHECK_FALSE(late);
   }
 }
 

@@ -3,10 +3,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
+#include <chrono>
 #include <fathom/backend/cpu/team.hpp>
 #include <fstream>
 #include <string_view>
+#include <thread>
 
 #include "support/sanitized.hpp"
 
@@ -35,6 +41,47 @@ TEST_CASE("threads that the system does not give end in an error, not in a wait"
   REQUIRE(waitpid(child, &status, 0) == child);
   REQUIRE(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("tickets are drawn once, and begin at 0 in every region", "[cpu][threads]") {
+  cpu::Team team(3);
+  for (int region = 0; region < 2; ++region) {
+    std::array<std::atomic<int>, 300> drawn{};
+    team.run([&](int) {
+      for (int ticket; (ticket = team.ticket()) < int(drawn.size());) ++drawn[ticket];
+    });
+    CHECK(std::ranges::all_of(drawn, [](int times) { return times == 1; }));
+  }
+}
+
+TEST_CASE("who awaits a step waits for the last thread, in every region anew", "[cpu][threads]") {
+  cpu::Team team(3);
+  for (int region = 0; region < 2; ++region) {
+    std::atomic<int> done[2] = {};
+    std::atomic<bool> early{false};
+    team.run([&](int number) {
+      for (std::atomic<int>& step : done) {
+        if (number == 2) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        ++step;
+        team.advance(number);
+      }
+      for (const int step : {0, 1}) {
+        team.await(std::uint32_t(step) + 1);
+        if (done[step] != 3) early = true;
+      }
+    });
+    CHECK_FALSE(early);
+  }
+}
+
+TEST_CASE("nobody waits for a thread that has failed", "[cpu][threads]") {
+  cpu::Team team(2);
+  CHECK_THROWS_WITH(team.run([&](int number) {
+    if (number == 1) throw Error("number 1 fails");
+    team.advance(number);
+    team.await(1);
+  }),
+                    "number 1 fails");
 }
 
 }  // namespace

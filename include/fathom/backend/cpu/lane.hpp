@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/team.hpp>
@@ -105,7 +106,8 @@ struct LaneResources {
   std::int64_t scratch_bytes = 0;
 };
 
-/// One thread of the CPU. `Deferred` is work that is put off until `settle`, cut there into equal parts for all lanes.
+/// One thread of the CPU. `Deferred` is work that is put off until `settle`, cut there into pieces for whoever comes:
+/// its `size` in rows or columns is cut at multiples of `grain`.
 template <class Deferred>
 class Lane {
  public:
@@ -114,6 +116,7 @@ class Lane {
   void attach(const LaneResources& resources) {
     resources_ = resources;
     share_ = {};
+    count_ = advances_ = tickets_ = 0;
   }
   void listen(Listener* listener) { listener_ = listener; }
 
@@ -140,6 +143,12 @@ class Lane {
     resources_.team->barrier();
   }
 
+  /// Waits until every lane has deferred `count` pieces of work in this region.
+  void await(int count) {
+    const Listener::Notice notice(listener_, "waiting");
+    resources_.team->await(std::uint32_t(count));
+  }
+
   /// This lane's memory while one op runs.
   template <class T>
   T* scratch(std::int64_t count) {
@@ -153,29 +162,36 @@ class Lane {
   void defer(const Deferred& work) {
     if (count_ == int(deferred_.size())) settle();
     deferred_[count_++] = work;
+    ++advances_;
+    resources_.team->advance(number_);
   }
 
-  /// Ends the deferred work: every lane does the same share of every piece, cut by cost. Waits for all lanes even
-  /// without such work, because memory that a frame frees is used again with other rows in other places.
+  /// Ends the deferred work. A lane that comes early begins with what all lanes have deferred already; pieces become
+  /// smaller towards the end, so that all lanes end together whatever else their cores do (guided self-scheduling,
+  /// Polychronopoulos and Kuck 1987). Waits for all lanes even without such work, because memory that a frame frees is
+  /// used again with other rows in other places.
   void settle() {
     if (count_ == 0 && share_.deal == Deal::columns) return;  // the memory was the first lane's alone
-    barrier();
-    if (count_ == 0) return;
-    double total = 0;
-    for (int i = 0; i < count_; ++i) total += deferred_[i].cost();
-    double before = 0;
+    double left = 0;
+    for (int i = 0; i < count_; ++i) left += deferred_[i].cost();
+    const double least = left / (16 * parts());
+    int mine = count_ > 0 ? resources_.team->ticket() : 0;
     for (int i = 0; i < count_; ++i) {
-      const double cost = deferred_[i].cost();
-      const auto cut = [&](int number) {
-        if (number == parts()) return deferred_[i].cut(1.0);
-        const double fraction = (total * number / parts() - before) / cost;
-        return deferred_[i].cut(std::clamp(fraction, 0.0, 1.0));
-      };
-      const Range range{cut(number_), cut(number_ + 1)};
-      const Listener::Notice notice(listener_, deferred_[i].name());
-      if (range.size() > 0) deferred_[i].run(*this, range);
-      before += cost;
+      const Deferred& work = deferred_[i];
+      const double cost_of_one = work.cost() / work.size();
+      for (Range piece; piece.begin < work.size(); piece.begin = piece.end) {
+        const double cost = std::max(left / (2 * parts() - 1), least);
+        const double grains = std::max(1.0, std::round(cost / cost_of_one / work.grain()));
+        piece.end = int(std::min(double(work.size()), piece.begin + grains * work.grain()));
+        left -= cost_of_one * piece.size();
+        if (tickets_++ != mine) continue;
+        await(advances_ - count_ + i + 1);
+        const Listener::Notice notice(listener_, work.name());
+        work.run(*this, piece);
+        mine = resources_.team->ticket();
+      }
     }
+    if (count_ > 0) tickets_ += parts();  // each lane has drawn one beyond the last piece
     count_ = 0;
     barrier();
   }
@@ -189,6 +205,8 @@ class Lane {
   Share share_;
   std::array<Deferred, 64> deferred_;
   int count_ = 0;
+  int advances_ = 0;  // how much has been deferred in this region
+  int tickets_ = 0;   // how many have been drawn in it by all lanes
 };
 
 }  // namespace fathom::inline FATHOM_ABI::cpu

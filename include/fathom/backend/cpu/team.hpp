@@ -7,6 +7,7 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <functional>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -23,7 +24,8 @@ namespace fathom::inline FATHOM_ABI::cpu {
 class Team {
  public:
   /// Errors: `Error` when the system does not give so many threads.
-  explicit Team(int threads) : spins_(threads <= int(std::thread::hardware_concurrency()) ? 4000 : 0) {
+  explicit Team(int threads)
+      : spins_(threads <= int(std::thread::hardware_concurrency()) ? 4000 : 0), advances_(threads) {
     try {
       for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
     } catch (const std::system_error& error) {
@@ -46,6 +48,8 @@ class Team {
     failed_.store(false, std::memory_order_relaxed);
     error_ = nullptr;
     arrived_.store(0, std::memory_order_relaxed);
+    tickets_.store(0, std::memory_order_relaxed);
+    for (Count& count : advances_) count.value.store(0, std::memory_order_relaxed);
     running_.store(size() - 1, std::memory_order_relaxed);
     epoch_.fetch_add(1, std::memory_order_release);
     if (size() > 1) epoch_.notify_all();
@@ -67,7 +71,27 @@ class Team {
     }
   }
 
+  /// Thread `number` has come one step further in the region.
+  void advance(int number) {
+    advances_[number].value.fetch_add(1, std::memory_order_release);
+    advances_[number].value.notify_all();
+  }
+
+  /// Waits until every thread has come `steps` steps far. Returns when one of them has failed.
+  void await(std::uint32_t steps) {
+    for (const Count& count : advances_)
+      for (std::uint32_t seen; (seen = count.value.load(std::memory_order_acquire)) < steps;)
+        wait_while(count.value, seen);
+  }
+
+  /// 0, 1, 2, … to whoever asks next in the region.
+  int ticket() { return tickets_.fetch_add(1, std::memory_order_relaxed); }
+
  private:
+  struct alignas(64) Count {
+    std::atomic<std::uint32_t> value{0};
+  };
+
   /// Lets the threads end.
   void dismiss() {
     region_ = nullptr;
@@ -96,8 +120,10 @@ class Team {
       (*region_)(number);
     } catch (...) {
       if (!failed_.exchange(true)) error_ = std::current_exception();
-      turn_.fetch_add(1);  // whoever waits at a barrier goes on to the end
+      turn_.fetch_add(1);  // whoever waits goes on to the end
       turn_.notify_all();
+      advances_[number].value.store(failed_far);
+      advances_[number].value.notify_all();
     }
   }
 
@@ -112,6 +138,9 @@ class Team {
     }
   }
 
+  /// As far as any thread can wait for.
+  static constexpr std::uint32_t failed_far = std::numeric_limits<std::uint32_t>::max();
+
   const int spins_;
   std::function<void(int)>* region_ = nullptr;
   std::exception_ptr error_;
@@ -120,6 +149,8 @@ class Team {
   alignas(64) std::atomic<std::uint32_t> turn_{0};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<bool> failed_{false};
+  alignas(64) std::atomic<int> tickets_{0};
+  std::vector<Count> advances_;
   std::vector<std::jthread> threads_;
 };
 

@@ -17,7 +17,7 @@ struct Reduction {
   T* result = nullptr;
 
   double cost() const { return 2.0 * parts * width; }
-  int cut(double fraction) const { return fraction >= 1 ? width : int(fraction * width) / 16 * 16; }
+  int size() const { return width; }
   void run(auto&, Range columns) const {
     for (int part = 0; part < parts; ++part)
       for (int c = columns.begin; c < columns.end; ++c) result[c] += partials[std::int64_t(part) * width + c];
@@ -36,12 +36,14 @@ struct Deferred {
     const auto* weight = std::get_if<Weight>(&work);
     return weight != nullptr ? weight->flops() : std::get<1>(work).cost();
   }
-  int cut(double fraction) const {
-    constexpr int grain = std::max(16, int(Matmul::row_granularity));
+  int size() const {
     const auto* weight = std::get_if<Weight>(&work);
-    if (weight == nullptr) return std::get<1>(work).cut(fraction);
-    const int rows = weight->dweight.rows;
-    return fraction >= 1 ? rows : int(std::lround(fraction * rows / grain)) * grain;
+    return weight != nullptr ? weight->dweight.rows : std::get<1>(work).size();
+  }
+  int grain() const {
+    constexpr int worth_a_product = 64;
+    static_assert(worth_a_product % Matmul::row_granularity == 0);
+    return worth_a_product;
   }
   void run(auto& lane, Range range) const {
     const auto* weight = std::get_if<Weight>(&work);
