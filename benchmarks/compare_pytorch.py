@@ -8,9 +8,9 @@
     python3 benchmarks/compare_pytorch.py --generation         tokens/s with a key/value cache, batch 1 and 16, W and D
 
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
-AdamW, gradients clipped to a global norm of 1. Each measurement is a process of its own that reports its median step.
-A measurement during which other processes used more than --limit of the CPU is repeated, and marked when it never was
-clean. Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer.
+AdamW, gradients clipped to a global norm of 1. The contenders stay and take turns of --seconds, in which the others
+wait; a turn's figure is its median step. For generation, and for the products' rates, each turn is a process of its own.
+A turn during which other processes used more than --limit of the CPU is repeated, and marked when it never was clean. Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer, round by round.
 
 Memory in MiB: peak; states, which are weights, gradients and moments; rest, which is activations and workspace (fathom:
 its plan; PyTorch: peak - import - states). The ratios of memory are to the peer that needs least.
@@ -21,9 +21,10 @@ fathom's engine and by OpenBLAS, the better of the two for each product.
 
 fathom's side is one executable per shape in build/release/benchmarks, training_step_<name> and generation_<name>:
     --shape                             prints layers,width,heads,feed-forward,vocabulary,batch,context
-    --steps K --threads N               trains and prints one line of JSON: tokens_per_second, seconds_per_step,
-                                        parameters, peak_resident_bytes, plan (weights, gradients, optimizer,
-                                        activations, workspace: bytes), flops_per_token
+    --turns --threads N                 for each number on its standard input, trains so many steps and prints one line
+                                        of JSON: tokens_per_second, seconds_per_step, parameters, peak_resident_bytes,
+                                        plan (weights, gradients, optimizer, activations, workspace: bytes),
+                                        flops_per_token
     --batch B --tokens K --threads N    (generation) prints tokens_per_second, parameters, peak_resident_bytes
 """
 
@@ -35,6 +36,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -60,32 +62,33 @@ def busy_seconds():
     return (user + nice + system + irq + soft_irq) / ticks, steal / ticks
 
 
-def own_seconds():
-    """CPU time of this process and of its children that have ended."""
+def own_seconds(live):
+    """CPU time of this process, of its children that have ended, and of those that live."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(process.seconds() for process in live)
 
 
 class Watch:
     """Shares of the machine that others used, and that the hypervisor took, since the start."""
 
-    def __init__(self):
-        self.begin, (self.busy, self.stolen), self.own = time.monotonic(), busy_seconds(), own_seconds()
+    def __init__(self, live):
+        self.live = live
+        self.begin, (self.busy, self.stolen), self.own = time.monotonic(), busy_seconds(), own_seconds(live)
 
     def shares(self):
         capacity = (time.monotonic() - self.begin) * os.cpu_count()
         busy, stolen = busy_seconds()
-        others = busy - self.busy - (own_seconds() - self.own)
+        others = busy - self.busy - (own_seconds(self.live) - self.own)
         return max(0.0, others / capacity), (stolen - self.stolen) / capacity
 
 
-def wait_for_quiet(limit, patience):
+def wait_for_quiet(live, options):
     """Returns when others leave the machine alone for two seconds, or when patience ends."""
-    end = time.monotonic() + patience
+    end = time.monotonic() + options.patience
     while time.monotonic() < end:
-        watch = Watch()
+        watch = Watch(live)
         time.sleep(2)
-        if watch.shares()[0] <= limit:
+        if watch.shares()[0] <= options.limit:
             return
 
 
@@ -98,15 +101,12 @@ class Fathom:
     def __init__(self, executable):
         self.executable = executable
 
-    def training(self, steps, options):
-        return [self.executable, "--steps", str(steps), "--threads", str(options.threads)]
+    def training(self, options):
+        return [self.executable, "--turns", "--threads", str(options.threads)]
 
     def generation(self, batch, steps, options):
         tokens = ["--batch", str(batch), "--tokens", str(options.tokens)]
         return [self.executable, *tokens, "--threads", str(options.threads)]
-
-    def learn(self, result):
-        pass
 
     def memory(self, result):
         plan = result["plan"]
@@ -116,23 +116,20 @@ class Fathom:
 
 class PyTorch:
     def __init__(self, python, version, shape, compiled):
-        self.python, self.shape, self.compiled, self.optimizer = python, shape, compiled, "auto"
+        self.python, self.shape, self.compiled = python, shape, compiled
         self.name = f"PyTorch {version} {'compile' if compiled else 'eager'}"
 
-    def command(self, mode, steps, options, *more):
+    def command(self, mode, options, *more):
         flags = ["--compile"] * self.compiled + ["--tied"] * options.tied
         script = [self.python, str(HERE / "peer_model.py"), mode, self.shape]
-        return [*script, "--steps", str(steps), "--threads", str(options.threads), *flags, *more]
+        return [*script, "--threads", str(options.threads), *flags, *more]
 
-    def training(self, steps, options):
-        return self.command("train", steps, options, "--optimizer", self.optimizer)
+    def training(self, options):
+        return self.command("train", options, "--turns")
 
     def generation(self, batch, steps, options):
-        return self.command("generate", steps, options, "--batch", str(batch), "--tokens", str(options.tokens))
-
-    def learn(self, result):
-        """Keeps what the first, uncounted run found to be the fastest optimizer."""
-        self.optimizer = result.get("optimizer", "auto")
+        tokens = ["--batch", str(batch), "--tokens", str(options.tokens)]
+        return self.command("generate", options, "--steps", str(steps), *tokens)
 
     def memory(self, result):
         states = 16 * result["parameters"]  # weight, gradient, two moments
@@ -145,13 +142,10 @@ class Products:
     name = "products"
 
     def __init__(self, executable, shape):
-        self.command = [executable, shape]
+        self.executable, self.shape = executable, shape
 
-    def training(self, steps, options):
-        return [*self.command, "--threads", str(options.threads)]
-
-    def learn(self, result):
-        pass
+    def command(self, options):
+        return [self.executable, self.shape, "--threads", str(options.threads)]
 
 
 def peers(options, shape):
@@ -183,41 +177,88 @@ def interpreters(named):
 # Measuring
 
 
+ENVIRONMENT = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
+
 def run(command):
-    """One process: its JSON, and the shares of the machine that others and the hypervisor took meanwhile."""
-    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    watch = Watch()
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
-    others, stolen = watch.shares()
+    """One process: its JSON."""
+    answer = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     if answer.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{answer.stderr.strip()}")
-    return json.loads(answer.stdout.strip().splitlines()[-1]) | {"others": others, "stolen": stolen}
+    return json.loads(answer.stdout.strip().splitlines()[-1])
 
 
-def measure(command, options):
-    """Repeats the measurement until it is clean; after the last attempt keeps the cleanest."""
+class Process:
+    """A contender that stays. Called with a number of steps, it takes them: its JSON."""
+
+    def __init__(self, command):
+        self.command, self.errors = command, tempfile.TemporaryFile("w+")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.process = subprocess.Popen(command, text=True, env=ENVIRONMENT, **pipes)
+
+    def __call__(self, steps):
+        try:
+            print(steps, file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            pass  # it has ended: so has its output
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.errors.seek(0)
+        sys.exit(f"{' '.join(self.command)} failed:\n{self.errors.read().strip()}")
+
+    def seconds(self):
+        """CPU time that it has used."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def measure(turn, live, options):
+    """Repeats the turn until it is clean; after the last attempt keeps the cleanest."""
     results = []
     for _ in range(options.attempts):
-        wait_for_quiet(options.limit, options.patience)
-        results.append(run(command))
-        if results[-1]["others"] <= options.limit:
+        wait_for_quiet(live, options)
+        watch = Watch(live)
+        result = turn()
+        others, stolen = watch.shares()
+        results.append(result | {"others": others, "stolen": stolen})
+        if others <= options.limit:
             break
     return min(results, key=lambda result: result["others"])
 
 
-def rounds_of(contenders, command_of, options):
-    """{contender: [result per round]}; the first run of each is not counted, it sets the number of steps."""
+def rounds_of(turns, live, options):
+    """{contender: [result per round]} of {contender: what takes so many steps}; the first turn of each is not counted,
+    it sets the number of steps. `live` are the processes behind the turns that stay."""
     steps = {}
-    for contender in contenders:
-        result = run(command_of(contender, 2))
-        contender.learn(result)
+    for contender, turn in turns.items():
+        result = turn(2)
         times = result.get("seconds_per_step") or result.get("seconds_per_run") or [options.seconds]
-        steps[contender] = max(3, min(500, round(options.seconds / min(times))))
-    results = {contender: [] for contender in contenders}
+        steps[contender] = max(2, min(500, round(options.seconds / min(times))))
+    results = {contender: [] for contender in turns}
     for _ in range(options.rounds):
-        for contender in contenders:
-            results[contender].append(measure(command_of(contender, steps[contender]), options))
+        for contender, turn in turns.items():
+            results[contender].append(measure(lambda: turn(steps[contender]), live, options))
     return results
+
+
+def training_rounds(contenders, products, options):
+    """Results of contenders that stay, and of the products' rates if there are any."""
+    live = {}
+    try:
+        for contender in contenders:
+            live[contender] = Process(contender.training(options))
+            live[contender](1)  # gets ready, before the next one starts
+        rates = {products: lambda _: run(products.command(options))} if products else {}
+        return rounds_of(rates | live, live.values(), options)
+    finally:
+        for process in live.values():
+            process.end()
 
 
 def median(results, key):
@@ -252,14 +293,13 @@ def spread(values):
 
 
 def ratio_of(results):
-    """Our speed over the fastest peer's, its spread over the rounds, and that peer; None without one of the sides."""
+    """Our speed over the fastest peer's, median and spread of the rounds, and that peer; None without one of the sides."""
     ours, others = sides_of(results)
     if ours is None or not others:
         return None
     best = max(others, key=lambda contender: median(results[contender], "tokens_per_second"))
     each = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(results[ours], results[best])]
-    ratio = median(results[ours], "tokens_per_second") / median(results[best], "tokens_per_second")
-    return ratio, spread(each), best
+    return statistics.median(each), spread(each), best
 
 
 def print_ratio(results):
@@ -330,8 +370,7 @@ def compare_training(name, shape, options):
     contenders = contenders_of("training_step", name, shape, options)
     executable = options.build / "benchmarks" / "sgemm_rates"
     products = Products(str(executable), shape) if isinstance(contenders[0], Fathom) and executable.exists() else None
-    measured = [products, *contenders] if products else contenders
-    results = rounds_of(measured, lambda contender, steps: contender.training(steps, options), options)
+    results = training_rounds(contenders, products, options)
     rates = results.pop(products, None)
     check_same_model(results)
     print(f"    {'':28}{'tokens/s':>10}{'':24}{'peak MiB':>9}{'states':>8}{'rest':>8}{'import':>8}   GFLOP/s")
@@ -356,7 +395,8 @@ def compare_generation(name, shape, options):
     contenders = contenders_of("generation", name, shape, options)
     collected = {}
     for batch in (1, 16):
-        results = rounds_of(contenders, lambda c, steps: c.generation(batch, steps, options), options)
+        turns = {c: lambda steps, c=c: run(c.generation(batch, steps, options)) for c in contenders}
+        results = rounds_of(turns, [], options)
         check_same_model(results)
         print(f"    batch {batch}, {options.tokens} tokens each")
         for contender, rounds in results.items():
@@ -381,7 +421,7 @@ def table(options):
     collected, ratios = {}, []
     for name, shape in sorted(found, key=lambda entry: [int(n) for n in entry[1].split(",")]):
         contenders = contenders_of("training_step", name, shape, options)
-        results = rounds_of(contenders, lambda contender, steps: contender.training(steps, options), options)
+        results = training_rounds(contenders, None, options)
         check_same_model(results)
         ratio, each, best = ratio_of(results)
         ours, peer = median(results[contenders[0]], "tokens_per_second"), median(results[best], "tokens_per_second")
@@ -415,10 +455,10 @@ def main():
     parser.add_argument("--tied", action="store_true", help="the peer's output shares the token embedding")
     parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10, help="timed seconds of a measurement")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3, help="of a turn")
     parser.add_argument("--limit", type=float, default=0.04, help="share of the CPU that others may use")
-    parser.add_argument("--attempts", type=int, default=5, help="per measurement, to get a clean one")
+    parser.add_argument("--attempts", type=int, default=5, help="per turn, to get a clean one")
     parser.add_argument(
         "--patience", type=float, default=60, help="seconds to wait for a quiet machine before each attempt"
     )

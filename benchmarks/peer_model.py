@@ -3,9 +3,11 @@
 """The PyTorch side of compare_pytorch.py: a decoder-only DeepNorm language model, one measurement per process.
 
     python3 benchmarks/peer_model.py train 12,512,8,2048,4096,4,128 --steps 5 [--compile]
+    python3 benchmarks/peer_model.py train 12,512,8,2048,4096,4,128 --turns [--compile]
     python3 benchmarks/peer_model.py generate 12,512,8,2048,4096,4,128 --batch 1 --tokens 64 [--compile]
 
-The shape is layers,width,heads,feed-forward,vocabulary,batch,context. Prints one line of JSON. Works from PyTorch 1.13
+The shape is layers,width,heads,feed-forward,vocabulary,batch,context. Prints one line of JSON; with
+--turns one for each number of steps, or runs of generation, that it reads from standard input. Works from PyTorch 1.13
 on and means to be PyTorch at its best: query, key and value in one matrix, scaled_dot_product_attention where there is
 one, the fastest of its own AdamW implementations, no module overhead, and with --compile one compiled function for all
 blocks.
@@ -15,6 +17,7 @@ import argparse
 import json
 import re
 import statistics
+import sys
 import time
 
 import torch
@@ -177,14 +180,18 @@ def train(options, shape):
     for _ in range(options.warmup):
         step()
     reset_peak_memory()
-    seconds = [step() for _ in range(options.steps)]
-    return {
-        "tokens_per_second": shape.batch * shape.context / statistics.median(seconds),
-        "seconds_per_step": seconds,
-        "parameters": sum(parameter.numel() for parameter in every),
-        "optimizer": chosen,
-        "losses": [losses[0], losses[-1]],
-    }
+
+    def measure(steps):
+        seconds = [step() for _ in range(steps)]
+        return {
+            "tokens_per_second": shape.batch * shape.context / statistics.median(seconds),
+            "seconds_per_step": seconds,
+            "parameters": sum(parameter.numel() for parameter in every),
+            "optimizer": chosen,
+            "losses": [losses[0], losses[-1]],
+        }
+
+    return measure
 
 
 @torch.inference_mode()
@@ -197,6 +204,7 @@ def generate(options, shape):
     visible = torch.ones(shape.context, shape.context).tril().bool()
     places = torch.arange(shape.context).split(1)
 
+    @torch.inference_mode()
     def run():
         token = torch.zeros(options.batch, dtype=torch.long)
         begin = time.perf_counter()
@@ -215,12 +223,16 @@ def generate(options, shape):
     for _ in range(options.warmup):
         run()
     reset_peak_memory()
-    seconds = [run() for _ in range(options.steps)]
-    return {
-        "tokens_per_second": options.batch * options.tokens / statistics.median(seconds),
-        "seconds_per_run": seconds,
-        "parameters": sum(parameter.numel() for parameter in every),
-    }
+
+    def measure(runs):
+        seconds = [run() for _ in range(runs)]
+        return {
+            "tokens_per_second": options.batch * options.tokens / statistics.median(seconds),
+            "seconds_per_run": seconds,
+            "parameters": sum(parameter.numel() for parameter in every),
+        }
+
+    return measure
 
 
 def main():
@@ -228,6 +240,7 @@ def main():
     parser.add_argument("mode", choices=["train", "generate"])
     parser.add_argument("shape", type=Shape, help="layers,width,heads,feed-forward,vocabulary,batch,context")
     parser.add_argument("--steps", type=int, default=5, help="timed steps, or timed runs of generation")
+    parser.add_argument("--turns", action="store_true", help="read how many from standard input, again and again")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
@@ -241,13 +254,14 @@ def main():
     if options.compile:  # the compiler's own memory is not the model's
         torch.compile(lambda x: x + 1)(torch.zeros(8))
     imported = memory_of_process("VmRSS")
-    result = (train if options.mode == "train" else generate)(options, options.shape)
-    result |= {
-        "version": torch.__version__,
-        "peak_resident_bytes": memory_of_process("VmHWM"),
-        "import_resident_bytes": imported,
-    }
-    print(json.dumps(result))
+    measure = (train if options.mode == "train" else generate)(options, options.shape)
+    for steps in map(int, sys.stdin) if options.turns else [options.steps]:
+        result = measure(steps) | {
+            "version": torch.__version__,
+            "peak_resident_bytes": memory_of_process("VmHWM"),
+            "import_resident_bytes": imported,
+        }
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

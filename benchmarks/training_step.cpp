@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
@@ -12,6 +13,7 @@
 /// Training steps on random tokens. Prints one line of JSON for compare_pytorch.py; tokens/s are those of the median
 /// step:
 ///   training_step_<name> --steps K --threads N
+///   training_step_<name> --turns --threads N      for each number on standard input, so many steps and one line
 int main(int argc, char** argv) {
   using namespace fathom;
   using Shape = bench::Shape<FATHOM_SHAPE>;
@@ -26,16 +28,20 @@ int main(int argc, char** argv) {
   Trainer<Model, Cpu<>, AdamW> trainer(capacity, {}, {.learning_rate = 1e-4}, {.threads = threads});
   for (int warm_up = 0; warm_up < 2; ++warm_up) trainer.step(batch);
 
-  std::vector<double> seconds;
-  for (int step = 0; step < steps; ++step) seconds.push_back(bench::seconds_of([&] { trainer.step(batch); }));
-  std::cout << "{\"seconds_per_step\": [";
-  for (int step = 0; step < steps; ++step) std::cout << (step == 0 ? "" : ", ") << seconds[step];
   const MemoryPlan plan = training_memory<Model, Cpu<>, AdamW>(capacity, threads);
-  std::cout << "], \"tokens_per_second\": " << batch.rows.rows() / bench::median(seconds)
-            << ", \"parameters\": " << Model::parameter_count
-            << ", \"peak_resident_bytes\": " << bench::peak_resident_bytes()
-            << ", \"plan\": {\"weights\": " << plan.weights << ", \"gradients\": " << plan.gradients
-            << ", \"optimizer\": " << plan.optimizer << ", \"activations\": " << plan.activations
-            << ", \"workspace\": " << plan.workspace
-            << "}, \"flops_per_token\": " << Model::flops_per_token(Shape::context) << "}\n";
+  const auto measure = [&](int count) {
+    std::vector<double> seconds;
+    for (int step = 0; step < count; ++step) seconds.push_back(bench::seconds_of([&] { trainer.step(batch); }));
+    std::cout << "{\"seconds_per_step\": [";
+    for (int step = 0; step < count; ++step) std::cout << (step == 0 ? "" : ", ") << seconds[step];
+    std::cout << "], \"tokens_per_second\": " << batch.rows.rows() / bench::median(seconds)
+              << ", \"parameters\": " << Model::parameter_count
+              << ", \"peak_resident_bytes\": " << bench::peak_resident_bytes()
+              << ", \"plan\": {\"weights\": " << plan.weights << ", \"gradients\": " << plan.gradients
+              << ", \"optimizer\": " << plan.optimizer << ", \"activations\": " << plan.activations
+              << ", \"workspace\": " << plan.workspace
+              << "}, \"flops_per_token\": " << Model::flops_per_token(Shape::context) << "}" << std::endl;
+  };
+  if (std::find(argv, argv + argc, std::string_view("--turns")) == argv + argc) return measure(steps), 0;
+  for (int count; std::cin >> count;) measure(count);
 }
