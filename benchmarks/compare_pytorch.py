@@ -9,8 +9,10 @@
 
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
 AdamW, gradients clipped to a global norm of 1. The contenders stay and take turns of --seconds, in which the others
-wait; a turn's figure is its median step. For generation, and for the products' rates, each turn is a process of its own.
-A turn during which other processes used more than --limit of the CPU is repeated, and marked when it never was clean. Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer, round by round.
+wait; the figure of a turn is its median step. For generation and the rates of products each turn is a process of its
+own.
+A turn during which other processes used more than --limit of the CPU is repeated, and marked when it never was clean.
+Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer, round by round.
 
 Memory in MiB: peak; states, which are weights, gradients and moments; rest, which is activations and workspace (fathom:
 its plan; PyTorch: peak - import - states). The ratios of memory are to the peer that needs least.
@@ -293,7 +295,7 @@ def spread(values):
 
 
 def ratio_of(results):
-    """Our speed over the fastest peer's, median and spread of the rounds, and that peer; None without one of the sides."""
+    """Our speed over the fastest peer's, its median and spread, and that peer; None without one of the sides."""
     ours, others = sides_of(results)
     if ours is None or not others:
         return None

@@ -159,6 +159,7 @@ class Lane {
   /// Memory that all lanes share: every lane has an equal cursor over the one block, and takes the same.
   Memory& workspace() { return *workspace_; }
 
+  /// Puts work off until `settle`. This lane has done its share of what the work reads; other lanes may begin with it.
   void defer(const Deferred& work) {
     if (count_ == int(deferred_.size())) settle();
     deferred_[count_++] = work;
