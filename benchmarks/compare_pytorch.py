@@ -9,8 +9,7 @@
 
 Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
 AdamW, gradients clipped to a global norm of 1. The contenders stay and take turns of --seconds, in which the others
-wait; the figure of a turn is its median step. For generation and the rates of products each turn is a process of its
-own.
+wait; the figure of a turn is its median step. For generation and the rates of products each turn is its own process.
 A turn during which other processes used more than --limit of the CPU is repeated, and marked when it never was clean.
 Figures are medians of the rounds, [lowest .. highest]; the ratio compares fathom to the fastest peer, round by round.
 

@@ -104,6 +104,26 @@ TEST_CASE("each row of deferred work is done once, after all lanes have deferred
   }
 }
 
+TEST_CASE("what a failed region has deferred is not done in the next one", "[cpu][threads]") {
+  cpu::Team team(2);
+  std::vector<cpu::Lane<Counted>> lanes;
+  for (int number : {0, 1}) lanes.emplace_back(number);
+  std::atomic<int> done[8] = {}, deferred{0};
+  std::atomic<bool> early{false};
+  CHECK_THROWS_AS(team.run([&](int number) {
+    lanes[number].attach({&team, nullptr, 0});
+    ++deferred;
+    lanes[number].defer({8, done, &deferred, &early});
+    throw Error("before the frame closes");
+  }),
+                  Error);
+  team.run([&](int number) {
+    lanes[number].attach({&team, nullptr, 0});
+    lanes[number].settle();
+  });
+  CHECK(std::ranges::all_of(done, [](int times) { return times == 0; }));
+}
+
 TEST_CASE("a few rows are one thread's", "[cpu]") {
   const PackedRows one = packed({1}, {17});
   CHECK(Share::of(one, 0, 2).deal == Deal::columns);
