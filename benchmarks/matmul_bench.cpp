@@ -67,11 +67,12 @@ void weight_gradient(State& state, MatmulSize size) {
 
 template <class Engine>
 void forward_few_rows(State& state, MatmulSize size) {
-  Numbers x(size.m * size.k), bias(size.n), y(size.m * size.n);
+  Numbers x(size.m * size.k), bias(size.n), y(size.m * size.n), scratch(Engine::template scratch_size<float>(size));
   const float* w = shared_weight();
   const Meter meter(state);
   for (auto _ : state) {
-    Engine::forward_few_rows(size, {x.data(), size.k}, {w, size.k}, bias.data(), RowMajor<float>{y.data(), size.n});
+    Engine::forward_few_rows(size, {x.data(), size.k}, {w, size.k}, bias.data(), RowMajor<float>{y.data(), size.n},
+                             scratch.data());
     benchmark::ClobberMemory();
   }
   meter.flops(flops(size), state.threads());
@@ -117,7 +118,7 @@ const bool registered = [] {
   add_engine<cpu::EigenMatmul>("eigen");
 #endif
   for (const Shape& shape : shapes)
-    for (const std::size_t rows : {1, 2, 4, 8})
+    for (const std::size_t rows : {1, 2, 4, 8, 16})
       add("native/forward_few_rows", forward_few_rows<cpu::Native>, shape, rows);
   return true;
 }();

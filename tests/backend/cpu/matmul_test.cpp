@@ -201,9 +201,11 @@ TEMPLATE_LIST_TEST_CASE("every engine computes the three forms", "[matmul]", Cas
     CHECK(close(dw, expected_dw));
     CHECK(close(db, expected_db));
 
-    Engine::template forward_few_rows<T>(size, problem.x.view(), problem.w.view(), problem.bias.values.data(),
-                                         y.view());
+    Engine::template forward_few_rows<T>(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), y.view(),
+                                         scratch.data());
     CHECK(close(y, problem.expected_forward(gap, true)));
+    Engine::template forward_few_rows<T>(size, problem.x.view(), problem.w.view(), nullptr, y.view(), scratch.data());
+    CHECK(close(y, problem.expected_forward(gap, false)));
   }
 }
 
@@ -221,7 +223,8 @@ TEMPLATE_LIST_TEST_CASE("bits do not depend on the cut", "[matmul]", Cases) {
                          scratch.data());
   Engine::weight_gradient(size, problem.dy.view(), problem.x.view(), dw.view(), db.values.data(), scratch.data());
   Matrix<T> few(size.m, size.n);
-  Engine::forward_few_rows(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), few.view());
+  Engine::forward_few_rows(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), few.view(),
+                           scratch.data());
 
   for (const std::size_t cut : {step, 2 * step, 13 * step}) {
     CAPTURE(cut);
@@ -246,7 +249,7 @@ TEMPLATE_LIST_TEST_CASE("bits do not depend on the cut", "[matmul]", Cases) {
         Engine::weight_gradient(of_features, {&problem.dy.values[feature], problem.dy.stride}, problem.x.view(),
                                 RowMajor<T>{&dw2(feature, 0), dw2.stride}, &db2(0, feature), scratch.data());
         Engine::forward_few_rows(of_features, problem.x.view(), from(problem.w, feature), &problem.bias.values[feature],
-                                 RowMajor<T>{&few2(0, feature), few2.stride});
+                                 RowMajor<T>{&few2(0, feature), few2.stride}, scratch.data());
       }
     }
     CHECK(y2.values == y.values);
@@ -254,5 +257,28 @@ TEMPLATE_LIST_TEST_CASE("bits do not depend on the cut", "[matmul]", Cases) {
     CHECK(dw2.values == dw.values);
     CHECK(db2.values == db.values);
     CHECK(few2.values == few.values);
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("few rows: bits do not depend on how many there are, from four on", "[matmul]", Cases) {
+  using Engine = typename TestType::Engine;
+  using T = typename TestType::Scalar;
+  const MatmulSize size{37, 29, 300};
+  const Problem<T> problem(size, 4);
+  auto scratch = scratch_for<Engine, T>(size);
+  Matrix<T> all(size.m, size.n);
+  Engine::forward_few_rows(size, problem.x.view(), problem.w.view(), problem.bias.values.data(), all.view(),
+                           scratch.data());
+
+  for (const std::size_t piece : {4, 5, 7, 8, 16}) {
+    CAPTURE(piece);
+    Matrix<T> y(size.m, size.n);
+    for (std::size_t row = 0; row < size.m; row += piece) {
+      const std::size_t begin = std::min(row, size.m - piece);
+      Engine::forward_few_rows({piece, size.n, size.k}, {problem.x.view().row(begin), problem.x.stride},
+                               problem.w.view(), problem.bias.values.data(), RowMajor<T>{&y(begin, 0), y.stride},
+                               scratch.data());
+    }
+    CHECK(y.values == all.values);
   }
 }

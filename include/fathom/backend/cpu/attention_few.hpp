@@ -12,15 +12,18 @@
 #include <limits>
 
 /// Attention of a few queries to many keys, as in decoding with a key/value cache. Keys and values are read in place
-/// and once, for all query heads of the group; the columns of the head lie in the lanes.
+/// and once, for all query heads of the group; the columns of the head lie in the lanes. As these rows are read those
+/// of the next call are fetched, a line for each register: they are in no cache, and a burst of requests would wait.
 namespace fathom::inline FATHOM_ABI::cpu::detail {
 
 inline constexpr std::size_t few_queries = 8;  // about where blocks of queries become as fast
 inline constexpr std::size_t few_queries_key_block = 64;
 
-/// products[i] = the inner product of a and row i of b (count, width); zero up to a whole register.
+/// products[i] = the inner product of a and row i of b (count, width); zero up to a whole register. Fetches as much
+/// from `next` on.
 template <class T>
-void row_products(std::size_t count, std::size_t width, const T* a, const T* b, std::size_t stride, T* products) {
+void row_products(std::size_t count, std::size_t width, const T* a, const T* b, std::size_t stride, const T* next,
+                  T* products) {
   for (std::size_t begin = 0; begin < count; begin += lanes<T>, b += lanes<T> * stride) {
     Simd<T> sum[lanes<T>];
 #pragma GCC unroll 16
@@ -30,7 +33,11 @@ void row_products(std::size_t count, std::size_t width, const T* a, const T* b, 
       const Simd<T> x = place.load(a);
 #pragma GCC unroll 16
       for (std::size_t i = 0; i < lanes<T>; ++i)
-        if (i < rows) sum[i] = fma(x, place.load(b + i * stride), sum[i]);
+        if (i < rows) {
+          __builtin_prefetch(next + i * lanes<T>);
+          sum[i] = fma(x, place.load(b + i * stride), sum[i]);
+        }
+      next += rows * lanes<T>;
     });
     store(products + begin, horizontal_sums<T>(sum));
   }
@@ -74,7 +81,8 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       const std::size_t end = std::min(begin + block, visible_keys(shape, row % shape.queries));
       if (end <= begin) continue;
       const std::size_t count = end - begin;
-      row_products(count, shape.width, queries + row * n.width, k.data + begin * k.stride, k.stride, scores);
+      const T* keys = k.data + begin * k.stride;
+      row_products(count, shape.width, queries + row * n.width, keys, k.stride, keys + shape.ahead, scores);
 
       constexpr T lowest = std::numeric_limits<T>::lowest();
       Simd<T> high = broadcast(lowest), total{};
@@ -89,11 +97,13 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       sums[row] = sums[row] * fade + horizontal_sum(total);
 
       T* out = outs + row * n.width;
-      const T* values = v.data + begin * v.stride;
+      const T *values = v.data + begin * v.stride, *next = values + shape.ahead;
       sweep<T>(shape.width, [&](auto place) {
         Simd<T> even = place.load(out) * fade, odd{};
         std::size_t j = 0;
-        for (; j + 1 < count; j += 2) {
+        for (; j + 1 < count; j += 2, next += 2 * lanes<T>) {
+          __builtin_prefetch(next);
+          __builtin_prefetch(next + lanes<T>);
           even = fma(broadcast(scores[j]), place.load(values + j * v.stride), even);
           odd = fma(broadcast(scores[j + 1]), place.load(values + (j + 1) * v.stride), odd);
         }

@@ -242,6 +242,46 @@ V shuffle(V a, V b) {
   return __builtin_shufflevector(a, b, Index...);
 }
 
+/// Numbers in a chunk: 16 bytes, the unit in which instructions broadcast and shuffle.
+template <class T>
+inline constexpr std::size_t chunk = 16 / sizeof(T);
+
+/// p[0 … chunk) in every chunk, no alignment needed.
+template <class T>
+Simd<T> broadcast_chunk(const T* p) {
+#if FATHOM_SIMD_BITS == 512
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(p));
+  else
+    return _mm512_maskz_broadcast_f64x2(0xff, _mm_loadu_pd(p));
+#elif FATHOM_SIMD_BITS == 256
+  if constexpr (std::is_same_v<T, float>)
+    return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+  else
+    return _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p));
+#else
+  return load(p);
+#endif
+}
+
+/// The same of p[0 … n), n <= chunk, and zeros. Nothing beyond p[n) is touched.
+template <class T>
+Simd<T> broadcast_chunk(const T* p, std::size_t n) {
+  if (n == chunk<T>) return broadcast_chunk(p);
+  T numbers[chunk<T>]{};
+  for (std::size_t i = 0; i < n; ++i) numbers[i] = p[i];
+  return broadcast_chunk(numbers);
+}
+
+/// p[0 … chunk) = the Index-th chunk of v, no alignment needed.
+template <std::size_t Index, class T>
+void store_chunk(T* p, std::type_identity_t<Simd<T>> v) {
+  const auto part = [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return __builtin_shufflevector(v, v, int(Index * chunk<T> + I)...);
+  }(std::make_index_sequence<chunk<T>>{});
+  std::memcpy(p, &part, sizeof part);
+}
+
 namespace detail {
 /// One step of a transposition: the lanes 0, 2, … of a, then of b, into `a`; the lanes 1, 3, … into `b`, if Unzip. Else
 /// the lower halves of a and b alternately into `a`, the upper into `b`. Lanes are units of `Unit` numbers, and
@@ -333,7 +373,7 @@ V fold(V a, V b) {
 
 /// Folds Count registers pairwise, down to one.
 template <int Distance, int Count, class V>
-[[gnu::always_inline]] inline V fold_all(V (&v)[Count]) {
+[[gnu::always_inline]] inline V fold_all(const V (&v)[Count]) {
   constexpr int lanes = sizeof(V) / sizeof(v[0][0]), bytes = 16 / sizeof(v[0][0]);
   if constexpr (Count == 1) {
     return v[0];
@@ -350,11 +390,17 @@ template <int Distance, int Count, class V>
 /// Lane i is horizontal_sum(v[i]), bit for bit, at a fraction of its cost: all sums share their shuffles.
 template <class T>
 [[gnu::always_inline]] inline Simd<T> horizontal_sums(const Simd<T> (&v)[lanes<T>]) {
-  constexpr int count = lanes<T>, span = 16 / sizeof(T), spans = count / span;
+  constexpr int count = lanes<T>, span = chunk<T>, spans = count / span;
   Simd<T> ordered[count];
 #pragma GCC unroll 16
   for (int i = 0; i < count; ++i) ordered[i] = v[i % spans * span + i / spans];
   return detail::fold_all<count / 2>(ordered);
+}
+
+/// In each chunk the sums of that chunk of v[0], v[1] …
+template <class T>
+[[gnu::always_inline]] inline Simd<T> chunk_sums(const Simd<T> (&v)[chunk<T>]) {
+  return detail::fold_all<int(chunk<T> / 2)>(v);
 }
 
 /// The greatest lane.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "fathom/backend/cpu/matmul/operands.hpp"
+#include "fathom/backend/cpu/matmul/rows_together.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 namespace fathom::inline FATHOM_ABI::cpu::detail {
@@ -80,16 +81,18 @@ void few_columns(std::size_t m, std::size_t k, RowMajor<const T> x, RowMajor<con
     dot_products<Rows, Columns>(k, {x.row(i), x.stride}, w, bias, RowMajor<T>{y.row(i), y.stride});
     i += Rows;
   };
-  if constexpr (Columns <= 4) {
-    while (m - i >= 4) step(std::integral_constant<std::size_t, 4>{});
-    if (m - i >= 2) step(std::integral_constant<std::size_t, 2>{});
-  }
+  if constexpr (Columns <= 4)
+    while (m - i >= 2) step(std::integral_constant<std::size_t, 2>{});
   while (m > i) step(std::integral_constant<std::size_t, 1>{});
 }
 
+/// Fewest rows that are multiplied together; fewer would leave much of a register empty.
+inline constexpr std::size_t fewest_together = 4;
+
 /// See Native::forward_few_rows.
 template <class T>
-void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias, RowMajor<T> y) {
+void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias, RowMajor<T> y, T* scratch) {
+  if (size.m >= fewest_together) return forward_together(size, x, w, bias, y, scratch);
   constexpr std::size_t wide = lanes<T> < 8 ? 8 : lanes<T>;
   std::size_t j = 0;
   const auto step = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {

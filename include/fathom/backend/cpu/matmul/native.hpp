@@ -46,12 +46,13 @@ struct Native {
   static void weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMajor<T> dw, std::type_identity_t<T>* db,
                               std::type_identity_t<T>* scratch);
 
-  /// `forward` for generation, m up to about eight: reads W once, unpacked, at memory speed. The sums are taken in
-  /// another order than in `forward`, the same for every m, n and cut: bits agree between calls of this function only.
+  /// `forward` for generation, m up to about 16: reads W once, unpacked. The sums are taken in another order than in
+  /// `forward`, in one order for m below `fewest_together` and in another from there on, the same for every n and cut of
+  /// the columns: bits agree between calls of this function only.
   template <class T>
   static void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const std::type_identity_t<T>* bias,
-                               RowMajor<T> y) {
-    detail::forward_few_rows(size, x, w, bias, y);
+                               RowMajor<T> y, std::type_identity_t<T>* scratch) {
+    detail::forward_few_rows(size, x, w, bias, y, scratch);
   }
 
  private:
@@ -146,7 +147,7 @@ constexpr std::size_t Native::scratch_size(MatmulSize largest) {
   const std::size_t padded = (largest.n + Tile::columns - 1) / Tile::columns * Tile::columns;
   const std::size_t transposed = std::min(padded, Block<T>::columns) * std::min(largest.k, Block<T>::depth);
   const std::size_t narrow = Tile::columns * std::min(std::max(largest.m, largest.n), Block<T>::depth);
-  return Block<T>::tile + std::max(transposed, narrow);
+  return std::max(Block<T>::tile + std::max(transposed, narrow), detail::forward_together_scratch<T>(largest));
 }
 
 template <class T>

@@ -29,8 +29,8 @@ struct TiledMatmul {
   static constexpr std::size_t row_granularity = Granularity;
 
   template <class T>
-  static constexpr std::size_t scratch_size(MatmulSize) {
-    return 0;
+  static constexpr std::size_t scratch_size(MatmulSize largest) {
+    return detail::forward_together_scratch<T>(largest);
   }
 
   template <class T>
@@ -73,8 +73,8 @@ struct TiledMatmul {
 
   template <class T>
   static void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const std::type_identity_t<T>* bias,
-                               RowMajor<T> y) {
-    detail::forward_few_rows(size, x, w, bias, y);
+                               RowMajor<T> y, std::type_identity_t<T>* scratch) {
+    detail::forward_few_rows(size, x, w, bias, y, scratch);
   }
 
  private:

@@ -43,6 +43,7 @@ struct AttentionOps {
         k = append(op, op.cache.keys, op.k, sequence, head);
         v = append(op, op.cache.values, op.v, sequence, head);
         shape.keys = std::size_t(op.packing->past_of(sequence) + op.packing->length(sequence));
+        shape.ahead = std::size_t(op.cache.length) * shape.width;
       }
       const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
       T* scratch = lane.template scratch<T>(std::int64_t(attention_forward_scratch(shape)));
@@ -105,7 +106,8 @@ struct AttentionOps {
   }
 
   /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
-  /// behind another: it is reading them from memory that takes the time.
+  /// behind another: it is reading them from memory that takes the time. The first lines of the next head's are
+  /// fetched.
   static Rows<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
                               int head) {
     const int width = op.head_width, past = op.packing->past_of(sequence);
@@ -113,14 +115,9 @@ struct AttentionOps {
     for (int r = 0; r < op.packing->length(sequence); ++r)
       std::memcpy(slab + std::int64_t(past + r) * width, rows.row(op.packing->offsets[sequence] + r) + head * width,
                   std::size_t(width) * sizeof(T));
-    ask_for(slab + std::int64_t(op.cache.length) * width, std::int64_t(past) * width);
+    const T* next = slab + std::int64_t(op.cache.length) * width;
+    for (int line = 0; line < 8; ++line) __builtin_prefetch(next + line * (alignment / std::int64_t(sizeof(T))));
     return {slab, std::size_t(width)};
-  }
-
-  /// Asks for the beginning of the next head's rows. Where a stream has begun the hardware follows it by itself.
-  static void ask_for(const T* rows, std::int64_t count) {
-    constexpr std::int64_t line = alignment / sizeof(T), most = 48 * line;
-    for (std::int64_t i = 0; i < std::min(count, most); i += line) __builtin_prefetch(rows + i);
   }
 
   /// Dropout of the probabilities of one key/value head, as attention's kernels ask for it.

@@ -86,21 +86,21 @@ struct LinearOps {
     if (lane.share().deal == Deal::columns && op.flops() >= flops_worth_meeting) {
       const Range columns = share_of(op.weight.rows, lane.number(), lane.parts(), 16);
       lane.barrier();  // x is the first lane's work
+      const MatmulSize size{std::size_t(op.x.rows), std::size_t(columns.size()), std::size_t(op.weight.columns)};
       if (columns.size() > 0)
         Matmul::template forward_few_rows<T>(
-            {std::size_t(op.x.rows), std::size_t(columns.size()), std::size_t(op.weight.columns)},
-            {op.x.data, std::size_t(op.x.stride)}, {weight.row(std::size_t(columns.begin)), weight.stride},
+            size, {op.x.data, std::size_t(op.x.stride)}, {weight.row(std::size_t(columns.begin)), weight.stride},
             bias == nullptr ? nullptr : bias + columns.begin,
-            RowMajor<T>{op.y.data + columns.begin, std::size_t(op.y.stride)});
+            RowMajor<T>{op.y.data + columns.begin, std::size_t(op.y.stride)}, scratch(lane, size));
       return lane.barrier();
     }
     each_piece(lane, [&](Range rows) {
       const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
       const RowMajor<const T> x{op.x.row(rows.begin), std::size_t(op.x.stride)};
       const RowMajor<T> y{op.y.row(rows.begin), std::size_t(op.y.stride)};
-      if (op.x.rows <= few_rows) return Matmul::template forward_few_rows<T>(size, x, weight, bias, y);
-      Matmul::template forward<T>(size, x, weight, bias, y,
-                                  lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+      if (op.x.rows <= few_rows)
+        return Matmul::template forward_few_rows<T>(size, x, weight, bias, y, scratch(lane, size));
+      Matmul::template forward<T>(size, x, weight, bias, y, scratch(lane, size));
     });
   }
 
@@ -111,6 +111,10 @@ struct LinearOps {
   static void run(Lane& lane, const op::LinearBackwardWeight<P>& op) { lane.defer({op}); }
 
  private:
+  static T* scratch(Lane& lane, MatmulSize size) {
+    return lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size)));
+  }
+
   /// f(rows) for the lane's rows: all at once where the engine's bits do not depend on the cut, otherwise sequence by
   /// sequence, in which every cut between lanes is one of the engine's tiles too.
   template <class F>
@@ -126,11 +130,10 @@ struct LinearOps {
   static void input_gradient(Lane& lane, Range rows, const op::LinearBackwardInput<P>& op) {
     const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
     const auto& skip = op.skip.value;
-    Matmul::template input_gradient<T>(size, {op.dy.row(rows.begin), std::size_t(op.dy.stride)},
-                                       {op.weight.data, std::size_t(op.weight.stride)},
-                                       {skip.row(rows.begin), std::size_t(skip.stride)}, T(op.skip.scale),
-                                       RowMajor<T>{op.dx.row(rows.begin), std::size_t(op.dx.stride)},
-                                       lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+    Matmul::template input_gradient<T>(
+        size, {op.dy.row(rows.begin), std::size_t(op.dy.stride)}, {op.weight.data, std::size_t(op.weight.stride)},
+        {skip.row(rows.begin), std::size_t(skip.stride)}, T(op.skip.scale),
+        RowMajor<T>{op.dx.row(rows.begin), std::size_t(op.dx.stride)}, scratch(lane, size));
   }
 };
 
