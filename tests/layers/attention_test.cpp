@@ -89,8 +89,6 @@ constexpr std::int64_t saved_widths() {  // in rows of a model's width
 }
 static_assert(saved_widths<Attention<64, 4>>() == 2);
 static_assert(saved_widths<Attention<64, 4, Causal, SaveAll>>() == 4);
-static_assert(saved_widths<Attention<512, 8>>() == 4);
-static_assert(saved_widths<Attention<512, 8, Causal, SaveQueriesAndKeys>>() == 2);
 
 static_assert(Attention<12, 6, Causal, KeyValueHeads<2>>::fused_width == 12 + 2 * 4);
 static_assert(parameter_count<Attention<8, 2>>() == 4 * (8 * 8 + 8));

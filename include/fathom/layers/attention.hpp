@@ -39,21 +39,17 @@ struct NoRotary {
 };
 
 struct SavedTag {};
-/// Attention saves q, k, v and o: nothing is computed twice.
-struct SaveAll {
-  using tag = SavedTag;
-  static constexpr bool values = true;
-};
-/// Attention saves q and k, half of that: backward multiplies v and sums o again, one product each.
+/// Attention saves q and k: backward multiplies v and sums o again, one product each.
 /// Source: as selective recomputation, Korthikanti et al. 2022, arXiv:2205.05198, section 5.
 struct SaveQueriesAndKeys {
   using tag = SavedTag;
   static constexpr bool values = false;
 };
-/// Up to this width the products were measured to take hardly longer than the way to memory and back.
-inline constexpr int widest_recomputed_values = 64;
-template <int Width>
-using DefaultSaved = std::conditional_t<(Width <= widest_recomputed_values), SaveQueriesAndKeys, SaveAll>;
+/// Attention saves q, k, v and o, twice as much: nothing is computed twice.
+struct SaveAll {
+  using tag = SavedTag;
+  static constexpr bool values = true;
+};
 
 /// The head counts and widths that self- and cross-attention share, checked once.
 template <int Width, int Heads, class... Options>
@@ -79,7 +75,7 @@ struct AttentionShape {
 /// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
 ///
 /// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), products with rows of one fused weight.
-/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveAll or SaveQueriesAndKeys (default up to width 64).
+/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveQueriesAndKeys (default) or SaveAll.
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
 /// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
@@ -89,7 +85,7 @@ struct Attention {
   static constexpr const char* name = "attention";
   static constexpr int input_width = Width, output_width = Width;
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
-  static constexpr bool saves_values = Option<DefaultSaved<Width>, Options...>::values;
+  static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values;
   static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
 
   template <class T>

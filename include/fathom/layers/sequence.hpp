@@ -8,6 +8,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -135,6 +136,16 @@ struct Sequence {
     if constexpr (Index + 1 < count) forward_from<Index + 1>(worker, p, flow, out, y, saved);
   }
 
+  /// A frame for what one child takes in the backward pass. It lets the children of a wide sequence share their
+  /// workspace; threads of a narrow one would feel that they wait for each other once more.
+  static constexpr auto wide_frame(auto& worker) {
+    constexpr int wide = 256;
+    if constexpr (input_width >= wide)
+      return worker.frame();
+    else
+      return std::monostate{};
+  }
+
   /// What child `Index` put out.
   template <int Index, class W, class P = PrecisionOf<W>>
   static constexpr auto output(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
@@ -169,6 +180,7 @@ struct Sequence {
       const auto d = worker.template rows<typename P::Stream, Child<Index>::input_width>(x.count);
       {
         const auto scope = worker.scope(Child<Index>::name, sibling<Index>());
+        [[maybe_unused]] const auto frame = wide_frame(worker);
         Child<Index>::backward(worker, std::get<Index>(p.layers), std::get<Index>(dp.layers), flow, input,
                                std::get<Index>(saved.layers), dy, d, {});
       }
