@@ -61,6 +61,19 @@ TEST_CASE("a dry run of a few blocks counts what one of all blocks counts", "[dr
   require_cost_of_every_block<Model<9, Recompute<20>>>();
 }
 
+/// Workspace of blocks of three layers, in that of blocks of one.
+template <int Width>
+constexpr double workspace_of_three() {
+  using Layer = FeedForward<Width, 4 * Width>;
+  const auto workspace = []<class Block>(std::type_identity<Block>) {
+    using M = LanguageModel<Vocabulary<2>, ContextLength<32>, Repeat<2, Block>>;
+    return double(training_cost<M, Cpu<>>(capacity).size.workspace);
+  };
+  return workspace(std::type_identity<Sequence<Layer, Layer, Layer>>{}) / workspace(std::type_identity<Layer>{});
+}
+static_assert(workspace_of_three<64>() > 2);
+static_assert(workspace_of_three<256>() < 2, "the layers of a wide block share their workspace");
+
 // 10,000 layers are within what compilers evaluate.
 static_assert(training_cost<Model<10000, RecomputeSqrt>, Cpu<>>(capacity).flops > 0);
 

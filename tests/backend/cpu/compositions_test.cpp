@@ -10,10 +10,11 @@
 namespace {
 using namespace fathom_test;
 
-/// Those of the list, and one of layers that need more workspace than their neighbours.
+/// Those of the list, and two of layers that need more workspace than their neighbours, a narrow and a wide one.
 using Layers = decltype(std::tuple_cat(
     CompositionLayers{},
-    std::tuple<Sequence<FeedForward<6, 4>, FeedForward<6, 32, SwiGlu>, FeedForward<6, 4>, FeedForward<6, 32>>>{}));
+    std::tuple<Sequence<FeedForward<6, 4>, FeedForward<6, 32, SwiGlu>, FeedForward<6, 4>, FeedForward<6, 32>>,
+               Sequence<FeedForward<256, 4>, FeedForward<256, 32>, FeedForward<256, 4>>>{}));
 
 TEMPLATE_LIST_TEST_CASE("compositions on the CPU agree with the reference", "[cpu][threads]", Layers) {
   for (const testing::Batch& rows : {dealt, cut}) require_agreement<TestType>(rows);
