@@ -98,6 +98,8 @@ struct LinearOps {
       const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
       const RowMajor<const T> x{op.x.row(rows.begin), std::size_t(op.x.stride)};
       const RowMajor<T> y{op.y.row(rows.begin), std::size_t(op.y.stride)};
+      // A lane that is dealt rows has enough for the order of summing that all rows at once would have.
+      static_assert(rows_worth_dealing >= int(detail::fewest_together));
       if (op.x.rows <= few_rows)
         return Matmul::template forward_few_rows<T>(size, x, weight, bias, y, scratch(lane, size));
       Matmul::template forward<T>(size, x, weight, bias, y, scratch(lane, size));
