@@ -67,11 +67,11 @@ template <std::size_t Groups, class T>
 [[gnu::always_inline]] inline void multiply_together(std::size_t rows, std::size_t columns, std::size_t k, const T* x,
                                                      std::size_t step, RowMajor<const T> w, const T* bias,
                                                      RowMajor<T> y) {
-  constexpr std::size_t Columns = columns_together;
-  Simd<T> sum[Groups][Columns];
-  const T* w_rows[Columns];
+  constexpr std::size_t width = columns_together;
+  Simd<T> sum[Groups][width];
+  const T* w_rows[width];
 #pragma GCC unroll 16
-  for (std::size_t j = 0; j < Columns; ++j) {
+  for (std::size_t j = 0; j < width; ++j) {
     w_rows[j] = w.row(j < columns ? j : 0);
 #pragma GCC unroll 16
     for (std::size_t g = 0; g < Groups; ++g) sum[g][j] = Simd<T>{};
@@ -81,7 +81,7 @@ template <std::size_t Groups, class T>
 #pragma GCC unroll 16
     for (std::size_t g = 0; g < Groups; ++g) input[g] = load(chunks + g * lanes<T>);
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) {
+    for (std::size_t j = 0; j < width; ++j) {
       Simd<T> weight = weight_of(w_rows[j]);
       keep_in_register(weight);
 #pragma GCC unroll 16
@@ -93,7 +93,7 @@ template <std::size_t Groups, class T>
   std::size_t p = 0;
   for (; p + line <= k; p += line) {
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < Columns; ++j) __builtin_prefetch(w_rows[j] + p + Columns * w.stride);
+    for (std::size_t j = 0; j < width; ++j) __builtin_prefetch(w_rows[j] + p + width * w.stride);
 #pragma GCC unroll 16
     for (std::size_t c = 0; c < line; c += chunk<T>, x += step)
       add(x, [&](const T* row) { return broadcast_chunk(row + p + c); });
@@ -101,9 +101,9 @@ template <std::size_t Groups, class T>
   for (; p + chunk<T> <= k; p += chunk<T>, x += step) add(x, [&](const T* row) { return broadcast_chunk(row + p); });
   if (p < k) add(x, [&](const T* row) { return broadcast_chunk(row + p, k - p); });
 
-  const bool whole = rows >= Groups * rows_together<T> && columns == Columns;
+  const bool whole = rows >= Groups * rows_together<T> && columns == width;
 #pragma GCC unroll 16
-  for (std::size_t j = 0; j < Columns; j += chunk<T>) {
+  for (std::size_t j = 0; j < width; j += chunk<T>) {
     if (j >= columns) break;
     const std::size_t count = std::min(columns - j, chunk<T>);
     Simd<T> first{};
