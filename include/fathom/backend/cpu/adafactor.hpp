@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <fathom/backend/cpu/lane.hpp>
+#include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/core/config.hpp>

@@ -7,6 +7,7 @@
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
 #include <fathom/backend/cpu/math.hpp>
+#include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/core/config.hpp>
 #include <limits>

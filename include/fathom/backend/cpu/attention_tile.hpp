@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/core/config.hpp>

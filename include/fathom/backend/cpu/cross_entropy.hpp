@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <fathom/backend/cpu/math.hpp>
+#include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/core/config.hpp>
 #include <limits>

@@ -8,6 +8,7 @@
 
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/rows_together.hpp"
+#include "fathom/backend/cpu/shuffle.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 namespace fathom::inline FATHOM_ABI::cpu::detail {

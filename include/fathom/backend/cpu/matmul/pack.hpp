@@ -6,6 +6,7 @@
 
 #include "fathom/backend/cpu/matmul/micro_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
+#include "fathom/backend/cpu/shuffle.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 /// Copies of operand blocks in the order the micro-kernel reads them. B becomes panels of RegisterTile::columns

@@ -9,6 +9,7 @@
 
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/upcoming.hpp"
+#include "fathom/backend/cpu/shuffle.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
 /// Products of some rows with W read in place. A register holds a chunk (16 bytes) of each of a few rows of x, and one

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fathom/backend/cpu/adafactor.hpp>
 #include <fathom/backend/cpu/ops/rows.hpp>
+#include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
