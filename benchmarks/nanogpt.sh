@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly build=${BUILD:-build/release} output=${OUTPUT:-runs/nanogpt}
-readonly text=${1:-${FATHOM_DATA_DIR:-../shared/data}/tinyshakespeare/input.txt.gz}
+readonly text=${1:-${FATHOM_DATA_DIR:-.}/tinyshakespeare/input.txt.gz}
 [[ -f "$text" ]] || { printf 'nanogpt: %s is not there; give the text, or set FATHOM_DATA_DIR\n' "$text" >&2; exit 1; }
 (($# == 0)) || shift
 
