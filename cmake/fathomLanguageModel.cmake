@@ -103,7 +103,8 @@ function(fathom_add_language_model)
     target_link_libraries(${MODEL_NAME} PRIVATE BLAS::BLAS)
     target_compile_definitions(${MODEL_NAME} PRIVATE FATHOM_USE_BLAS)
   endif()
-  target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>)  # a project without a build type
+  target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>  # a project without a build type
+                                               -fno-fast-math)    # whatever the project's flags say
   if(NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE)
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)
   endif()

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/worker.hpp>
+#include <fathom/core/arithmetic.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <utility>
@@ -28,7 +29,8 @@ class Context {
  public:
   using Options = typename B::Options;
 
-  explicit Context(const Options& options = {}) : machine_(options) {}
+  /// Errors: `Error` for a program that was compiled with a part of -ffast-math.
+  explicit Context(const Options& options = {}) : machine_(options) { check_arithmetic(); }
 
   /// Makes sure that passes of this size run without allocating. Keeps what is large enough.
   void reserve(const WorkspaceSize& size) {

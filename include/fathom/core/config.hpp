@@ -8,6 +8,13 @@
 
 #define FATHOM_VERSION "0.1.0"
 
+// The guard against NaN, the exact rounding in the kernels and results that are equal bit for bit need arithmetic as IEEE
+// 754 defines it. What no macro tells is checked by core/arithmetic.hpp.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "fathom: -ffast-math (-Ofast too, or a part of it) removes the guard against NaN; add -fno-fast-math behind it for all files that include fathom"
+#endif
+
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #define FATHOM_ISA avx512
 #elif defined(__AVX2__) && defined(__FMA__)
