@@ -117,7 +117,7 @@ TEST_CASE("the checkpoint of a model with another policy is refused, and stays",
   for (const Arguments& command : {Arguments{other_model(), "train", workshop.text, "--output", output, "--resume"},
                                    Arguments{other_model(), "evaluate", workshop.text, "--output", output},
                                    Arguments{other_model(), "sample", "--output", output}})
-    check_refused(command, {output, "config.json", "/model/sublayers/0/policy", "PreNorm", "PostNorm"});
+    check_refused(command, {output, "config.json", "/model/stack/block/layers/0/residual/name", "PreNorm", "PostNorm"});
   check_same(content_of(output), before);
 }
 

@@ -57,11 +57,6 @@ inline void check_same(const std::map<std::string, std::string>& found,
   }
 }
 
-/// Memory, where there is such a file system: saving on a disk takes longer than all else of a small run.
-inline std::filesystem::path fastest_folder() {
-  return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();
-}
-
 /// A folder with a text, in which the tiny model trains.
 struct Workshop {
   TemporaryDirectory folder{fastest_folder()};

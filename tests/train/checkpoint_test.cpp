@@ -72,7 +72,7 @@ TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
 TEST_CASE("the counters of a checkpoint are restored exactly", "[checkpoint]") {
   const TemporaryDirectory directory;
   SmallTrainer saved = make(), loaded = make();
-  saved.restore({.step = 9, .updates = 5, .skipped_in_a_row = 2, .norms = {.mean = 0.1 + 0.2, .count = 77}});
+  saved.restore({.step = 9, .updates = 5, .skipped_in_a_row = 2, .norms = {.mean = 0.1 + 0.2, .count = 7}});
   save_checkpoint(directory / "last", saved);
   load_checkpoint(directory / "last", loaded);
   const auto progress = loaded.progress();
@@ -80,7 +80,7 @@ TEST_CASE("the counters of a checkpoint are restored exactly", "[checkpoint]") {
   CHECK(progress.updates == 5);
   CHECK(progress.skipped_in_a_row == 2);
   CHECK(progress.norms.mean == 0.1 + 0.2);
-  CHECK(progress.norms.count == 77);
+  CHECK(progress.norms.count == 7);
 }
 
 TEST_CASE("weights are loaded for inference, also at another precision", "[checkpoint]") {
@@ -119,11 +119,11 @@ TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
   const auto other = [&]<class Model>(std::type_identity<Model>) {
     return TrainerOf<Model>(capacity, options, {}, {.threads = 1});
   };
-  refuses(path, other(std::type_identity<PolicyModel<PostNorm>>{}), {"/model/sublayers/0/", "alpha"});
+  refuses(path, other(std::type_identity<PolicyModel<PostNorm>>{}), {"/model/stack/block/layers/0/residual/", "alpha"});
   refuses(path, other(std::type_identity<PolicyModel<Unchecked<DeepNorm<2.0>>>>{}),
-          {"/model/sublayers/0/alpha", "2.0"});
+          {"/model/stack/block/layers/0/residual/alpha", "2.0"});
   refuses(path, other(std::type_identity<PolicyModel<DeepNorm<deepnorm::decoder_only(depth).alpha>, 4>>{}),
-          {"/model/sublayers/0/heads", "is 2 where 4"});
+          {"/model/stack/block/layers/0/heads", "is 2 where 4"});
   refuses(path, make<Lion>(), {"/optimizer", "AdamW", "Lion"});
   refuses(path, make(with_seed(8)), {"/seed", "is 7 where 8"});
   refuses(directory / "missing", make(), {"missing", "does not exist"});
@@ -156,36 +156,41 @@ TEST_CASE("a checkpoint is refused where any fact of the model differs", "[check
   refuses_for<ModelOf<StackOf<8, Attention<8, 2>, FeedForward<8, 32>>>>(path, {"/model/width' is 16 where 8"});
   refuses_for<ModelOf<PlainStack, 38>>(path, {"/model/vocabulary' is 37 where 38"});
   refuses_for<ModelOf<PlainStack, vocabulary, 13>>(path, {"/model/context' is 12 where 13"});
-  refuses_for<ModelOf<PlainStack, vocabulary, context, TiedOutput>>(path, {"/model/tied_output' is false where true"});
-  refuses_for<ModelOf<PlainStack, vocabulary, context, NoPositions>>(path, {"/model/learned_positions' is true where"});
-  refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalPositions>>(path, {"_positions' is", "where"});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, TiedOutput>>(path,
+                                                                    {"/model/output' is \"separate\" where \"tied\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, NoPositions>>(
+      path, {"/model/positions' is \"learned\" where \"none\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalPositions>>(
+      path, {"/model/positions' is \"learned\" where \"sinusoidal\""});
   refuses_for<LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, PlainStack>>(
       path, {"/model/embedding_scale' is 1.0 where 4.0"});
   refuses_for<MaskedLanguageModel<Vocabulary<vocabulary>, ContextLength<context>, PlainStack, PlainEmbedding>>(
       path, {"/model/name' is \"LanguageModel\" where"});
 
   refuses_for<ModelOf<StackOf<width, Attention<width, 2, Full>, Hidden>>>(
-      path, {"/model/sublayers/0/causal' is true where false"});
+      path, {"/model/stack/block/layers/0/mask' is \"causal\" where \"full\""});
   refuses_for<ModelOf<StackOf<width, Attention<width, 2, Causal, KeyValueHeads<1>>, Hidden>>>(
-      path, {"/model/sublayers/0/kv_heads' is 2 where 1"});
+      path, {"/model/stack/block/layers/0/kv_heads' is 2 where 1"});
   refuses_for<ModelOf<StackOf<width, Attention<width, 2, Causal, NoBias>, Hidden>>>(
       path, {"tensor 'blocks.0.attention.query.bias'"});
-  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 33>>>>(path, {"/model/sublayers/1/hidden' is 32 where"});
-  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 32, Relu>>>>(path,
-                                                                            {"/model/sublayers/1/activation' is"});
+  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 33>>>>(
+      path, {"/model/stack/block/layers/1/hidden' is 32 where"});
+  refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 32, Relu>>>>(
+      path, {"/model/stack/block/layers/1/activation' is \"gelu\" where \"relu\""});
   refuses_for<ModelOf<StackOf<width, Heads, FeedForward<width, 32, GeGlu>>>>(
-      path, {"/model/sublayers/1/gated' is false where true"});
-  refuses_for<ModelOf<StackOf<width, Heads, Hidden, RmsNorm<width>>>>(path, {"/model/sublayers/0/norm_kind' is"});
-  refuses_for<ModelOf<StackOf<width, Heads, Hidden, LayerNorm<width, 1e-6>>>>(path,
-                                                                              {"/model/sublayers/0/norm_epsilon' is"});
-  refuses_for<ModelOf<Dlcl<depth, PlainStack::Block>>>(path, {"tensor '"});
+      path, {"/model/stack/block/layers/1/gated' is false where true"});
+  refuses_for<ModelOf<StackOf<width, Heads, Hidden, RmsNorm<width>>>>(
+      path, {"/residual/norm/kind' is \"LayerNorm\" where \"RmsNorm\""});
+  refuses_for<ModelOf<StackOf<width, Heads, Hidden, LayerNorm<width, 1e-6>>>>(
+      path, {"/model/stack/block/layers/0/residual/norm/epsilon' is"});
+  refuses_for<ModelOf<Dlcl<depth, PlainStack::Block>>>(path, {"/model/stack/"});
 
   using Turned = ModelOf<StackOf<width, Attention<width, 2, Causal, Rotary<>>, Hidden>>;
   using TurnedMore = ModelOf<StackOf<width, Attention<width, 2, Causal, Rotary<100.0>>, Hidden>>;
-  refuses_for<Turned>(path, {"/model/sublayers/0/rotary' is 0.0 where 10000.0"});
+  refuses_for<Turned>(path, {"/model/stack/block/layers/0/rotary' is 0.0 where 10000.0"});
   TrainerOf<Turned> turned(capacity, options, {}, {.threads = 1});
   save_checkpoint(directory / "turned", turned);
-  refuses_for<TurnedMore>(directory / "turned", {"/model/sublayers/0/rotary' is 10000.0 where 100.0"});
+  refuses_for<TurnedMore>(directory / "turned", {"/model/stack/block/layers/0/rotary' is 10000.0 where 100.0"});
 }
 
 TEST_CASE("a checkpoint of a higher precision is refused", "[checkpoint]") {

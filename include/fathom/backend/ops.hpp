@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
@@ -28,6 +30,9 @@
 namespace fathom::inline FATHOM_ABI {
 
 enum class ActivationKind { relu, gelu, gelu_tanh, silu };
+constexpr const char* name_of(ActivationKind kind) {
+  return std::array{"relu", "gelu", "gelu_tanh", "silu"}[static_cast<std::size_t>(kind)];
+}
 enum class NormKind { layer, rms };
 
 /// What an input gradient starts from: `scale * value`; null: zero.

@@ -70,6 +70,11 @@ struct AttentionShape {
   static constexpr bool rotates = rotary_base > 0;
   static_assert(!rotates || head_width % 2 == 0, "Rotary: the head width must be even; choose fewer heads");
   static constexpr bool biased = Option<WithBias, Options...>::value;
+
+  static constexpr void describe(auto&& fact) {
+    fact("heads", Heads);
+    fact("kv_heads", kv_heads);
+  }
 };
 
 /// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
@@ -87,6 +92,12 @@ struct Attention {
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
   static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values;
   static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
+
+  static constexpr void describe(auto&& fact) {
+    Shape::describe(fact);
+    fact("mask", Mask::causal ? "causal" : "full");
+    fact("rotary", Shape::rotary_base);
+  }
 
   template <class T>
   struct Params {
@@ -248,6 +259,8 @@ struct CrossAttention {
   static constexpr const char* name = "cross_attention";
   static constexpr int input_width = Width, output_width = Width;
   static constexpr int kv_width = Shape::kv_width;
+
+  static constexpr void describe(auto&& fact) { Shape::describe(fact); }
 
   template <class T>
   struct Params {

@@ -6,6 +6,7 @@
 #include <fathom/layers/layer.hpp>
 #include <fathom/layers/norm.hpp>
 #include <fathom/layers/repeat.hpp>
+#include <type_traits>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -183,6 +184,11 @@ struct Dlcl {
   static constexpr int depth = N;
   static constexpr int input_width = Block::input_width, output_width = Block::output_width;
   static constexpr bool stores = RecomputePolicy::segment(N) == 0;
+
+  static constexpr void describe(auto&& fact) {
+    fact("kind", "dlcl");
+    fact("history_norm", std::type_identity<NormLayer>{});
+  }
 
   template <class T>
   struct Params {

@@ -39,6 +39,12 @@ struct FeedForward {
   static constexpr bool biased = Option<WithBias, Options...>::value;
   static constexpr int fused_width = Act::gated ? 2 * Hidden : Hidden;
 
+  static constexpr void describe(auto&& fact) {
+    fact("hidden", Hidden);
+    fact("activation", name_of(Act::kind));
+    fact("gated", Act::gated);
+  }
+
   template <class T>
   struct Params {
     WeightMatrix<T, fused_width, Width> input_weight;  // gated: (gate rows, input rows)

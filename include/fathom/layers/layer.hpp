@@ -27,9 +27,16 @@
 ///   restore(worker, params, flow, saved, y)
 ///       y (N, output_width) OVERWRITTEN with the bits that forward gave it.
 ///
-/// Workspace that they take is the caller's, who gives it back: a loop over layers opens a frame for each backward, and a
-/// turn for each forward, which puts nothing off and takes the same each time.
-/// A layer has no state, names no device and does no arithmetic: it hands ops to its worker.
+/// and, where its numbers depend on more than its name and the shapes of its parameters:
+///
+///   describe(fact)
+///       calls `fact(key, value)` for each such choice: a number, a truth value or a text, or `std::type_identity<L>{}`
+///       for what a layer inside it says. Checkpoints store what is said, and a layer that says something else is
+///       refused. So a layer of your own says here what a new version of it would compute in another way.
+///
+/// Workspace that they take is the caller's, who gives it back: a loop over layers opens a frame for each backward, and
+/// a turn for each forward, which puts nothing off and takes the same each time. A layer has no state, names no device
+/// and does no arithmetic: it hands ops to its worker.
 namespace fathom::inline FATHOM_ABI {
 
 template <class W>

@@ -20,6 +20,11 @@ struct Normalization {
   static constexpr NormKind kind = Kind;
   static constexpr double epsilon = Epsilon;
 
+  static constexpr void describe(auto&& fact) {
+    fact("kind", Kind == NormKind::layer ? "LayerNorm" : "RmsNorm");
+    fact("epsilon", Epsilon);
+  }
+
   template <class T>
   struct Params {
     Vector<T, Width> gain;

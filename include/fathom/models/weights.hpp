@@ -38,6 +38,12 @@ void initialize(std::span<T> flat, const std::vector<ParameterInfo>& table, std:
   }
 }
 
+/// Whether none of the values is infinite or NaN.
+template <class T>
+bool all_finite(std::span<const T> values) {
+  return std::ranges::all_of(values, [](T value) { return std::isfinite(value); });
+}
+
 /// A model's parameters alone: all that inference needs. Constant weights are shared between threads freely.
 template <class Model, class B>
 class Weights {

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -73,7 +74,7 @@ class TrainingRun {
  public:
   using Trainer = TrainerType;
 
-  /// Errors: `Error` for options that make no sense.
+  /// Errors: `Error` for options that make no sense, and for a trainer that is behind more updates than the run has.
   TrainingRun(Trainer& trainer, Source& batches, RunOptions options, const BestValidation& best = {})
       : trainer_(trainer),
         batches_(batches),
@@ -84,6 +85,9 @@ class TrainingRun {
       if (!condition) throw Error(std::string("TrainingRun: ") + rule);
     };
     check(options_.steps >= 0, "steps must not be negative");
+    if (step() > options_.steps)
+      throw Error("TrainingRun: the trainer stands at update " + std::to_string(step()) + " of a run of " +
+                  std::to_string(options_.steps) + "; give the run's own checkpoint, or more steps");
     check(options_.accumulate >= 1, "accumulate must be at least 1");
     check(!options_.validation.metric || options_.validation.every >= 1,
           "a validation metric needs `every`, the updates from one validation to the next");
