@@ -6,6 +6,7 @@
 #include <new>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 namespace {
 using namespace fathom;
@@ -23,11 +24,18 @@ static_assert(converts_to_none<Rows<const float, 4, 8>, Rows<float, 4, 8>, Matri
 static_assert(converts<WeightMatrix<float, 2, 3>, Matrix<float>, Matrix<const float>>);
 static_assert(converts<WeightMatrix<const float, 2, 3>, Matrix<const float>>);
 static_assert(converts_to_none<WeightMatrix<const float, 2, 3>, Matrix<float>>);
-static_assert(converts<Vector<float, 3>, std::span<float>, std::span<const float>>);
-static_assert(converts<Vector<const float, 3>, std::span<const float>>);
-static_assert(converts_to_none<Vector<const float, 3>, std::span<float>>);
-static_assert(converts<NoVector<float>, std::span<float>, std::span<const float>>);
-static_assert(converts_to_none<NoVector<const float>, std::span<float>>);
+static_assert(converts<Vector<float, 3>, Elements<float>, Elements<const float>>);
+static_assert(converts<Vector<const float, 3>, Elements<const float>>);
+static_assert(converts_to_none<Vector<const float, 3>, Elements<float>>);
+static_assert(converts<NoVector<float>, Elements<float>, Elements<const float>>);
+static_assert(converts_to_none<NoVector<const float>, Elements<float>>);
+static_assert(converts<Elements<float>, Elements<const float>, std::span<float>, std::span<const float>>);
+static_assert(converts_to_none<Elements<const float>, Elements<float>, std::span<float>>);
+static_assert(converts<std::span<float>, Elements<float>, Elements<const float>>);
+static_assert(converts<const std::vector<float>&, Elements<const float>>);
+static_assert(converts_to_none<const std::vector<float>&, Elements<float>>);
+
+static_assert(converts_to_none<std::span<float>, Elements<double>, Elements<const double>>);
 
 // Neither the number type nor a static extent changes on the way; no view is taken for a number.
 static_assert(converts_to_none<Matrix<float>, Matrix<double>, Matrix<const double>, Rows<float, 4>, bool, int>);
@@ -58,12 +66,13 @@ constexpr WeightMatrix<const int, 3, 4> weight{numbers.data()};
 static_assert(weight.rows == 3 && weight.columns == 4 && Matrix<const int>(weight).row(2)[3] == 11);
 constexpr Vector<const int, 5> vector{numbers.data() + 1};
 static_assert(vector.rows == 1 && vector.columns == 5);
-static_assert(std::span<const int>(vector).size() == 5 && std::span<const int>(vector)[4] == 5);
+static_assert(Elements<const int>(vector).size() == 5 && Elements<const int>(vector)[4] == 5);
+static_assert(Elements<const int>(vector).part(3, 2)[1] == 5 && *(Elements<const int>(vector).end() - 1) == 5);
 
 // An absent vector is one without elements.
 static_assert(std::is_same_v<OptionalVector<int, 5, true>, Vector<int, 5>>);
 static_assert(std::is_same_v<OptionalVector<int, 5, false>, NoVector<int>>);
-static_assert(std::span<const int>(NoVector<int>()).empty() && std::is_empty_v<NoVector<int>>);
+static_assert(Elements<const int>(NoVector<int>()).empty() && std::is_empty_v<NoVector<int>>);
 
 // Views of a dry run have extents and no elements: present, and null wherever one looks. Arithmetic on a null pointer
 // would be no constant expression.
@@ -72,6 +81,8 @@ static_assert(offset<float>(nullptr, 7) == nullptr && offset(numbers.data(), 7) 
 static_assert(planned.columns<2, 2>().data == nullptr && planned.columns<2, 2>().count == 3);
 static_assert(Matrix<float>(planned) && Matrix<float>(planned).row(2) == nullptr);
 static_assert(Matrix<float>(planned).block(1, 2) && Matrix<float>(planned).block(1, 2).data == nullptr);
+constexpr Elements<float> planned_elements(nullptr, 7);
+static_assert(planned_elements.part(3, 4).data() == nullptr && Elements<const float>(planned_elements).size() == 7);
 
 TEST_CASE("what is written through a view is in the memory behind it", "[core]") {
   std::array<int, 12> memory = numbers;
@@ -79,7 +90,7 @@ TEST_CASE("what is written through a view is in the memory behind it", "[core]")
   const Matrix<int> last = all.columns<3, 1>();
   for (int row = 0; row < last.rows; ++row) last.row(row)[0] = -row;
   CHECK(memory == std::array<int, 12>{0, 1, 2, 0, 4, 5, 6, -1, 8, 9, 10, -2});
-  const std::span<int> bias = Vector<int, 2>{memory.data()};
+  const std::span<int> bias = Elements<int>(Vector<int, 2>{memory.data()});
   bias[1] = 7;
   CHECK(memory[1] == 7);
 }

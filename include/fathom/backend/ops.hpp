@@ -54,7 +54,7 @@ struct KeyValueCache {
 template <class P>
 struct JoinScale {
   double constant = 1;
-  std::span<const typename P::Weight> learned;  ///< empty, or one element, or D
+  Elements<const typename P::Weight> learned;  ///< empty, or one element, or D
 };
 
 /// Sums over the counted targets of one batch.
@@ -87,14 +87,14 @@ struct LossOptions {
   }
 };
 
-/// What the elementwise optimizer updates share. All spans have n elements.
+/// What the elementwise optimizer updates share. All have n elements.
 ///
 /// g = gradient · gradient_scale (clipping, and averaging over micro-batches); the gradient is cleared in the same
 /// pass.
 template <class P>
 struct UpdateTarget {
-  std::span<typename P::Master> weights;
-  std::span<typename P::Gradient> gradient;
+  Elements<typename P::Master> weights;
+  Elements<typename P::Gradient> gradient;
   double gradient_scale = 1;
   double learning_rate;
   double weight_decay = 0;
@@ -107,12 +107,12 @@ constexpr double bytes_of(const Matrix<T>& m) {
   return double(m.rows) * m.columns * sizeof(T);
 }
 template <class T>
-constexpr double bytes_of(std::span<T> s) {
+constexpr double bytes_of(Elements<T> s) {
   return double(s.size()) * sizeof(T);
 }
 /// A vector as the only row of a matrix; without rows when it is empty.
 template <class T>
-constexpr Matrix<T> as_row(std::span<T> vector) {
+constexpr Matrix<T> as_row(Elements<T> vector) {
   return {vector.data(), vector.empty() ? 0 : 1, int(vector.size())};
 }
 
@@ -122,7 +122,7 @@ struct Linear {
   static constexpr const char* name = "linear";
   Matrix<const typename P::Activation> x;
   Matrix<const typename P::Weight> weight;
-  std::span<const typename P::Weight> bias;
+  Elements<const typename P::Weight> bias;
   Matrix<typename P::Activation> y;
 
   constexpr double flops() const { return 2.0 * x.rows * weight.rows * weight.columns; }
@@ -152,7 +152,7 @@ struct LinearBackwardWeight {
   Matrix<const typename P::Activation> x;
   Matrix<const typename P::Activation> dy;
   Matrix<typename P::Gradient> dweight;
-  std::span<typename P::Gradient> dbias;
+  Elements<typename P::Gradient> dbias;
 
   constexpr double flops() const { return 2.0 * x.rows * dweight.rows * dweight.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + 2 * bytes_of(dweight); }
@@ -286,9 +286,9 @@ struct Norm {
   NormKind kind;
   double epsilon;
   Matrix<const typename P::Stream> x;
-  std::span<const typename P::Weight> gain, bias;
+  Elements<const typename P::Weight> gain, bias;
   Matrix<typename P::Activation> y;
-  std::span<typename P::Statistic> mean, rstd;
+  Elements<typename P::Statistic> mean, rstd;
 
   constexpr double flops() const { return 8.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
@@ -302,12 +302,12 @@ struct NormBackward {
   static constexpr const char* name = "norm backward";
   NormKind kind;
   Matrix<const typename P::Stream> x;
-  std::span<const typename P::Statistic> mean, rstd;
-  std::span<const typename P::Weight> gain;
+  Elements<const typename P::Statistic> mean, rstd;
+  Elements<const typename P::Weight> gain;
   Matrix<const typename P::Activation> dy;
   Skip<P> skip;
   Matrix<typename P::Stream> dx;
-  std::span<typename P::Gradient> dgain, dbias;
+  Elements<typename P::Gradient> dgain, dbias;
 
   constexpr double flops() const { return 13.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(dy) + bytes_of(skip.value) + bytes_of(dx); }
@@ -346,7 +346,7 @@ struct JoinBackward {
   Matrix<const typename P::Stream> dy;
   Matrix<typename P::Stream> dx;
   Matrix<typename P::Activation> df;
-  std::span<typename P::Gradient> da, db;
+  Elements<typename P::Gradient> da, db;
 
   constexpr double flops() const { return 3.0 * dy.rows * dy.columns; }
   constexpr double bytes() const { return bytes_of(dy) + bytes_of(dx) + bytes_of(df) + bytes_of(x) + bytes_of(f); }
@@ -371,9 +371,9 @@ struct JoinNorm {
   Dropout dropout;
   NormKind kind;
   double epsilon;
-  std::span<const typename P::Weight> gain, bias;
+  Elements<const typename P::Weight> gain, bias;
   Matrix<typename P::Stream> z;
-  std::span<typename P::Statistic> mean, rstd;
+  Elements<typename P::Statistic> mean, rstd;
   Matrix<typename P::Stream> y;
 
   constexpr double flops() const { return 11.0 * x.rows * x.columns; }
@@ -392,7 +392,7 @@ struct WeightedSum {
   Matrix<const typename P::Stream> first;
   std::int64_t pitch;
   int count;
-  std::span<const typename P::Weight> weights;
+  Elements<const typename P::Weight> weights;
   Matrix<typename P::Stream> y;
 
   constexpr double flops() const { return 2.0 * count * y.rows * y.columns; }
@@ -407,10 +407,10 @@ struct WeightedSumBackward {
   Matrix<const typename P::Stream> first;
   std::int64_t pitch;
   int count;
-  std::span<const typename P::Weight> weights;
+  Elements<const typename P::Weight> weights;
   Matrix<const typename P::Stream> dy;
   Matrix<typename P::Stream> dfirst;
-  std::span<typename P::Gradient> dweights;
+  Elements<typename P::Gradient> dweights;
 
   constexpr double flops() const { return 4.0 * count * dy.rows * dy.columns; }
   constexpr double bytes() const { return bytes_of(dy) * (3.0 * count + 1); }
@@ -467,14 +467,14 @@ struct LinearCrossEntropy {
   static constexpr const char* name = "linear + cross-entropy";
   Matrix<const typename P::Activation> x;
   Matrix<const typename P::Weight> weight;
-  std::span<const typename P::Weight> bias;
+  Elements<const typename P::Weight> bias;
   std::span<const int> targets;
   LossOptions options;
   double normalizer = 1;
   LossSums* sums = nullptr;
   Matrix<typename P::Activation> dx;
   Matrix<typename P::Gradient> dweight;
-  std::span<typename P::Gradient> dbias;
+  Elements<typename P::Gradient> dbias;
 
   constexpr double flops() const { return (dx ? 6.0 : 2.0) * x.rows * weight.rows * weight.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(weight) + bytes_of(dx) + 2 * bytes_of(dweight); }
@@ -526,7 +526,7 @@ struct Zero {
 template <class P>
 struct SumOfSquares {
   static constexpr const char* name = "sum of squares";
-  std::span<const typename P::Gradient> x;
+  Elements<const typename P::Gradient> x;
   double* result;
 
   constexpr double flops() const { return 2.0 * double(x.size()); }
@@ -538,7 +538,7 @@ struct SumOfSquares {
 template <class P>
 struct Scale {
   static constexpr const char* name = "scale";
-  std::span<typename P::Gradient> x;
+  Elements<typename P::Gradient> x;
   double factor;
 
   constexpr double flops() const { return double(x.size()); }
@@ -550,8 +550,8 @@ struct Scale {
 template <class P>
 struct Average {
   static constexpr const char* name = "average";
-  std::span<const typename P::Master> x;
-  std::span<typename P::Master> average;
+  Elements<const typename P::Master> x;
+  Elements<typename P::Master> average;
   double decay;
 
   constexpr double flops() const { return 3.0 * double(x.size()); }
@@ -566,7 +566,7 @@ template <class P>
 struct Sgd {
   static constexpr const char* name = "sgd";
   UpdateTarget<P> target;
-  std::span<typename P::Master> momentum;
+  Elements<typename P::Master> momentum;
   double momentum_factor;
   bool nesterov;
 
@@ -585,7 +585,7 @@ template <class P>
 struct Adam {
   static constexpr const char* name = "adam";
   UpdateTarget<P> target;
-  std::span<typename P::Master> first, second;
+  Elements<typename P::Master> first, second;
   double beta1, beta2, epsilon;
   bool decoupled;
   std::int64_t step;  ///< of this update, from 1
@@ -603,7 +603,7 @@ template <class P>
 struct Lion {
   static constexpr const char* name = "lion";
   UpdateTarget<P> target;
-  std::span<typename P::Master> momentum;
+  Elements<typename P::Master> momentum;
   double beta1, beta2;
 
   constexpr double flops() const { return 8.0 * double(target.weights.size()); }
@@ -625,7 +625,7 @@ template <class P>
 struct Adafactor {
   static constexpr const char* name = "adafactor";
   UpdateTarget<P> target;
-  std::span<typename P::Master> moments;
+  Elements<typename P::Master> moments;
   std::span<const ParameterInfo> table;
   double decay_exponent, epsilon1, epsilon2, clip_threshold;
   std::int64_t step;  ///< of this update, from 1

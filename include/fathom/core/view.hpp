@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
-#include <span>
+#include <ranges>
 #include <type_traits>
 
 namespace fathom::inline FATHOM_ABI {
@@ -13,6 +14,36 @@ template <class T>
 constexpr T* offset(T* pointer, std::int64_t count) {
   return pointer == nullptr ? nullptr : pointer + count;
 }
+
+/// What ops see of a vector: elements one after another. Owns nothing; empty means "absent". Converts from and to
+/// std::span, but need not have memory: in a dry run it is a null pointer with a size, which no std::span may be.
+template <class T>
+class Elements {
+ public:
+  constexpr Elements() = default;
+  constexpr Elements(T* first, std::size_t count) : data_(first), size_(count) {}
+  /// Of a std::span, a vector, or the elements that may be written as those that may be read.
+  template <class Range>
+  requires(!std::is_same_v<std::remove_cvref_t<Range>, Elements>) &&
+      std::ranges::contiguous_range<Range>&& std::ranges::sized_range<Range>&& std::is_convertible_v<
+          std::remove_reference_t<std::ranges::range_reference_t<Range>> (*)[], T (*)[]> constexpr Elements(Range&&
+                                                                                                                range)
+      : data_(std::ranges::data(range)),
+  size_(std::ranges::size(range)) {}
+
+  constexpr T* data() const { return data_; }
+  constexpr std::size_t size() const { return size_; }
+  constexpr bool empty() const { return size_ == 0; }
+  constexpr T& operator[](std::size_t index) const { return data_[index]; }
+  constexpr T* begin() const { return data_; }
+  constexpr T* end() const { return data_ + size_; }
+  /// `count` elements from `first` on.
+  constexpr Elements part(std::int64_t first, std::size_t count) const { return {offset(data_, first), count}; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
 
 /// What ops see: a row-major matrix whose extents are known at run time. Owns nothing; no rows means "absent". Presence
 /// is a matter of extents and not of pointers, because a dry run has none.
@@ -91,8 +122,8 @@ struct Vector {
   static constexpr int rows = 1, columns = Size;
   T* data = nullptr;
 
-  constexpr operator std::span<T>() const { return {data, std::size_t(Size)}; }
-  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) { return {data, std::size_t(Size)}; }
+  constexpr operator Elements<T>() const { return {data, std::size_t(Size)}; }
+  constexpr operator Elements<const T>() const requires(!std::is_const_v<T>) { return {data, std::size_t(Size)}; }
 
   /// Elements `First` to `First + Count`.
   template <int First, int Count>
@@ -109,8 +140,8 @@ struct NoVector {
   constexpr NoVector slice() const {
     return {};
   }
-  constexpr operator std::span<T>() const { return {}; }
-  constexpr operator std::span<const T>() const requires(!std::is_const_v<T>) { return {}; }
+  constexpr operator Elements<T>() const { return {}; }
+  constexpr operator Elements<const T>() const requires(!std::is_const_v<T>) { return {}; }
 };
 
 /// A parameter vector [Size], if there is one.
@@ -118,3 +149,6 @@ template <class T, int Size, bool Present>
 using OptionalVector = std::conditional_t<Present, Vector<T, Size>, NoVector<T>>;
 
 }  // namespace fathom::inline FATHOM_ABI
+
+template <class T>
+inline constexpr bool std::ranges::enable_borrowed_range<fathom::Elements<T>> = true;

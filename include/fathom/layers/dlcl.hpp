@@ -72,7 +72,7 @@ struct DlclLoop {
   };
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
-  static constexpr void forward(W& worker, std::span<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
+  static constexpr void forward(W& worker, Elements<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
                                 Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
                                 const Saved<P>& saved) {
     const auto frame = worker.frame();
@@ -86,8 +86,8 @@ struct DlclLoop {
   }
 
   template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
-  static constexpr void backward(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
-                                 std::span<typename P::Gradient> dweights, const Gradients& dp, Flow<P> flow,
+  static constexpr void backward(W& worker, Elements<const typename P::Weight> weights, const Blocks& p,
+                                 Elements<typename P::Gradient> dweights, const Gradients& dp, Flow<P> flow,
                                  const Saved<P>& saved, Rows<const typename P::Stream, width> dy,
                                  Rows<typename P::Stream, width> dx, Skip<P> skip) {
     const auto frame = worker.frame();
@@ -122,12 +122,12 @@ struct DlclLoop {
  private:
   /// Row l of the triangle: the weights of x and of the first l blocks in the input of block l.
   template <class T>
-  static constexpr std::span<T> row(std::span<T> weights, int index) {
-    return weights.subspan(std::size_t(index) * std::size_t(index + 1) / 2, std::size_t(index) + 1);
+  static constexpr Elements<T> row(Elements<T> weights, int index) {
+    return weights.part(std::int64_t(index) * (index + 1) / 2, std::size_t(index) + 1);
   }
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
-  static constexpr void forward_block(W& worker, std::span<const typename P::Weight> weights, const Blocks& p,
+  static constexpr void forward_block(W& worker, Elements<const typename P::Weight> weights, const Blocks& p,
                                       Flow<P>& flow, int index, const Saved<P>& saved, Step<P>& step, int rows) {
     const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
@@ -139,8 +139,8 @@ struct DlclLoop {
   }
 
   template <class W, class P = PrecisionOf<W>>
-  static constexpr void combine(W& worker, std::span<const typename P::Weight> weights, const Saved<P>& saved,
-                                int index, Rows<typename P::Stream, width> y) {
+  static constexpr void combine(W& worker, Elements<const typename P::Weight> weights, const Saved<P>& saved, int index,
+                                Rows<typename P::Stream, width> y) {
     worker(op::WeightedSum<P>{.first = saved.history.at(0, y.count),
                               .pitch = saved.history.pitch,
                               .count = index + 1,
@@ -149,8 +149,8 @@ struct DlclLoop {
   }
 
   template <class W, class P = PrecisionOf<W>>
-  static constexpr void combine_backward(W& worker, std::span<const typename P::Weight> weights,
-                                         std::span<typename P::Gradient> dweights, const Saved<P>& saved, int index,
+  static constexpr void combine_backward(W& worker, Elements<const typename P::Weight> weights,
+                                         Elements<typename P::Gradient> dweights, const Saved<P>& saved, int index,
                                          Rows<const typename P::Stream, width> dy,
                                          const RowsArray<typename P::Stream, width>& dhistory) {
     worker(op::WeightedSumBackward<P>{.first = saved.history.at(0, dy.count),

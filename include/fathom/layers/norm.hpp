@@ -38,7 +38,7 @@ struct Normalization {
 
   template <class P>
   struct Saved {
-    std::span<typename P::Statistic> mean, rstd;  // (N), mean empty for RMS
+    Elements<typename P::Statistic> mean, rstd;  // (N), mean empty for RMS
 
     static constexpr Saved take(Memory& memory, const Capacity& capacity) {
       const auto rows = std::size_t(capacity.rows);

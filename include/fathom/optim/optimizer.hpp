@@ -33,9 +33,9 @@ namespace fathom::inline FATHOM_ABI {
 template <class P>
 struct FlatModel {
   Extent extent;
-  std::span<typename P::Master> weights;
-  std::span<typename P::Gradient> gradient;
-  std::span<typename P::Master> state;
+  Elements<typename P::Master> weights;
+  Elements<typename P::Gradient> gradient;
+  Elements<typename P::Master> state;
   std::span<const ParameterInfo> table;
 };
 
@@ -85,25 +85,25 @@ constexpr void check_factor(const char* optimizer, double factor, const char* ru
 template <class P>
 struct ParameterGroup {
   UpdateTarget<P> target;
-  std::span<typename P::Master> states;  ///< from the group's part of the first state on
-  std::int64_t pitch;                    ///< elements from one state to the next
+  Elements<typename P::Master> states;  ///< from the group's part of the first state on
+  std::int64_t pitch;                   ///< elements from one state to the next
 
-  constexpr std::span<typename P::Master> state(int index) const {
-    return {offset(states.data(), index * pitch), target.weights.size()};
+  constexpr Elements<typename P::Master> state(int index) const {
+    return states.part(index * pitch, target.weights.size());
   }
 };
 
-/// The decayed group and the plain one. Also on null spans, for a dry run.
+/// The decayed group and the plain one. Also without memory, in a dry run.
 template <class P>
 constexpr std::array<ParameterGroup<P>, 2> parameter_groups(const FlatModel<P>& model, const UpdateStep& step,
                                                             double weight_decay) {
   const auto group = [&](std::int64_t begin, std::int64_t count, double decay) {
-    const UpdateTarget<P> target{.weights = {offset(model.weights.data(), begin), std::size_t(count)},
-                                 .gradient = {offset(model.gradient.data(), begin), std::size_t(count)},
+    const UpdateTarget<P> target{.weights = model.weights.part(begin, std::size_t(count)),
+                                 .gradient = model.gradient.part(begin, std::size_t(count)),
                                  .gradient_scale = step.gradient_scale,
                                  .learning_rate = step.learning_rate,
                                  .weight_decay = decay};
-    return ParameterGroup<P>{target, {offset(model.state.data(), begin), std::size_t(count)}, model.extent.total()};
+    return ParameterGroup<P>{target, model.state.part(begin, std::size_t(count)), model.extent.total()};
   };
   return {group(0, model.extent.decayed, weight_decay), group(model.extent.decayed, model.extent.plain, 0)};
 }

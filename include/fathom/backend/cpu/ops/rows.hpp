@@ -254,7 +254,7 @@ struct RowOps {
   }
 
   /// sum += constant · Σ a ⊙ b over all rows: per column, or in one number.
-  static void sum_products(Lane& lane, std::span<Gradient> sum, double constant, const T* a, const T* b, int width,
+  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const T* a, const T* b, int width,
                            int shards) {
     if (sum.empty()) return;
     const int size = int(sum.size());
