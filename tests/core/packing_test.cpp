@@ -3,10 +3,12 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fathom/core/packing.hpp>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/allocations.hpp"
@@ -71,9 +73,29 @@ TEST_CASE("with past rows a sequence may idle: it has no rows and no shard", "[c
   CHECK((packed.view().past.empty() && packed.view().past_of(0) == 0));
 }
 
+TEST_CASE("a capacity that no batch can have is refused with its numbers", "[core]") {
+  const auto refusal_of = [](const Capacity& capacity) {
+    return fathom_test::message_of<ShapeError>([&] { check_capacity(capacity, "Owner", 32); });
+  };
+  constexpr int most = std::numeric_limits<int>::max();
+  for (const Capacity& good : {Capacity{1, 1, 1}, Capacity{8, 8, 8}, Capacity{most, most, 32}, Capacity{8, 1, 4, 3}})
+    CHECK(refusal_of(good).empty());
+  CHECK_THAT(refusal_of({}), ContainsSubstring("Owner: a capacity of 0 rows, 0 sequences, longest 0: rows, sequences"));
+  CHECK_THAT(refusal_of({-32, 1, 32}), ContainsSubstring("-32 rows, 1 sequences, longest 32: rows, sequences and"));
+  CHECK_THAT(refusal_of({8, 4, 32}),
+             ContainsSubstring("8 rows, 4 sequences, longest 32: the longest sequence has more"));
+  CHECK_THAT(refusal_of({8, 9, 4}), ContainsSubstring("8 rows, 9 sequences, longest 4: there is not a row for each"));
+  CHECK_THAT(refusal_of({40, 1, 33}), ContainsSubstring("longest 33: the longest sequence is longer than the model's"));
+  CHECK_THAT(refusal_of({8, 1, 4, -1}), ContainsSubstring("memory_rows -1: memory_rows must not be negative"));
+  CHECK(maximal_shards({most, most, 1}) == most);
+  for (const auto& [count, length] : {std::pair(0, 4), std::pair(-1, 4), std::pair(3, 0), std::pair(1 << 16, 1 << 15)})
+    CHECK_THAT(fathom_test::message_of<ShapeError>([&] { PackedRows::uniform(count, length); }),
+               ContainsSubstring(std::to_string(count) + " sequences of " + std::to_string(length) + " rows"));
+}
+
 TEST_CASE("what exceeds the capacity is refused with what was asked for and what there is", "[core]") {
   for (const Capacity& nothing : {Capacity{0, 1, 1}, Capacity{1, 0, 1}, Capacity{1, 1, 0}, Capacity{-1, 1, 1}})
-    CHECK_THAT(refusal(nothing, {1}), ContainsSubstring("must all be positive"));
+    CHECK_THAT(refusal(nothing, {1}), ContainsSubstring("rows, sequences and longest must be positive"));
   const Capacity capacity{12, 3, 8};
   CHECK(refusal(capacity, {8, 3, 1}).empty());
   CHECK(refusal(capacity, {0, 8, 4}, {1, 1, 1}).empty());
@@ -99,8 +121,9 @@ TEST_CASE("every shard is a part of one sequence, and there are never more than 
     const bool idling = i % 3 == 0;
     const Lengths lengths = random_lengths(random, idling ? 0 : 1, i % 2 == 0 ? 3 : 100);
     const Lengths past(idling ? lengths.size() : 0, 1);
-    const int rows = std::accumulate(lengths.begin(), lengths.end(), 0);
-    const Capacity capacity{std::max(1, rows), int(lengths.size()), 100};
+    const int rows = std::accumulate(lengths.begin(), lengths.end(), 0), sequences = int(lengths.size());
+    const int planned = std::max(rows, sequences);
+    const Capacity capacity{planned, sequences, std::min(planned, 100)};
     const PackedRows packed = pack(capacity, lengths, past);
     const Packing view = packed;
     REQUIRE(view.shard_count() <= maximal_shards(capacity));

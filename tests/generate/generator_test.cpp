@@ -5,6 +5,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fathom/generate/generator.hpp>
 #include <generate/models.hpp>
+#include <limits>
 #include <span>
 #include <support/allocations.hpp>
 #include <support/temporary_directory.hpp>
@@ -159,8 +160,9 @@ TEST_CASE("prompts and options that cannot be are refused", "[generator]") {
   };
   CHECK_THAT(refusal({.slide = true}), ContainsSubstring("say how many"));
   CHECK_THAT(refusal({.prompt = context + 1}), ContainsSubstring("longer than the model's context of 64"));
-  CHECK_THAT(refusal({.tokens = -1}), ContainsSubstring("must not be negative"));
-  CHECK_THAT(refusal({.sequences = 0}), ContainsSubstring("must not be negative"));
+  CHECK_THAT(refusal({.tokens = -1}), ContainsSubstring("-1 tokens: none may be negative"));
+  CHECK_THAT(refusal({.sequences = 0}), ContainsSubstring("0 sequences"));
+  CHECK(refusal({.prompt = 4, .tokens = std::numeric_limits<int>::max()}).empty());
   CHECK_THAT(refusal({.sampling = {.temperature = -1}}), ContainsSubstring("temperature"));
 
   Small generator(weights, {.prompt = 4, .tokens = 2}, one_thread);

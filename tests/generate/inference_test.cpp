@@ -140,7 +140,14 @@ TEST_CASE("what does not fit is refused, and nothing is read", "[inference]") {
   using Small = Inference<Learned, Cpu<>>;
   CHECK_THAT(message_of<ShapeError>([&] { Small(weights, {.length = context + 1}); }),
              ContainsSubstring("longer than the model's context of 64"));
-  CHECK_THAT(message_of<ShapeError>([&] { Small(weights, {.sequences = 0}); }), ContainsSubstring("positive"));
+  const auto refused = [&](const InferenceSize& size, const std::string& part) {
+    CHECK_THAT(message_of<ShapeError>([&] { Small(weights, size); }), ContainsSubstring(part));
+    CHECK_THAT(message_of<ShapeError>([&] { Small::memory(size); }), ContainsSubstring(part));
+  };
+  refused({.sequences = 0}, "Inference: 0 sequences of 1 rows: both must be positive");
+  refused({.pass = -1}, "1 sequences of -1 rows");
+  refused({.length = 0}, "1 sequences of 0 rows");
+  refused({.sequences = 1 << 16, .pass = 1 << 16}, "65536 sequences of 65536 rows");
 }
 
 TEST_CASE("memory is known before, and all of it but the cache is the same for every depth", "[inference]") {

@@ -71,6 +71,16 @@ TEST_CASE("batches that do not fit are refused", "[evaluate]") {
   CHECK(message(TokenBatch(too_long)).find("context of 12") != std::string::npos);
   CHECK(message(TokenBatch(unknown)).find("row 7") != std::string::npos);
   CHECK(message(TokenBatch(short_of_targets)).find("47 targets for 48 rows") != std::string::npos);
+  SomeBatch none(1);
+  none.rows = PackedRows({48, 4, 24});  // nothing is packed, and the model's context is 12
+  CHECK(message(TokenBatch(none)).find("context of 12") != std::string::npos);
+  none.rows = PackedRows({48, 4, 12});
+  CHECK(message(TokenBatch(none)).find("its packing holds no sequences") != std::string::npos);
+  TokenBatch by_hand = good;
+  by_hand.packing.capacity = {48, 4, 11};
+  CHECK(message(by_hand).find("do not fit a capacity of 48 rows, 4 sequences, longest 11") != std::string::npos);
+  by_hand.packing.capacity = {24, 4, 32};
+  CHECK(message(by_hand).find("evaluate: a capacity of 24 rows, 4 sequences, longest 32") != std::string::npos);
 }
 
 }  // namespace

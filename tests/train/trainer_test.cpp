@@ -270,7 +270,18 @@ TEST_CASE("a batch that does not fit is refused", "[trainer]") {
   batch.tokens[3] = vocabulary;
   CHECK(message_of<ShapeError>([&] { trainer.step(batch); }).find("row 3") != std::string::npos);
   CHECK(!message_of<ShapeError>([&] { trainer.step(SomeBatch(1, 2)); }).empty());
-  CHECK(!message_of<ShapeError>([&] { TrainerIn<Single>({26, 2, 13}, {}); }).empty());
+  const auto refused = [](const Capacity& none, const std::string& part) {
+    CAPTURE(text_of(none));
+    CHECK(message_of<ShapeError>([&] { TrainerIn<Single>(none, {}); }).find(part) != std::string::npos);
+    CHECK(!message_of<ShapeError>([&] { training_memory<SmallModel, Cpu<Single>, AdamW>(none); }).empty());
+  };
+  refused({}, "Trainer: a capacity of 0 rows");
+  refused({8, 4, 32}, "8 rows, 4 sequences, longest 32");
+  refused({-32, 1, 32}, "-32 rows");
+  CHECK(message_of<ShapeError>([&] { TrainerIn<Single>({26, 2, 13}, {}); }).find("context of 12") != std::string::npos);
+  CHECK(message_of<ShapeError>([&] {
+          TrainerIn<Single>({.rows = 24, .sequences = 2, .longest = 12, .forward_only = true}, {});
+        }).find("forward_only") != std::string::npos);
   CHECK(message_of<Error>([&] { trainer.step(std::span<const TokenBatch>(), 1e-3); }).find("batches") !=
         std::string::npos);
   CHECK(trainer.progress().step == 0);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,7 +28,41 @@ struct Capacity {
 inline constexpr int shard_rows = 32;
 
 constexpr int maximal_shards(const Capacity& capacity) {
-  return std::min(capacity.rows, capacity.sequences + capacity.rows / shard_rows);
+  return int(std::min<std::int64_t>(capacity.rows, std::int64_t(capacity.sequences) + capacity.rows / shard_rows));
+}
+
+/// As messages name it: "48 rows, 4 sequences, longest 12".
+inline std::string text_of(const Capacity& capacity) {
+  std::string text = std::to_string(capacity.rows) + " rows, " + std::to_string(capacity.sequences) +
+                     " sequences, longest " + std::to_string(capacity.longest);
+  if (capacity.memory_rows != 0) text += ", memory_rows " + std::to_string(capacity.memory_rows);
+  return capacity.forward_only ? text + ", forward_only" : text;
+}
+
+/// Errors: `ShapeError` that begins with `owner`, unless batches can have this capacity: rows, sequences and longest
+/// are positive, there is a row for each sequence, and none is longer than all rows together or than `context`.
+constexpr void check_capacity(const Capacity& capacity, const char* owner,
+                              int context = std::numeric_limits<int>::max()) {
+  const auto& [rows, sequences, longest, memory_rows, forward_only] = capacity;
+  const auto check = [&](bool condition, const char* rule) {
+    if (!condition) throw ShapeError(std::string(owner) + ": a capacity of " + text_of(capacity) + ": " + rule);
+  };
+  check(rows > 0 && sequences > 0 && longest > 0, "rows, sequences and longest must be positive");
+  check(memory_rows >= 0, "memory_rows must not be negative");
+  check(longest <= rows, "the longest sequence has more rows than all together; give more rows");
+  check(sequences <= rows, "there is not a row for each sequence; give more rows");
+  if (longest > context)
+    throw ShapeError(std::string(owner) + ": a capacity of " + text_of(capacity) +
+                     ": the longest sequence is longer than the model's context of " + std::to_string(context));
+}
+
+/// Rows of `sequences` of `length` rows each. Errors: `ShapeError` that begins with `owner` when an int cannot count
+/// them, or one of the two is not positive.
+constexpr int rows_of(int sequences, int length, const char* owner) {
+  if (sequences < 1 || length < 1 || sequences > std::numeric_limits<int>::max() / length)
+    throw ShapeError(std::string(owner) + ": " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                     " rows: both must be positive, and all rows fewer than 2^31");
+  return sequences * length;
 }
 
 /// How the rows of a batch are packed: the rows of all sequences one after another. A view; `PackedRows` owns one.
@@ -60,17 +96,18 @@ constexpr double visible_pairs(const Packing& queries, const Packing& keys, bool
 class PackedRows {
  public:
   PackedRows() = default;
+  /// Errors: `ShapeError` of `check_capacity`.
   explicit PackedRows(const Capacity& capacity) : capacity_(capacity) {
-    if (capacity.rows <= 0 || capacity.sequences <= 0 || capacity.longest <= 0)
-      throw ShapeError("PackedRows: rows, sequences and longest of the capacity must all be positive");
+    check_capacity(capacity, "PackedRows");
     offsets_.reserve(std::size_t(capacity.sequences) + 1);
     sequence_shard_.reserve(std::size_t(capacity.sequences) + 1);
     shards_.reserve(std::size_t(maximal_shards(capacity)) + 2);
     past_.reserve(std::size_t(capacity.sequences));
   }
-  /// `count` sequences of `length` rows each.
+  /// `count` sequences of `length` rows each. Errors: `ShapeError` when one of them is not positive, or there are more
+  /// rows than an int can count.
   static PackedRows uniform(int count, int length) {
-    PackedRows packed({count * length, count, length});
+    PackedRows packed({rows_of(count, length, "PackedRows"), count, length});
     const std::vector<int> lengths(std::size_t(count), length);
     packed.assign(lengths);
     return packed;

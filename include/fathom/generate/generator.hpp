@@ -61,7 +61,8 @@ class Generator {
         prompts_(std::size_t(options_.sequences)),
         dropped_(std::size_t(options_.sequences)),
         unread_(std::size_t(options_.sequences)) {
-    for (auto& text : texts_) text.reserve(std::size_t(options_.prompt + options_.tokens));
+    const int most = options_.slide ? options_.tokens : std::min(options_.tokens, Model::context);
+    for (auto& text : texts_) text.reserve(std::size_t(options_.prompt) + std::size_t(most));
   }
   Generator(Weights<Model, B>&&, const GeneratorOptions& = {}, const typename B::Options& = {}) = delete;
 
@@ -127,11 +128,14 @@ class Generator {
       throw Error("Generator: a sliding context has room for any number of tokens; say how many in `tokens`");
     if (options.tokens == 0) options.tokens = Model::context;
     if (options.sequences < 1 || options.prompt < 1 || options.tokens < 1)
-      throw ShapeError("Generator: sequences, prompt and tokens of the options must not be negative");
+      throw ShapeError("Generator: " + std::to_string(options.sequences) + " sequences, a prompt of " +
+                       std::to_string(options.prompt) + ", " + std::to_string(options.tokens) +
+                       " tokens: none may be negative, and there is at least one sequence");
     return options;
   }
   static InferenceSize inference_size(const GeneratorOptions& options) {
-    const int length = options.slide ? Model::context : std::min(Model::context, options.prompt + options.tokens - 1);
+    const std::int64_t all = std::int64_t(options.prompt) + options.tokens - 1;
+    const int length = options.slide ? Model::context : int(std::min<std::int64_t>(Model::context, all));
     return {options.sequences, std::max(options.prompt, options.slide ? kept_when_sliding : 1),
             std::max(length, options.prompt)};
   }

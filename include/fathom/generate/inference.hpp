@@ -77,8 +77,9 @@ class Inference {
   }
   Inference(Weights<Model, B>&&, const InferenceSize&, const typename B::Options& = {}) = delete;
 
-  /// What an object of this size allocates, without making one.
+  /// What an object of this size allocates, without making one. Errors: as of the constructor.
   static constexpr InferenceMemory memory(const InferenceSize& size) {
+    checked(size);
     Memory cache, activations;
     auto values = Values::take(activations, size.capacity());
     const PassCost cost = dry_run<B>(size.capacity(), {}, [&](auto& worker) {
@@ -142,7 +143,9 @@ class Inference {
     }
   };
 
-  static const InferenceSize& checked(const InferenceSize& size) {
+  static constexpr const InferenceSize& checked(const InferenceSize& size) {
+    rows_of(size.sequences, size.pass, "Inference");
+    rows_of(size.sequences, size.length, "Inference");
     if (size.length > Model::context)
       throw ShapeError("Inference: sequences of " + std::to_string(size.length) +
                        " tokens are longer than the model's context of " + std::to_string(Model::context));

@@ -97,10 +97,12 @@ struct OpsOnly {
   using Precision = P;
 };
 
-/// What one training pass of a token model costs on backend B: a dry run of forward and backward.
+/// What one training pass of a token model costs on backend B: a dry run of forward and backward. Errors: `ShapeError`
+/// of `check_capacity`, whose rule the compiler names in constant evaluation.
 template <class Model, class B>
 constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& dropout = {}) {
   using P = typename B::Precision;
+  check_capacity(capacity, "training", Model::context);
   return dry_run<B>(capacity, dropout, [&](auto& worker) {
     Memory memory;
     auto saved = Model::template Saved<P>::take(memory, capacity);

@@ -21,7 +21,7 @@ inline constexpr int no_target = -1;
 /// it again allocates nothing.
 class Batch {
  public:
-  /// Errors: `ShapeError` unless every part of the capacity is positive.
+  /// Errors: `ShapeError` of `check_capacity`.
   explicit Batch(const Capacity& capacity) : rows_(capacity) {
     tokens_.reserve(static_cast<std::size_t>(capacity.rows));
     targets_.reserve(static_cast<std::size_t>(capacity.rows));

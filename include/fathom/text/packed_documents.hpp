@@ -33,12 +33,11 @@ struct DocumentOptions {
 template <class Token>
 class PackedDocuments {
  public:
-  /// Errors: `ShapeError` for options that are not positive or a length above `rows`; `Error` for an empty corpus.
+  /// Errors: `ShapeError` for options that are not positive, and for a length or `sequences` above `rows`; `Error` for
+  /// an empty corpus.
   PackedDocuments(const Corpus<Token>& corpus, const DocumentOptions& options)
       : text_(corpus.tokens), options_(options), key_(Key{options.seed}.child("documents")) {
-    if (options.rows <= 0 || options.sequences <= 0 || options.length <= 0 || options.length > options.rows)
-      throw ShapeError("PackedDocuments: rows, sequences and length must be positive, and length " +
-                       std::to_string(options.length) + " no more than rows " + std::to_string(options.rows));
+    check_capacity(capacity(), "PackedDocuments");
     for (std::size_t document = 0; document < corpus.documents(); ++document) {
       const std::size_t end = corpus.offsets[document + 1];
       for (std::size_t first = corpus.offsets[document]; first < end;) {

@@ -11,7 +11,6 @@
 #include <fathom/core/random.hpp>
 #include <fathom/text/batch.hpp>
 #include <fathom/text/corpus.hpp>
-#include <limits>
 #include <span>
 #include <string>
 
@@ -41,12 +40,7 @@ class Windows {
   /// window.
   Windows(std::span<const Token> text, const WindowOptions& options)
       : text_(text), options_(options), key_(Key{options.seed}.child("windows")) {
-    if (options.batch <= 0 || options.length <= 0)
-      throw ShapeError("Windows: batch and length must be positive, not " + std::to_string(options.batch) + " and " +
-                       std::to_string(options.length));
-    if (options.batch > std::numeric_limits<int>::max() / options.length)
-      throw ShapeError("Windows: a batch of " + std::to_string(options.batch) + " windows of " +
-                       std::to_string(options.length) + " tokens is too large; give a smaller one");
+    rows_of(options.batch, options.length, "Windows");
     const std::size_t needed = options.order == Order::sequential ? 2 : length() + 1;
     if (text.size() < needed)
       throw Error("Windows: the text has " + std::to_string(text.size()) + " tokens, windows of " +

@@ -21,12 +21,20 @@ namespace fathom::inline FATHOM_ABI {
 template <class R>
 concept BatchRange = std::ranges::input_range<R> && std::convertible_to<std::ranges::range_reference_t<R>, TokenBatch>;
 
-/// Errors: `ShapeError` unless `batch` has this capacity, a token and a target for each row, and a model of this
-/// vocabulary knows them all.
+/// Errors: `ShapeError` unless `batch` has this capacity, sequences that fit it, a token and a target for each row, and
+/// a model of this vocabulary knows them all.
 inline void check_batch(const TokenBatch& batch, const Capacity& capacity, int vocabulary) {
-  if (!(batch.packing.capacity == capacity))
-    throw ShapeError("batch: its capacity is not the one that memory was planned for; give both the same");
-  const auto rows = std::size_t(batch.packing.rows());
+  const Packing& packing = batch.packing;
+  if (packing.capacity != capacity)
+    throw ShapeError("batch: a capacity of " + text_of(packing.capacity) + " where memory was planned for " +
+                     text_of(capacity) + "; give both the same");
+  bool fits = packing.sequences() > 0 && packing.sequences() <= capacity.sequences && packing.rows() <= capacity.rows;
+  for (int s = 0; fits && s < packing.sequences(); ++s)
+    fits = packing.length(s) > 0 && packing.length(s) <= capacity.longest;
+  if (!fits)
+    throw ShapeError("batch: its packing holds no sequences, or some that do not fit a capacity of " +
+                     text_of(capacity) + "; pack them with PackedRows::assign or text::Batch");
+  const auto rows = std::size_t(packing.rows());
   if (batch.tokens.size() != rows || batch.targets.size() != rows)
     throw ShapeError("batch: " + std::to_string(batch.tokens.size()) + " tokens and " +
                      std::to_string(batch.targets.size()) + " targets for " + std::to_string(rows) + " rows");
@@ -88,9 +96,7 @@ LossSums evaluate(const Weights<Model, B>& weights, R&& batches, const typename 
     packing.capacity.forward_only = true;
     if (!capacity) {
       capacity = batch.packing.capacity;
-      if (capacity->longest > Model::context)
-        throw ShapeError("evaluate: sequences of " + std::to_string(capacity->longest) +
-                         " tokens are longer than the model's context of " + std::to_string(Model::context));
+      check_capacity(*capacity, "evaluate", Model::context);
       activations = Buffer<std::byte>(saved_bytes<Model, typename B::Precision>(packing.capacity));
       context.reserve(detail::evaluation_workspace<Model, B>(packing.capacity));
     }

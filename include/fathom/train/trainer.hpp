@@ -77,8 +77,8 @@ class Trainer {
   /// Updates with a larger learning rate are refused: whatever the gradient, they would only destroy the weights.
   static constexpr double largest_learning_rate = 1e6;
 
-  /// Errors: `ShapeError` when the capacity's longest sequence exceeds the model's context; `Error` for options that
-  /// make no sense.
+  /// Errors: `ShapeError` of `check_capacity`, and for one that is `forward_only`; `Error` for options that make no
+  /// sense.
   Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
@@ -244,9 +244,10 @@ class Trainer {
   static constexpr Extent extent = parameter_extent<Model>();
 
   static const Capacity& checked(const Capacity& capacity) {
-    if (capacity.longest > Model::context)
-      throw ShapeError("Trainer: sequences of " + std::to_string(capacity.longest) +
-                       " tokens are longer than the model's context of " + std::to_string(Model::context));
+    check_capacity(capacity, "Trainer", Model::context);
+    if (capacity.forward_only)
+      throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
+                       ": nothing would be kept for the backward pass; leave forward_only out");
     return capacity;
   }
   static const TrainerOptions& checked(const TrainerOptions& options) {
