@@ -105,6 +105,20 @@ TEST_CASE("a resumed log holds no step twice", "[log]") {
     for (const int step : {20, 30, 40}) log.row(step, {step / 10.0});
     CHECK(file.text() == before);
   }
+  SECTION("zeros are what a lost power supply has left") {
+    const std::string zeros(5000, '\0');
+    for (const std::string row : {"", "3", "30,3"}) {
+      file.text("step,loss\n10,1\n20,2\n" + row + zeros);
+      CHECK(read_csv(file.path).rows.size() == 2);
+      CsvLog log(file.path, {"loss"}, 40);
+      CHECK(log.last_step() == 20);
+      log.row(45, {9});
+      CHECK(file.text() == "step,loss\n10,1\n20,2\n45,9\n");
+    }
+    file.text(zeros);
+    resume(40);
+    CHECK(file.text() == "step,loss\n45,9\n");
+  }
   SECTION("of a header, half was written") {
     file.text("step,lo");
     resume(40);
@@ -133,8 +147,26 @@ TEST_CASE("a log refuses what would spoil it", "[log]") {
   for (const char* name : {"", "a,b", "a\"b", "a\nb"}) CHECK_THROWS_AS(CsvLog(file.path, {name}), Error);
   CHECK(file.text() == before);
   CHECK_THROWS_AS(CsvLog(file.path / "below", {"loss"}), FileError);
-  file.text("step,loss\nten,1\n");
+  file.text("no log");
   CHECK_THROWS_AS(CsvLog(file.path, {"loss"}, 3), FileError);
+}
+
+TEST_CASE("a damaged log is refused at the start, with its line, and stays as it is", "[log]") {
+  using namespace std::string_literals;
+  TemporaryFile file;
+  // Each in place of row 3 of 5; the run resumes after step 4, and after step 1, where row 3 would go in any case.
+  for (const std::string& row : {"ten,3"s, "3,x"s, "3,1,2"s, "3"s, ""s, ",3"s, "3.5,1"s, "nan,1"s, "0\0\0"s, "2,3"s,
+                                 "1,3"s, "\0\0\0\0"s, "3,4\r"s, "step,loss"s, "40,3"s}) {
+    CAPTURE(row);
+    const std::string text = "step,loss\n1,1\n2,2\n" + row + "\n4,4\n5,5\n";
+    file.text(text);
+    const std::string line = row == "40,3" ? "line 5 has step 4, which does not follow 40" : "line 4 ";
+    for (const int after : {4, 1})
+      CHECK_THROWS_MATCHES(CsvLog(file.path, {"loss"}, after), FileError,
+                           MessageMatches(ContainsSubstring(line) && ContainsSubstring("move the file away")));
+    CHECK_THROWS_MATCHES(read_csv(file.path), FileError, MessageMatches(ContainsSubstring(line)));
+    CHECK(file.text() == text);
+  }
 }
 
 TEST_CASE("a full disk is one clear error", "[log]") {

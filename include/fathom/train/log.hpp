@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
@@ -29,10 +30,12 @@
 ///   2,5.54512882232666,5.5451,2e-05
 ///
 /// Numbers are the shortest text that reads back as the same bits, a missing value is an empty cell, and nan and inf
-/// are values. Each row is in the file when row() returns; a row that was cut short by a killed program is no row.
+/// are values. Each row is in the file when row() returns. What a crash leaves at the end is no row: a line that a
+/// killed program has cut short, and zero bytes in place of what a lost power supply kept from the disk. Anything else
+/// that is no row is damage, and refused.
 namespace fathom::inline FATHOM_ABI {
 
-/// A log as read back. The first column is the step.
+/// A log as read back. The first column is the step, which rises.
 struct CsvTable {
   std::vector<std::string> columns;
   std::vector<std::vector<std::optional<double>>> rows;  // each as long as `columns`
@@ -41,7 +44,8 @@ struct CsvTable {
   Series series(std::string_view column) const;
 };
 
-/// Throws FileError when the file is missing or a line is no row of numbers under its header.
+/// Throws FileError when the file is missing, or names the line that is no row of numbers under the header or whose
+/// step does not rise.
 CsvTable read_csv(const std::filesystem::path& path);
 
 /// Writes such a file, one row per step, in rising order of steps.
@@ -49,7 +53,8 @@ class CsvLog {
  public:
   /// `columns` are those after the step, named without commas, quotes or line ends. A file that is there is replaced,
   /// unless a run resumes after a step: then its rows up to that step stay and later ones are cut off, because the run
-  /// writes them again. Throws FileError if the file cannot be written or has other columns than the run.
+  /// writes them again. Throws FileError if the file cannot be written, has other columns than the run, or is damaged
+  /// in any row; it is then what it was.
   CsvLog(std::filesystem::path path, std::span<const std::string> columns,
          std::optional<std::int64_t> resume_after = std::nullopt);
   CsvLog(std::filesystem::path path, std::initializer_list<std::string> columns,
@@ -62,6 +67,9 @@ class CsvLog {
   void row(std::int64_t step, std::initializer_list<std::optional<double>> values) {
     row(step, std::span(values.begin(), values.size()));
   }
+
+  /// Of the last row; -1: there is none.
+  std::int64_t last_step() const { return last_step_; }
 
  private:
   struct Close {
@@ -98,6 +106,61 @@ std::optional<Number> parse_cell(std::string_view cell) {
   return number;
 }
 
+/// The rows of a log, one after another. Throws FileError that names the line.
+class CsvReader {
+ public:
+  explicit CsvReader(const std::filesystem::path& path) : path_(path), text_(read_file(path)) {
+    text_.resize(text_.find_last_not_of('\0') + 1);  // no text at all: npos + 1 is 0
+    rest_ = text_;
+    header_ = take_until(rest_, '\n');
+  }
+  CsvReader(const CsvReader&) = delete;
+  CsvReader& operator=(const CsvReader&) = delete;
+
+  /// Without its line end; nothing if the file ends before it.
+  std::optional<std::string_view> header() const { return header_; }
+  /// Bytes of the header and the rows so far.
+  std::size_t position() const { return text_.size() - rest_.size(); }
+  /// What is left of the file.
+  std::string_view rest() const { return rest_; }
+  std::int64_t step() const { return step_; }
+
+  /// The next row: its step, and a value for each column of the header. False behind the last one.
+  bool next(std::vector<std::optional<double>>& row) {
+    auto line = take_until(rest_, '\n');
+    if (!line) return false;
+    ++line_;
+    const auto columns = static_cast<std::size_t>(std::ranges::count(*header_, ',')) + 1;
+    const auto step = parse_cell<std::int64_t>(line->substr(0, line->find(',')));
+    row.clear();
+    bool numbers = step.has_value();
+    while (line) {
+      const auto cell = take_until(*line, ',');
+      const auto text = cell.value_or(*line);
+      numbers &= row.emplace_back(parse_cell<double>(text)).has_value() || text.empty();
+      if (!cell) line.reset();
+    }
+    if (!numbers || row.size() != columns)
+      refuse("is no row of a step and " + std::to_string(columns - 1) + " numbers");
+    if (*step <= step_)
+      refuse("has step " + std::to_string(*step) + ", which does not follow " + std::to_string(step_));
+    step_ = *step;
+    return true;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw FileError(path_.string() + ": line " + std::to_string(line_) + " " + what +
+                    "; the file is damaged: repair that line, or move the file away");
+  }
+
+  const std::filesystem::path& path_;
+  std::string text_;
+  std::string_view rest_;
+  std::optional<std::string_view> header_;
+  std::int64_t line_ = 1, step_ = -1;
+};
+
 }  // namespace detail
 
 inline Series CsvTable::series(std::string_view column) const {
@@ -114,25 +177,13 @@ inline Series CsvTable::series(std::string_view column) const {
 }
 
 inline CsvTable read_csv(const std::filesystem::path& path) {
-  const std::string text = read_file(path);
-  std::string_view rest = text;
+  detail::CsvReader log(path);
+  auto header = log.header();
+  if (!header) throw FileError(path.string() + ": not a log, the header is missing");
   CsvTable table;
-  for (std::size_t number = 1; auto line = detail::take_until(rest, '\n'); ++number) {
-    std::vector<std::string_view> cells;
-    while (const auto cell = detail::take_until(*line, ',')) cells.push_back(*cell);
-    cells.push_back(*line);
-    if (number == 1) {
-      table.columns.assign(cells.begin(), cells.end());
-      continue;
-    }
-    auto& row = table.rows.emplace_back();
-    bool numbers = cells.size() == table.columns.size();
-    for (const auto cell : cells)
-      numbers &= row.emplace_back(detail::parse_cell<double>(cell)).has_value() || cell.empty();
-    if (!numbers)
-      throw FileError(path.string() + ": line " + std::to_string(number) + " is not a row of numbers under the header");
-  }
-  if (table.columns.empty()) throw FileError(path.string() + ": not a log, the header is missing");
+  while (const auto name = detail::take_until(*header, ',')) table.columns.emplace_back(*name);
+  table.columns.emplace_back(*header);
+  for (std::vector<std::optional<double>> row; log.next(row);) table.rows.push_back(row);
   return table;
 }
 
@@ -168,21 +219,17 @@ inline void CsvLog::row(std::int64_t step, std::span<const std::optional<double>
 }
 
 inline bool CsvLog::cut_after(std::int64_t last_step) {
-  const std::string text = read_file(path_);
-  std::string_view rest = text;
-  const auto header = detail::take_until(rest, '\n');
-  if (!header) return false;
-  if (std::string(*header) + '\n' != line_)
-    throw FileError(path_.string() + ": its columns are '" + std::string(*header) +
+  detail::CsvReader log(path_);
+  const std::string header(log.header() ? std::string(*log.header()) + '\n' : log.rest());
+  if (header != (log.header() ? line_ : line_.substr(0, header.size())))
+    throw FileError(path_.string() + ": its columns are '" + header.substr(0, header.find('\n')) +
                     "', this run writes others; move it away");
-  std::size_t kept = text.size() - rest.size();
-  while (auto line = detail::take_until(rest, '\n')) {
-    const auto step = detail::parse_cell<std::int64_t>(detail::take_until(*line, ',').value_or(*line));
-    if (!step)
-      throw FileError(path_.string() + ": the row after step " + std::to_string(last_step_) + " names no step");
-    if (*step > last_step) break;
-    last_step_ = *step;
-    kept = text.size() - rest.size();
+  if (!log.header()) return false;  // cut short
+  std::size_t kept = log.position();
+  for (std::vector<std::optional<double>> row; log.next(row);) {
+    if (log.step() > last_step) continue;
+    last_step_ = log.step();
+    kept = log.position();
   }
   if (::truncate(path_.c_str(), static_cast<off_t>(kept)) != 0) detail::throw_system_error(path_, "shorten", errno);
   return true;
