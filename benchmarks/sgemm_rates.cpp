@@ -138,12 +138,13 @@ class Product {
 };
 
 /// The numbers of "12,512,8,2048,4096,4,128"; fewer when it is not a shape.
-std::vector<int> numbers_of(const std::string& text) {
+std::vector<int> numbers_of(std::string_view text) {
   std::vector<int> numbers;
-  const char* at = text.c_str();
-  for (char* end = nullptr; *at != '\0'; at = *end == ',' ? end + 1 : end) {
-    numbers.push_back(int(std::strtol(at, &end, 10)));
-    if (end == at || (*end != ',' && *end != '\0')) return {};
+  for (std::size_t end = 0; end != text.npos; text.remove_prefix(std::min(text.size(), end + 1))) {
+    end = text.find(',');
+    const auto number = format::parse<int>(text.substr(0, end));
+    if (!number) return {};
+    numbers.push_back(*number);
   }
   return numbers;
 }

@@ -4,9 +4,12 @@
 #include <sys/resource.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fathom/core/random.hpp>
 #include <fathom/models/language_model.hpp>
+#include <fathom/train/format.hpp>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,10 +49,17 @@ struct RandomBatch {
   operator TokenBatch() const { return {rows.view(), tokens, targets}; }
 };
 
-/// The integer behind `name` on the command line.
+/// The whole number behind `name` on the command line. What is none ends the program.
 inline int option(int argc, char** argv, std::string_view name, int otherwise) {
-  for (int i = 1; i + 1 < argc; ++i)
-    if (argv[i] == name) return std::atoi(argv[i + 1]);
+  for (int i = 1; i < argc; ++i) {
+    if (argv[i] != name) continue;
+    const std::string_view text = i + 1 < argc ? argv[i + 1] : "";
+    const auto value = format::parse<int>(text);
+    if (value && *value >= 0) return *value;
+    std::fprintf(stderr, "%s: %s: a whole number from 0 to %d is needed, not '%s'\n", argv[0], argv[i],
+                 std::numeric_limits<int>::max(), text.data());
+    std::exit(2);
+  }
   return otherwise;
 }
 

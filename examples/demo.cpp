@@ -143,8 +143,12 @@ int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Trains a 100-layer DeepNorm language model and its Post-LN twin on fathom's own text");
   app.add_option("--output", settings.output, "folder for the plot and the logs")->capture_default_str();
-  app.add_option("--steps", settings.steps, "updates of each model")->capture_default_str()->check(at_least(1));
-  app.add_option("--threads", settings.threads, "0: one for each core")->check(thread_count());
-  app.add_option("--seed", settings.seed, "of weights, windows and sample")->capture_default_str()->check(at_least(0));
+  app.add_option("--steps", settings.steps, "updates of each model")
+      ->capture_default_str()
+      ->transform(whole(settings.steps, 1));
+  app.add_option("--threads", settings.threads, "0: one for each core")->transform(thread_count());
+  app.add_option("--seed", settings.seed, "of weights, windows and sample")
+      ->capture_default_str()
+      ->transform(whole(settings.seed, 0));
   return run_program(app, argc, argv, [&] { return demo(settings); });
 }

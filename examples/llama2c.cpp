@@ -45,12 +45,13 @@ int main(int argc, char** argv) {
   app.add_option("model", model, "such as stories260K.bin")->required();
   app.add_option("tokenizer", tokenizer, "that belongs to it, such as tok512.bin")->required();
   app.add_option("--prompt", prompt, "how the story begins");
-  app.add_option("--tokens", options.tokens, "at most; 0: as many as fit the context")->check(at_least(0));
+  app.add_option("--tokens", options.tokens, "at most; 0: as many as fit the context")
+      ->transform(whole(options.tokens, 0));
   app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token")
-      ->check(at_least(0));
+      ->check(not_negative());
   app.add_option("--top-p", options.sampling.top_p, "draw from the most probable tokens with this share")
       ->check(share());
-  app.add_option("--seed", options.seed, "of the draws")->check(at_least(0));
+  app.add_option("--seed", options.seed, "of the draws")->transform(whole(options.seed, 0));
   return run_program(app, argc, argv, [&] {
     const Llama2cFile file(model);
     tell_any<Stories260K, Stories15M, Stories42M, Stories110M>(file, text::Llama2c::from_file(tokenizer), prompt,

@@ -50,12 +50,7 @@ class LanguageModelProgram {
   static constexpr const char* text_key = "text";
   static constexpr const char* checksum_key = "text-checksum";
 
-  explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {
-    constexpr int most = std::numeric_limits<int>::max() / Model::context;
-    if (options.batch > most)
-      throw Error("--batch: at most " + std::to_string(most) + " sequences of " + std::to_string(Model::context) +
-                  " tokens can be counted, not " + std::to_string(options.batch));
-  }
+  explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {}
 
   /// Trains, and leaves checkpoints, log.csv and curves.svg in the output folder, also when the program is asked to
   /// stop and when the training gives up. `record` is stored in the checkpoints; `resumed` is the one to go on from.
@@ -261,7 +256,7 @@ class LanguageModelProgram {
 template <class Model>
 int language_model(int argc, char** argv) {
   LanguageModelOptions options;
-  LanguageModelCommandLine command(options, Model::Stack::depth);
+  LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
   return run_program(command.app(), argc, argv, [&] {
     const LanguageModelProgram<Model> program(options);
     if (command.evaluate()) return program.evaluate();

@@ -27,9 +27,9 @@ struct LanguageModelOptions {
 /// The commands of a language model's program and their options.
 class LanguageModelCommandLine {
  public:
-  /// Parsing writes into `options`.
-  LanguageModelCommandLine(LanguageModelOptions& options, int layers)
-      : app_("A language model of bytes with " + std::to_string(layers) + " layers") {
+  /// Parsing writes into `options`. `most_batch` sequences are as many as can be counted in tokens.
+  LanguageModelCommandLine(LanguageModelOptions& options, int layers, int most_batch)
+      : app_("A language model of bytes with " + std::to_string(layers) + " layers"), most_batch_(most_batch) {
     app_.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     app_.require_subcommand(0, 1);
     app_.callback([this] {  // CLI11's own complaint does not name them
@@ -40,32 +40,35 @@ class LanguageModelCommandLine {
     evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss on a text.");
     evaluate_->add_option("text", options.text, "a file, or a folder of text files")->required();
     add_checkpoint(*evaluate_, options);
-    evaluate_->add_option("--batch", options.batch, "sequences at a time")->check(at_least(1));
+    evaluate_->add_option("--batch", options.batch, "sequences at a time")
+        ->transform(whole(options.batch, 1, most_batch_));
 
     auto& generate = options.generate;
     sample_ = app_.add_subcommand("sample", "Write a text with a trained model.");
     sample_->add_option("--prompt", options.prompt, "how the text begins")->check(some_text());
-    sample_->add_option("--tokens", generate.tokens, "bytes to add")->check(at_least(1));
+    sample_->add_option("--tokens", generate.tokens, "bytes to add")->transform(whole(generate.tokens, 1));
     sample_->add_option("--temperature", generate.sampling.temperature, "0: always the most probable byte")
-        ->check(at_least(0));
+        ->check(not_negative());
     sample_->add_option("--top-k", generate.sampling.top_k, "draw from that many most probable bytes; 0: from all")
-        ->check(at_least(0));
+        ->transform(whole(generate.sampling.top_k, 0));
     sample_->add_option("--top-p", generate.sampling.top_p, "draw from the most probable bytes with this share")
         ->check(share());
     sample_
         ->add_option("--min-p", generate.sampling.min_p, "draw bytes at least so many times as probable as the first")
         ->check(number("from 0 to 1", [](double x) { return x >= 0 && x <= 1; }));
-    sample_->add_option("--seed", options.seed, "of what is drawn by chance")->check(at_least(0));
+    sample_->add_option("--seed", options.seed, "of what is drawn by chance")->transform(whole(options.seed, 0));
     add_checkpoint(*sample_, options);
 
     info_ = app_.add_subcommand("info", "Print parameters, FLOPs per token and the memory that training needs.");
-    info_->add_option("--batch", options.batch, "sequences of a batch")->check(at_least(1));
-    info_->add_option("--accumulate", options.accumulate, "batches of an update")->check(at_least(1));
+    info_->add_option("--batch", options.batch, "sequences of a batch")
+        ->transform(whole(options.batch, 1, most_batch_));
+    info_->add_option("--accumulate", options.accumulate, "batches of an update")
+        ->transform(whole(options.accumulate, 1));
     info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
     info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
 
     for (CLI::App* command : {train_, evaluate_, sample_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core")->check(thread_count());
+      command->add_option("--threads", options.threads, "0: one for each core")->transform(thread_count());
   }
 
   CLI::App& app() { return app_; }
@@ -99,30 +102,30 @@ class LanguageModelCommandLine {
       return recorded_.free(train_->add_option(name, value, description));
     };
     group("Updates");
-    fixed("--steps", options.steps, "updates")->check(at_least(1));
-    fixed("--batch", options.batch, "sequences of a batch")->check(at_least(1));
-    fixed("--accumulate", options.accumulate, "batches of an update")->check(at_least(1));
+    fixed("--steps", options.steps, "updates")->transform(whole(options.steps, 1));
+    fixed("--batch", options.batch, "sequences of a batch")->transform(whole(options.batch, 1, most_batch_));
+    fixed("--accumulate", options.accumulate, "batches of an update")->transform(whole(options.accumulate, 1));
     fixed("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
-    fixed("--seed", options.seed, "of everything that is drawn by chance")->check(at_least(0));
+    fixed("--seed", options.seed, "of everything that is drawn by chance")->transform(whole(options.seed, 0));
     group("Optimizer: AdamW, linear warm-up, then half a cosine");
     fixed("--learning-rate", options.learning_rate, "the largest, after warm-up")
         ->check(number("above 0 and at most 1e6", [](double x) { return x > 0 && x <= 1e6; }));
-    fixed("--minimum-learning-rate", options.minimum_learning_rate, "at the end")->check(at_least(0));
-    fixed("--warmup", options.warmup, "updates of rising learning rate")->check(at_least(0));
+    fixed("--minimum-learning-rate", options.minimum_learning_rate, "at the end")->check(not_negative());
+    fixed("--warmup", options.warmup, "updates of rising learning rate")->transform(whole(options.warmup, 0));
     fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
-    fixed("--weight-decay", options.weight_decay, "of matrices")->check(at_least(0));
-    fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(at_least(0));
+    fixed("--weight-decay", options.weight_decay, "of matrices")->check(not_negative());
+    fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(not_negative());
     fixed("--average", options.average, "decay of an average of the weights, for use of the model; 0: none")
         ->check(rate());
     group("Validation");
     fixed("--validation-fraction", options.validation_fraction, "share of the text, at its end")
         ->check(number("between 0 and 1", [](double x) { return x > 0 && x < 1; }));
-    fixed("--validation-every", options.validation_every, "updates")->check(at_least(1));
+    fixed("--validation-every", options.validation_every, "updates")->transform(whole(options.validation_every, 1));
     fixed("--patience", options.patience, "validations without a new best that end the run; 0: none do")
-        ->check(at_least(0));
+        ->transform(whole(options.patience, 0));
     group("Checkpoints");
-    free("--save-every", options.save_every, "updates")->check(at_least(1));
-    free("--keep", options.keep, "how many of the last ones stay")->check(at_least(1));
+    free("--save-every", options.save_every, "updates")->transform(whole(options.save_every, 1));
+    free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
     group("Options");
   }
 
@@ -133,11 +136,12 @@ class LanguageModelCommandLine {
     command
         .add_option("--last", options.last,
                     "the mean of the weights of the output folder's last so many checkpoints; 0: one checkpoint")
-        ->check(at_least(0))
+        ->transform(whole(options.last, 0))
         ->excludes(one);
   }
 
   CLI::App app_;
+  int most_batch_;
   CLI::App *train_, *evaluate_, *sample_, *info_;
   RecordedOptions recorded_;
 };

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <fathom/core/error.hpp>
+#include <fathom/train/format.hpp>
 #include <fathom/train/safetensors_format.hpp>
 #include <map>
 #include <string>
@@ -55,10 +57,12 @@ class RecordedOptions {
   static std::string text(const CLI::Option& option) {
     return option.count() > 0 ? option.results().back() : option.get_default_str();
   }
-  /// 1e-3 is 0.001.
+  /// 1e-3 is 0.001. A seed may have more digits than a double holds.
   static bool same(const std::string& a, const std::string& b) {
-    double x = 0, y = 0;
-    return a == b || (CLI::detail::lexical_cast(a, x) && CLI::detail::lexical_cast(b, y) && x == y);
+    const auto m = format::parse<std::uint64_t>(a), n = format::parse<std::uint64_t>(b);
+    if (m && n) return m == n;
+    const auto x = format::parse<double>(a), y = format::parse<double>(b);
+    return a == b || (x && x == y);
   }
 
   std::vector<Record> records_;

@@ -3,25 +3,45 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <concepts>
+#include <fathom/train/format.hpp>
+#include <limits>
 #include <string>
+#include <type_traits>
 
-/// What the options of a command line accept: checks that answer in words.
+/// What the options of a command line accept: checks that answer in words. Every number is decimal, and all of its text
+/// counts.
 namespace fathom::program {
 
+/// A whole number from `least` to `most`, for an option whose variable is of type T. Zeros in front are dropped,
+/// because CLI11 takes them for base 8.
+template <std::integral T>
+CLI::Validator whole(const T&, std::type_identity_t<T> least,
+                     std::type_identity_t<T> most = std::numeric_limits<T>::max()) {
+  return {[=](std::string& text) -> std::string {
+            const auto value = format::parse<T>(text);
+            if (!value || *value < least || *value > most)
+              return "a whole number from " + std::to_string(least) + " to " + std::to_string(most) +
+                     " is needed, not '" + text + "'";
+            text = std::to_string(*value);
+            return {};
+          },
+          ""};
+}
+
+/// A finite number that follows a rule.
 template <class Accept>
 CLI::Validator number(const std::string& rule, Accept accept) {
   return {[=](const std::string& text) {
-            double value = 0;
-            const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && accept(value);
+            const auto value = format::parse<double>(text);
+            const bool good = value && std::isfinite(*value) && accept(*value);
             return good ? std::string() : "a number " + rule + " is needed, not '" + text + "'";
           },
           ""};
 }
 
-/// And below what CLI11 would silently cut off to the largest integer.
-inline CLI::Validator at_least(int least) {
-  return number("of at least " + std::to_string(least) + " and below 9e18",
-                [=](double x) { return x >= least && x < 9e18; });
+inline CLI::Validator not_negative() {
+  return number("of at least 0", [](double x) { return x >= 0; });
 }
 
 inline CLI::Validator rate() {
@@ -34,9 +54,7 @@ inline CLI::Validator share() {
 }
 
 /// 0 stands for one thread for each core.
-inline CLI::Validator thread_count() {
-  return number("from 0 to 1024", [](double x) { return x >= 0 && x <= 1024; });
-}
+inline CLI::Validator thread_count() { return whole(int{}, 0, 1024); }
 
 inline CLI::Validator some_text() {
   return {[](const std::string& text) { return text.empty() ? std::string("a text is needed") : std::string(); }, ""};

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <programs/process.hpp>
 #include <programs/refusal.hpp>
+#include <sstream>
 #include <string>
 #include <support/temporary_directory.hpp>
 #include <thread>
@@ -27,6 +28,28 @@ std::string letters(int count) {
   return file;
 }
 
+/// Every option of a program that takes a number, by the types in its help, refuses what is no decimal one. `command`
+/// may run with any of them.
+void check_numbers(const Arguments& command, int options) {
+  int found = 0;
+  std::istringstream lines(run(command + Arguments{"--help"}).out);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string option, type;
+    words >> option >> type;
+    if (!option.starts_with("--") || (!type.starts_with("INT") && !type.starts_with("UINT") && type.find("FLOAT") != 0))
+      continue;
+    ++found;
+    for (const std::string text : {"", "0x1", "+1", " 1", "1_000", "x"})
+      check_refused(command + Arguments{option, text}, {option + ": a ", " is needed, not '" + text + "'"});
+    if (type.find("FLOAT") == 0) continue;
+    for (const std::string text : {"1e0", "1.0", "99999999999999999999"})
+      check_refused(command + Arguments{option, text}, {option + ": a whole number from ", " is needed, not '" + text});
+    CHECK(run(command + Arguments{option, "08", "--help"}).code == 0);  // no number of base 8
+  }
+  CHECK(found == options);
+}
+
 TEST_CASE("fathom-demo says what it is and what is wrong", "[programs]") {
   const std::string demo = example("fathom-demo");
   const TemporaryDirectory folder;
@@ -35,6 +58,7 @@ TEST_CASE("fathom-demo says what it is and what is wrong", "[programs]") {
   CHECK(help.out.find("--steps") != std::string::npos);
   check_refused({demo, "--step", "5"}, {"--step", "--help"});
   for (const std::string flag : {"--steps", "--threads", "--seed"}) check_refused({demo, flag, "-1"}, {flag});
+  check_numbers({demo}, 3);
   check_refused({demo, "--output", folder.write("file", "") / "runs"}, {folder / "file"});
 }
 
@@ -74,6 +98,8 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
                                                                              {"--seed", {"-1", "x"}}};
   for (const auto& [flag, refused] : values)
     for (const std::string& value : refused) check_refused({llama, model, tokenizer, flag, value}, {flag});
+
+  check_numbers({llama, model, tokenizer}, 4);
 
   const Ended story = run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5"});
   CHECK(story.code == 0);

@@ -3,18 +3,25 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/run_checkpoints.hpp>
+#include <limits>
 #include <programs/language_model_command_line.hpp>
 #include <programs/language_model_run.hpp>
 #include <set>
+#include <sstream>
 
 namespace {
 
 using namespace fathom_test;
+using fathom::program::LanguageModelCommandLine, fathom::program::LanguageModelOptions;
 
 struct Flag {
   std::string name, value;
   std::vector<std::string> refused;
 };
+
+std::vector<CLI::App*> commands_of(LanguageModelCommandLine& command_line) {
+  return command_line.app().get_subcommands([](CLI::App*) { return true; });
+}
 
 TEST_CASE("each option of training takes effect, and is kept by the run", "[programs]") {
   const Workshop workshop;
@@ -100,9 +107,66 @@ TEST_CASE("the mean of a run's last checkpoints is evaluated and sampled from", 
   check_refused(evaluate + Arguments{"--last", "2", "--checkpoint", *newest}, {"--last", "--checkpoint"});
 }
 
+TEST_CASE("numbers are decimal, whole where they count, and a refusal says the limits", "[programs]") {
+  LanguageModelOptions options;
+  LanguageModelCommandLine command_line(options, 4, 1000);
+  const auto parse = [&](Arguments arguments) {
+    std::ranges::reverse(arguments);  // as CLI11 wants them
+    command_line.app().parse(arguments);
+  };
+  int numbers = 0;
+  for (const CLI::App* command : commands_of(command_line)) {
+    const auto with = [&](const CLI::Option* option, const std::string& text) {
+      Arguments arguments{command->get_name(), option->get_name(), text};
+      if (command->get_option_no_throw("text") != nullptr) arguments.push_back("text.txt");
+      return arguments;
+    };
+    /// The complaint, which ends so.
+    const auto check_refused = [&](const CLI::Option* option, const std::string& text) {
+      const std::string refusal = message_of<CLI::ValidationError>([&] { parse(with(option, text)); });
+      CAPTURE(command->get_name(), text, refusal);
+      CHECK(refusal.starts_with(option->get_name() + ": a "));
+      CHECK(refusal.ends_with(" is needed, not '" + text + "'"));
+      return refusal;
+    };
+    for (const CLI::Option* option : command->get_options()) {
+      const std::string type = option->get_type_name();
+      if (type.empty() || type == "TEXT") continue;  // a flag, a text
+      CAPTURE(command->get_name(), option->get_name(), type);
+      ++numbers;
+      for (const char* text : {"", " ", " 5", "5 ", "+5", "0x10", "0b1", "1_000", "1'000", "1,5", "1e999", "x", "nan",
+                               "inf", "-1", "1;", "5\n"})
+        check_refused(option, text);
+      if (type == "FLOAT") continue;
+      for (const char* text : {"1e3", "1.0", "1.5", "1.", "99999999999999999999"}) check_refused(option, text);
+
+      const std::string refusal = check_refused(option, "none");
+      std::istringstream words(refusal.substr(refusal.find(" from ") + 6));
+      std::uint64_t least = 2, most = 0;
+      std::string to;
+      words >> least >> to >> most;
+      REQUIRE(least <= 1);
+      REQUIRE(most >= 1000);
+      for (const std::uint64_t edge : {least, most}) {
+        parse(with(option, "00" + std::to_string(edge)));
+        CHECK(option->results() == Arguments{std::to_string(edge)});
+      }
+      check_refused(option, std::to_string(static_cast<std::int64_t>(least) - 1));
+      if (most < std::numeric_limits<std::uint64_t>::max()) check_refused(option, std::to_string(most + 1));
+    }
+  }
+  CHECK(numbers >= 30);
+
+  parse({"train", "text.txt", "--steps", "010", "--seed", "18446744073709551615", "--warmup", "08", "--clip", "010"});
+  CHECK(options.steps == 10);
+  CHECK(options.seed == std::numeric_limits<std::uint64_t>::max());
+  CHECK(options.warmup == 8);
+  CHECK(options.clip == 10);
+}
+
 TEST_CASE("the help of every command has each of its options, described", "[programs]") {
-  fathom::program::LanguageModelOptions options;
-  fathom::program::LanguageModelCommandLine command_line(options, 4);
+  LanguageModelOptions options;
+  LanguageModelCommandLine command_line(options, 4, 1000);
   const auto check_help = [](const CLI::App& app, const Arguments& command) {
     const Ended help = run(Arguments{tiny_model()} + command + Arguments{"--help"});
     CHECK(help.code == 0);
@@ -118,7 +182,7 @@ TEST_CASE("the help of every command has each of its options, described", "[prog
     }
   };
   check_help(command_line.app(), {});
-  const auto commands = command_line.app().get_subcommands([](CLI::App*) { return true; });
+  const auto commands = commands_of(command_line);
   CHECK(commands.size() == 4);
   for (const CLI::App* command : commands) {
     CHECK(!command->get_description().empty());

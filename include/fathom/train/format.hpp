@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/core/config.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 /// Numbers as people and files read them, the same in every locale. What is given is appended to.
 namespace fathom::inline FATHOM_ABI::format {
@@ -26,6 +28,16 @@ inline void append(std::string& text, std::int64_t value) { detail::append_chars
 
 /// The shortest text that reads back as the same bits: 0.1, 1e-07, nan.
 inline void append_exact(std::string& text, double value) { detail::append_chars(text, value); }
+
+/// The decimal number that `text` is, all of it: no spaces, no plus sign, no other base; nothing when it is none, or
+/// one that the type cannot hold. Floating-point types also know inf and nan.
+template <class Number>
+std::optional<Number> parse(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
 
 /// With that many digits after the point, at most 50: 2.3400.
 inline void append_fixed(std::string& text, double value, int decimals) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <fathom/core/config.hpp>
@@ -98,14 +97,6 @@ inline std::optional<std::string_view> take_until(std::string_view& text, char s
   return part;
 }
 
-template <class Number>
-std::optional<Number> parse_cell(std::string_view cell) {
-  Number number{};
-  const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), number);
-  if (error != std::errc{} || end != cell.data() + cell.size()) return std::nullopt;
-  return number;
-}
-
 /// The rows of a log, one after another. Throws FileError that names the line.
 class CsvReader {
  public:
@@ -131,13 +122,13 @@ class CsvReader {
     if (!line) return false;
     ++line_;
     const auto columns = static_cast<std::size_t>(std::ranges::count(*header_, ',')) + 1;
-    const auto step = parse_cell<std::int64_t>(line->substr(0, line->find(',')));
+    const auto step = format::parse<std::int64_t>(line->substr(0, line->find(',')));
     row.clear();
     bool numbers = step.has_value();
     while (line) {
       const auto cell = take_until(*line, ',');
       const auto text = cell.value_or(*line);
-      numbers &= row.emplace_back(parse_cell<double>(text)).has_value() || text.empty();
+      numbers &= row.emplace_back(format::parse<double>(text)).has_value() || text.empty();
       if (!cell) line.reset();
     }
     if (!numbers || row.size() != columns)
