@@ -23,6 +23,7 @@ int main(int argc, char** argv) try {
   using namespace quickstart;
   if (argc != 2) throw Error("give a text file, or a folder of them");
   const auto corpus = text::load(text::Bytes{}, argv[1]);
+  for (const std::string& line : corpus.report.lines()) std::cerr << line << "\n";
   const text::Windows windows(corpus, {.batch = batch_size, .length = context});
   text::Prefetch batches(windows);
 

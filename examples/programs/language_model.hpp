@@ -203,6 +203,7 @@ class LanguageModelProgram {
   /// Errors: `Error` for a text of fewer than `least` bytes.
   text::Corpus<text::Bytes::Token> load_text(std::size_t least) const {
     auto text = text::load(text::Bytes{}, options_.text);
+    for (const std::string& line : text.report.lines()) std::fprintf(stderr, "%s\n", line.c_str());
     if (text.tokens.size() < least)
       throw Error(options_.text.string() + ": has " + std::to_string(text.tokens.size()) + " bytes where " +
                   std::to_string(least) + " are needed; give more text");

@@ -20,6 +20,7 @@ TEST_CASE("a text that is none is refused before anything is written", "[program
       {folder / "hidden", "folder without text"},
       {folder / "binaries", "folder without text"},
       {folder / "binaries/object.o", "zero byte"},
+      {folder.write("wide.txt", "\xFF\xFE" + some_text(5000)), "is UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)"},
       {folder / "text.txt/x", "Not a directory"},
       {folder.write("byte.txt", "a"), "give more text"},
       {folder.write("short.txt", some_text(20)), "give more text"},          // shorter than a window

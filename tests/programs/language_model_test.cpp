@@ -88,6 +88,31 @@ TEST_CASE("the model and its costs are described without training it", "[program
   }
 }
 
+TEST_CASE("what a folder's text is made of is said, and what was left out", "[programs]") {
+  const Workshop workshop;
+  const std::filesystem::path texts = workshop.folder / "texts", output = workshop.folder / "run";
+  workshop.folder.write("texts/a.txt", some_text(2000));
+  workshop.folder.write("texts/b\n.txt", "\xFF\xFE" + some_text(2000));
+  workshop.folder.write("elsewhere/c.txt", some_text(1000));
+  std::filesystem::create_symlink(workshop.folder / "elsewhere", texts / "c");
+  const std::vector<std::string> said{
+      texts.string() + ": 2 files, 3000 bytes of text",
+      "left out: " + (texts / "b?.txt").string() + " is UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)"};
+  const Arguments few{"--steps", "3", "--warmup", "1"};
+  Arguments command = workshop.train("run", few);
+  command[2] = texts;
+  for (const Arguments& more : {Arguments{}, Arguments{"--resume"}}) {
+    const Ended ended = run(command + more);
+    CHECK(ended.code == 0);
+    auto lines = lines_of(ended.err);
+    std::erase_if(lines, [](const std::string& line) { return line.starts_with("train "); });
+    CHECK(lines == said);
+  }
+  const Ended evaluated = run({tiny_model(), "evaluate", texts, "--output", output});
+  CHECK(evaluated.out.starts_with("3000 bytes, "));
+  CHECK(lines_of(evaluated.err) == said);
+}
+
 TEST_CASE("names of files need not be UTF-8 nor simple", "[programs]") {
   const Workshop workshop;
   const auto text = workshop.folder.write("caf\xE9 <&> \"$x\"\n.txt", some_text(2000));

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstddef>
 #include <fathom/core/config.hpp>
@@ -9,6 +12,8 @@
 #include <fathom/text/tokenizer.hpp>
 #include <fathom/train/file.hpp>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,69 +30,214 @@ struct Document {
   std::string text;
 };
 
-/// What was found at a path. `skipped` are files of a folder that are no text (they hold a zero byte).
+/// What does not count as text, and why.
+struct LeftOut {
+  std::filesystem::path path;
+  std::string reason;  ///< follows the path in a sentence
+};
+
+/// What was read, and what was not.
+struct ReadReport {
+  std::filesystem::path folder;  ///< empty when a file was named
+  std::size_t files = 0, bytes = 0;
+  std::vector<LeftOut> left_out;  ///< in the order of their paths
+  std::size_t hidden = 0;         ///< names that start with a dot; what is below them is not counted
+  std::size_t other_extensions = 0;
+
+  /// For people: nothing when a file was named; else how much text the folder has, the first five that were left out,
+  /// and how many more.
+  std::vector<std::string> lines() const;
+};
+
+/// What was found at a path, in the order of the paths.
 struct Documents {
   std::vector<Document> texts;
-  std::vector<std::filesystem::path> skipped;
+  ReadReport report;
 };
 
 namespace detail {
 
-inline bool is_text(std::string_view content) { return content.find('\0') == std::string_view::npos; }
+/// The encoding of a text whose characters take two or four bytes: by its byte order mark, or by where the zero bytes
+/// of its beginning are. Empty for everything else.
+inline std::string wide_encoding(std::string_view content) {
+  using namespace std::string_view_literals;
+  if (content.starts_with("\xFF\xFE\0\0"sv) || content.starts_with("\0\0\xFE\xFF"sv)) return "UTF-32";
+  if (content.starts_with("\xFF\xFE"sv) || content.starts_with("\xFE\xFF"sv)) return "UTF-16";
+  const std::size_t quads = std::min<std::size_t>(content.size() / 4, 1024);
+  std::size_t zeros[4]{};  // by their place in four bytes
+  for (std::size_t i = 0; i < 4 * quads; ++i) zeros[i % 4] += content[i] == '\0';
+  const std::size_t even = zeros[0] + zeros[2], odd = zeros[1] + zeros[3];
+  if (quads < 2) return {};
+  if (zeros[3] == quads && zeros[0] == 0 && 2 * zeros[2] > quads) return "UTF-32LE";
+  if (zeros[0] == quads && zeros[3] == 0 && 2 * zeros[1] > quads) return "UTF-32BE";
+  if (odd >= quads && 16 * even <= odd) return "UTF-16LE";
+  if (even >= quads && 16 * odd <= even) return "UTF-16BE";
+  return {};
+}
 
-/// The files below a folder, sorted; names that start with a dot, and what is below them, are left out.
-inline std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder,
-                                                      const std::vector<std::string>& extensions) try {
-  std::vector<std::filesystem::path> files;
-  for (auto entry = std::filesystem::recursive_directory_iterator(folder);
-       entry != std::filesystem::recursive_directory_iterator(); ++entry) {
-    if (entry->path().filename().string().starts_with('.')) {
-      entry.disable_recursion_pending();
-    } else if (entry->is_regular_file() &&
-               (extensions.empty() || std::ranges::count(extensions, entry->path().extension().string()) > 0)) {
-      files.push_back(entry->path());
+/// Why a file's content is no text; empty when it is one.
+inline std::string why_no_text(std::string_view content) {
+  if (content.empty()) return "is empty";
+  if (const std::string encoding = wide_encoding(content); !encoding.empty())
+    return "is " + encoding + " (convert it: iconv -f " + encoding + " -t UTF-8)";
+  if (const std::size_t zero = content.find('\0'); zero != content.npos)
+    return "has a zero byte at " + std::to_string(zero) + ", so it is no text";
+  return {};
+}
+
+/// The files below a folder. A link to a folder is followed, and a link to a file is that file; but every folder and
+/// file that links lead to counts once, where it is itself, or else under the first of the links.
+class Listing {
+ public:
+  /// Errors: `FileError` for a folder that cannot be listed.
+  Listing(const std::filesystem::path& folder, const std::vector<std::string>& extensions,
+          const std::vector<std::filesystem::path>& exclude) try
+      : extensions_(extensions) {
+    report.folder = folder;
+    for (const std::filesystem::path& path : exclude)
+      if (const auto status = status_of(path, ::stat)) excluded_.insert(identity(*status));
+    if (const auto status = status_of(folder, ::stat)) take(folder, *status);
+    while (!folder_links_.empty()) take_new(std::exchange(folder_links_, {}));
+    take_new(std::exchange(file_links_, {}));
+    std::ranges::sort(files);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw FileError(error.path1().string() + ": cannot list: " + error.code().message() + "; check the permissions");
+  }
+
+  std::vector<std::filesystem::path> files;  ///< sorted
+  ReadReport report;
+
+ private:
+  using Status = struct stat;
+  using Identity = std::pair<dev_t, ino_t>;
+  static Identity identity(const Status& status) { return {status.st_dev, status.st_ino}; }
+
+  /// Nothing where nothing is: links that go round in circles lead to nothing.
+  static std::optional<Status> status_of(const std::filesystem::path& path, int (*ask)(const char*, Status*)) {
+    Status status{};
+    if (ask(path.c_str(), &status) == 0) return status;
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return std::nullopt;
+    fathom::detail::throw_system_error(path, "read", errno);
+  }
+
+  void walk(const std::filesystem::path& folder) {
+    std::vector<std::filesystem::path> entries;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) entries.push_back(entry.path());
+    std::ranges::sort(entries);
+    for (const std::filesystem::path& path : entries) {
+      if (path.filename().string().starts_with('.')) {
+        ++report.hidden;
+      } else if (const auto status = status_of(path, ::lstat); status && S_ISLNK(status->st_mode)) {
+        const auto target = status_of(path, ::stat);
+        if (target)
+          (S_ISDIR(target->st_mode) ? folder_links_ : file_links_).push_back(path);
+        else
+          report.left_out.push_back({path, "is a link to nothing"});
+      } else if (status) {
+        take(path, *status);
+      }
     }
   }
-  std::ranges::sort(files);
-  return files;
-} catch (const std::filesystem::filesystem_error& error) {
-  throw FileError(error.path1().string() + ": cannot list: " + error.code().message() + "; check the permissions");
-}
+
+  void take_new(std::vector<std::filesystem::path> links) {
+    std::ranges::sort(links);
+    for (const std::filesystem::path& link : links)
+      if (const auto status = status_of(link, ::stat); status && !seen_.contains(identity(*status)))
+        take(link, *status);
+  }
+
+  void take(const std::filesystem::path& path, const Status& status) {
+    const bool is_folder = S_ISDIR(status.st_mode);
+    if (excluded_.contains(identity(status))) {
+      report.left_out.push_back({path, "is excluded"});
+    } else if (!is_folder && !S_ISREG(status.st_mode)) {
+      report.left_out.push_back({path, "is not a regular file"});
+    } else if (!is_folder && !extensions_.empty() && !std::ranges::count(extensions_, path.extension().string())) {
+      ++report.other_extensions;
+    } else {
+      const bool is_new = seen_.insert(identity(status)).second;
+      if (!is_folder)
+        files.push_back(path);
+      else if (is_new)
+        walk(path);
+    }
+  }
+
+  const std::vector<std::string>& extensions_;
+  std::set<Identity> excluded_, seen_;
+  std::vector<std::filesystem::path> folder_links_, file_links_;  // for when all else has been seen
+};
 
 }  // namespace detail
 
 /// Reads one file, or every file of a folder and the folders below it, in the order of their paths; of a folder only
-/// files with one of `extensions` (".txt", …; none given: all). Files are taken as they are, byte by byte; empty ones
-/// in a folder do not count. Errors: `FileError` for a path that is missing, unreadable or a device, a file that is
-/// empty or no text, a folder without text.
-inline Documents read_documents(const std::filesystem::path& path, const std::vector<std::string>& extensions = {}) {
+/// files with one of `extensions` (".txt", …; none given: all), and nothing at or below a path of `exclude`. Links are
+/// followed, but what they lead to counts once. Files are taken as they are, byte by byte. The report names what of a
+/// folder was left out: files that are empty, UTF-16 or UTF-32, or hold a zero byte; links to nothing; pipes, sockets
+/// and devices. Errors: `FileError` for a path that is missing, unreadable or a device, a file in a folder that is
+/// unreadable, a file that would be left out of a folder, a folder without text.
+inline Documents read_documents(const std::filesystem::path& path, const std::vector<std::string>& extensions = {},
+                                const std::vector<std::filesystem::path>& exclude = {}) {
   Documents documents;
+  const auto take = [&](const std::filesystem::path& file, std::string content) {
+    documents.report.bytes += content.size();
+    ++documents.report.files;
+    documents.texts.push_back({file, std::move(content)});
+  };
   std::error_code error;
   if (std::filesystem::is_character_file(path, error) || std::filesystem::is_block_file(path, error))
     throw FileError(path.string() + ": is a device, which may have no end; give a file with text");
   if (!std::filesystem::is_directory(path, error)) {
     std::string content = read_file(path);
-    if (content.empty()) throw FileError(path.string() + ": is empty; give a file with text");
-    if (!detail::is_text(content))
-      throw FileError(path.string() + ": has a zero byte at " + std::to_string(content.find('\0')) +
-                      ", so it is no text; give a text file");
-    documents.texts.push_back({path, std::move(content)});
+    if (const std::string reason = detail::why_no_text(content); !reason.empty())
+      throw FileError(path.string() + ": " + reason + "; give a file with text");
+    take(path, std::move(content));
     return documents;
   }
-  for (std::filesystem::path& file : detail::files_below(path, extensions)) {
+  detail::Listing listing(path, extensions, exclude);
+  documents.report = std::move(listing.report);
+  std::vector<LeftOut>& left_out = documents.report.left_out;
+  for (const std::filesystem::path& file : listing.files) {
     std::string content = read_file(file);
-    if (!detail::is_text(content)) {
-      documents.skipped.push_back(std::move(file));
-    } else if (!content.empty()) {
-      documents.texts.push_back({std::move(file), std::move(content)});
-    }
+    if (std::string reason = detail::why_no_text(content); !reason.empty())
+      left_out.push_back({file, std::move(reason)});
+    else
+      take(file, std::move(content));
   }
+  std::ranges::sort(left_out, {}, &LeftOut::path);
   if (documents.texts.empty()) {
-    std::string wanted;
+    std::string wanted, found;
     for (const std::string& extension : extensions) wanted += (wanted.empty() ? " named *" : " or *") + extension;
-    throw FileError(path.string() + ": is a folder without text files" + wanted + "; give a file or folder with text");
+    for (const std::string& line : documents.report.lines())
+      if (line.starts_with("left out: ") && found.empty()) found = " (" + line + ")";
+    throw FileError(path.string() + ": is a folder without text files" + wanted + "; give a file or folder with text" +
+                    found);
   }
   return documents;
+}
+
+inline std::vector<std::string> ReadReport::lines() const {
+  if (folder.empty()) return {};
+  const auto count = [](std::size_t number, const std::string& one, const std::string& rest = {}) {
+    return std::to_string(number) + " " + one + (number == 1 ? "" : "s") + rest;
+  };
+  std::vector<std::string> lines{folder.string() + ": " + count(files, "file") + ", " + count(bytes, "byte") +
+                                 " of text"};
+  const std::size_t named = std::min<std::size_t>(left_out.size(), 5), more = left_out.size() - named;
+  for (const LeftOut& one : std::span(left_out).first(named))
+    lines.push_back("left out: " + one.path.string() + " " + one.reason);
+  std::string rest;
+  const auto add = [&](std::size_t number, const std::string& text) {
+    if (number > 0) rest += (rest.empty() ? "left out: " : ", ") + text;
+  };
+  add(more, std::to_string(more) + " more");
+  add(hidden, count(hidden, "hidden name"));
+  add(other_extensions, count(other_extensions, "file", " with other extensions"));
+  if (!rest.empty()) lines.push_back(rest);
+  for (std::string& line : lines)
+    std::ranges::replace_if(
+        line, [](char c) { return c >= 0 && c < ' '; }, '?');  // a path may hold line ends
+  return lines;
 }
 
 /// The tokens of documents, one after another.
@@ -95,6 +245,7 @@ template <class Token>
 struct Corpus {
   std::vector<Token> tokens;
   std::vector<std::size_t> offsets{0};  ///< first token of each document, then the number of tokens
+  ReadReport report{};                  ///< of what was read for it
 
   std::size_t documents() const { return offsets.size() - 1; }
   std::span<const Token> document(std::size_t index) const {
@@ -110,6 +261,7 @@ struct Corpus {
 template <Tokenizer T>
 Corpus<typename T::Token> encode(const T& tokenizer, const Documents& documents) {
   Corpus<typename T::Token> corpus;
+  corpus.report = documents.report;
   for (const Document& document : documents.texts) {
     try {
       corpus.append(tokenizer.encode(document.text));
@@ -123,8 +275,9 @@ Corpus<typename T::Token> encode(const T& tokenizer, const Documents& documents)
 /// Reads and encodes; arguments and errors as of `read_documents` and `encode`.
 template <Tokenizer T>
 Corpus<typename T::Token> load(const T& tokenizer, const std::filesystem::path& path,
-                               const std::vector<std::string>& extensions = {}) {
-  return encode(tokenizer, read_documents(path, extensions));
+                               const std::vector<std::string>& extensions = {},
+                               const std::vector<std::filesystem::path>& exclude = {}) {
+  return encode(tokenizer, read_documents(path, extensions, exclude));
 }
 
 template <class Token>
