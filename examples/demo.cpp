@@ -95,6 +95,7 @@ Series train(Trainer& trainer, const Text& text, const Settings& settings, const
 }
 
 int demo(const Settings& settings) {
+  let_output_be_lost();
   const StopSignal stop;
   const Text text = project_text();
   const double entropy = unigram_entropy(text.validation.tokens);
@@ -140,15 +141,17 @@ int demo(const Settings& settings) {
 
 int main(int argc, char** argv) {
   using namespace fathom::program;
-  Settings settings;
-  CLI::App app("Trains a 100-layer DeepNorm language model and its Post-LN twin on fathom's own text");
-  app.add_option("--output", settings.output, "folder for the plot and the logs")->capture_default_str();
-  app.add_option("--steps", settings.steps, "updates of each model")
-      ->capture_default_str()
-      ->transform(whole(settings.steps, 1));
-  app.add_option("--threads", settings.threads, "0: one for each core")->transform(thread_count());
-  app.add_option("--seed", settings.seed, "of weights, windows and sample")
-      ->capture_default_str()
-      ->transform(whole(settings.seed, 0));
-  return run_program(app, argc, argv, [&] { return demo(settings); });
+  return run_program([&] {
+    Settings settings;
+    CLI::App app("Trains a 100-layer DeepNorm language model and its Post-LN twin on fathom's own text");
+    app.add_option("--output", settings.output, "folder for the plot and the logs")->capture_default_str();
+    app.add_option("--steps", settings.steps, "updates of each model")
+        ->capture_default_str()
+        ->transform(whole(settings.steps, 1));
+    app.add_option("--threads", settings.threads, "0: one for each core")->transform(thread_count());
+    app.add_option("--seed", settings.seed, "of weights, windows and sample")
+        ->capture_default_str()
+        ->transform(whole(settings.seed, 0));
+    return run_command(app, argc, argv, [&] { return demo(settings); });
+  });
 }

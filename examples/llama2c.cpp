@@ -37,25 +37,27 @@ void tell_any(const Llama2cFile& file, const auto&... arguments) {
 int main(int argc, char** argv) {
   using namespace fathom;
   using namespace fathom::program;
-  std::string model, tokenizer, prompt;
-  GenerateOptions options{.begin = text::Llama2c::begin, .stop = text::Llama2c::begin};
+  return run_program([&] {
+    std::string model, tokenizer, prompt;
+    GenerateOptions options{.begin = text::Llama2c::begin, .stop = text::Llama2c::begin};
 
-  CLI::App app("Tells a story with a model of llama2.c");
-  app.option_defaults()->always_capture_default();
-  app.add_option("model", model, "such as stories260K.bin")->required();
-  app.add_option("tokenizer", tokenizer, "that belongs to it, such as tok512.bin")->required();
-  app.add_option("--prompt", prompt, "how the story begins");
-  app.add_option("--tokens", options.tokens, "at most; 0: as many as fit the context")
-      ->transform(whole(options.tokens, 0));
-  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token")
-      ->check(not_negative());
-  app.add_option("--top-p", options.sampling.top_p, "draw from the most probable tokens with this share")
-      ->check(share());
-  app.add_option("--seed", options.seed, "of the draws")->transform(whole(options.seed, 0));
-  return run_program(app, argc, argv, [&] {
-    const Llama2cFile file(model);
-    tell_any<Stories260K, Stories15M, Stories42M, Stories110M>(file, text::Llama2c::from_file(tokenizer), prompt,
-                                                               options);
-    return 0;
+    CLI::App app("Tells a story with a model of llama2.c");
+    app.option_defaults()->always_capture_default();
+    app.add_option("model", model, "such as stories260K.bin")->required();
+    app.add_option("tokenizer", tokenizer, "that belongs to it, such as tok512.bin")->required();
+    app.add_option("--prompt", prompt, "how the story begins");
+    app.add_option("--tokens", options.tokens, "at most; 0: as many as fit the context")
+        ->transform(whole(options.tokens, 0));
+    app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token")
+        ->check(not_negative());
+    app.add_option("--top-p", options.sampling.top_p, "draw from the most probable tokens with this share")
+        ->check(share());
+    app.add_option("--seed", options.seed, "of the draws")->transform(whole(options.seed, 0));
+    return run_command(app, argc, argv, [&] {
+      const Llama2cFile file(model);
+      tell_any<Stories260K, Stories15M, Stories42M, Stories110M>(file, text::Llama2c::from_file(tokenizer), prompt,
+                                                                 options);
+      return 0;
+    });
   });
 }

@@ -56,6 +56,7 @@ class LanguageModelProgram {
   /// stop and when the training gives up. `record` is stored in the checkpoints; `resumed` is the one to go on from.
   /// Returns the program's exit code.
   int train(safetensors::Metadata record, const std::optional<std::filesystem::path>& resumed) const {
+    let_output_be_lost();
     check_schedule();
     const StopSignal stop;
     const double fraction = options_.validation_fraction;
@@ -256,24 +257,26 @@ class LanguageModelProgram {
 /// The `main` of a language model's program.
 template <class Model>
 int language_model(int argc, char** argv) {
-  LanguageModelOptions options;
-  LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
-  return run_program(command.app(), argc, argv, [&] {
-    const LanguageModelProgram<Model> program(options);
-    if (command.evaluate()) return program.evaluate();
-    if (command.sample()) return program.sample();
-    if (command.info()) return program.info();
-    const auto newest = newest_checkpoint(options.output);
-    if (newest && !options.resume)
-      throw Error(options.output.string() + ": holds a run; go on with --resume, or give another --output");
-    if (newest) {
-      const safetensors::Metadata stored = read_checkpoint_info(*newest).metadata;
-      command.recorded().restore(stored);
-      if (const auto text = stored.find(program.text_key); text != stored.end() && options.text.empty())
-        options.text = text->second;
-    }
-    if (options.text.empty()) throw CLI::RequiredError("text");
-    return program.train(command.recorded().texts(), newest);
+  return run_program([&] {
+    LanguageModelOptions options;
+    LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
+    return run_command(command.app(), argc, argv, [&] {
+      const LanguageModelProgram<Model> program(options);
+      if (command.evaluate()) return program.evaluate();
+      if (command.sample()) return program.sample();
+      if (command.info()) return program.info();
+      const auto newest = newest_checkpoint(options.output);
+      if (newest && !options.resume)
+        throw Error(options.output.string() + ": holds a run; go on with --resume, or give another --output");
+      if (newest) {
+        const safetensors::Metadata stored = read_checkpoint_info(*newest).metadata;
+        command.recorded().restore(stored);
+        if (const auto text = stored.find(program.text_key); text != stored.end() && options.text.empty())
+          options.text = text->second;
+      }
+      if (options.text.empty()) throw CLI::RequiredError("text");
+      return program.train(command.recorded().texts(), newest);
+    });
   });
 }
 

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
+#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <fathom/core/error.hpp>
 #include <fathom/train/file.hpp>
 #include <filesystem>
+#include <initializer_list>
 #include <iostream>
 #include <new>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace fathom::program {
 
@@ -26,50 +32,94 @@ inline void open_standard_streams() {
   ::close(file);
 }
 
+/// The program's name and what is wrong, as one line on stderr. Allocates nothing.
+inline void complain(std::initializer_list<std::string_view> parts) {
+  char line[4096];
+  std::size_t size = 0;
+  const auto add = [&](std::string_view part) {
+    for (const char c : part)
+      if (size + 1 < sizeof line) line[size++] = c >= 0 && c < ' ' ? '?' : c;  // a path may hold line ends
+  };
+  add(::program_invocation_short_name);
+  add(": ");
+  for (const std::string_view part : parts) add(part);
+  line[size++] = '\n';
+  std::fwrite(line, 1, size, stderr);
+}
+
+inline void complain_of_memory() { complain({"there is not enough memory; do less at a time, or free some"}); }
+
+/// What is not caught because it comes where nothing can be caught: before `main`, where CLI11 fills its variables, or
+/// in a destructor, as nlohmann-json's allocate. Memory that is missing there ends in its line too.
+[[noreturn]] inline void end_uncaught() {
+  try {
+    if (const auto error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    complain_of_memory();
+    std::_Exit(EXIT_FAILURE);
+  } catch (...) {
+  }
+  std::abort();
+}
+[[gnu::constructor(101)]] static void watch_for_uncaught() { std::set_terminate(end_uncaught); }
+
+inline bool output_may_be_lost = false;
+
 }  // namespace detail
 
-/// Errors: `FileError` when something that was printed cannot be written.
+/// Says that the program's work is in files from here on: when nobody takes what it prints any more, because a reader
+/// has ended or a disk is full, it goes on to its end and that is no error.
+inline void let_output_be_lost() {
+  ::signal(SIGPIPE, SIG_IGN);
+  detail::output_may_be_lost = true;
+}
+
+/// Errors: `FileError` when something that was printed cannot be written, unless it may be lost.
 inline void flush_stdout() {
   errno = 0;
-  const bool flushed = std::fflush(stdout) == 0;
-  if (!flushed || std::ferror(stdout) || !std::cout)
+  const bool flushed = std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout;
+  if (!flushed && !detail::output_may_be_lost)
     fathom::detail::throw_system_error("stdout", "write", errno ? errno : EIO);
 }
 
-/// The `main` of a program: parses the command line and calls `body`, which returns the exit code. Whatever goes wrong
-/// ends in one line on stderr and an exit code that is not 0, output that cannot be written included.
+/// The `main` of a program: calls `body`, which returns the exit code. Whatever goes wrong ends in one line on stderr
+/// and an exit code that is not 0, output that cannot be written included. What can fail belongs into the body, and
+/// that is all that allocates.
 template <class Body>
-int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
+int run_program(Body&& body) {
   detail::open_standard_streams();
   ::signal(SIGXFSZ, SIG_IGN);  // a file at the limit of its size is an error like a full disk
-  const auto complain = [&](const std::string& what) {
-    std::string line = std::filesystem::path(argv[0]).filename().string() + ": " + what;
-    for (char& c : line)
-      if (c >= 0 && c < ' ') c = '?';  // a path may hold line ends
-    std::fprintf(stderr, "%s\n", line.c_str());
-  };
   try {
-    int code = 0;
     try {
-      app.parse(argc, argv);
-      code = body();
-    } catch (const CLI::Success& help) {
-      code = app.exit(help);
+      const int code = body();
+      flush_stdout();
+      return code;
+    } catch (const std::filesystem::filesystem_error& error) {
+      throw FileError(error.path1().string() + ": " + error.code().message() + "; " +
+                      fathom::detail::remedy(error.code().value()));
     }
-    flush_stdout();
-    return code;
   } catch (const CLI::ParseError& error) {
-    complain(error.what() + std::string("; see --help"));
+    detail::complain({error.what(), "; see --help"});
     return error.get_exit_code();
-  } catch (const std::filesystem::filesystem_error& error) {
-    complain(error.path1().string() + ": " + error.code().message() + "; " +
-             fathom::detail::remedy(error.code().value()));
   } catch (const std::bad_alloc&) {
-    complain("there is not enough memory; do less at a time, or free some");
+    detail::complain_of_memory();
+  } catch (const std::length_error&) {  // more than any memory has
+    detail::complain_of_memory();
   } catch (const std::exception& error) {
-    complain(error.what());
+    detail::complain({error.what()});
   }
-  return 1;
+  return EXIT_FAILURE;
+}
+
+/// Parses the command line, then calls `command`, which returns the exit code; or prints the help that was asked for.
+template <class Command>
+int run_command(CLI::App& app, int argc, char** argv, Command&& command) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  }
+  return command();
 }
 
 }  // namespace fathom::program

@@ -64,7 +64,12 @@ TEST_CASE("fathom-demo says what it is and what is wrong", "[programs]") {
 
 TEST_CASE("fathom-demo trains two models and draws their curves", "[programs][slow]") {
   const TemporaryDirectory folder;
-  const Ended ended = run({example("fathom-demo"), "--steps", "1", "--output", folder.path()});
+  const Arguments demo{example("fathom-demo"), "--steps", "1", "--output", folder.path()};
+  // Once more without a reader: it has the same files.
+  CHECK(run(Arguments{"sh", "-c", "{ \"$@\" 2>&1; echo $? > \"$0\"; } | true", folder / "code"} + demo).code == 0);
+  CHECK(fathom::read_file(folder / "code") == "0\n");
+  CHECK(std::filesystem::exists(folder / "curves.svg"));
+  const Ended ended = run(demo);
   CHECK(ended.code == 0);
   CHECK(ended.out.find("The DeepNorm model continues") != std::string::npos);
   for (const char* name : {"DeepNorm.csv", "Post-LN.csv", "curves.svg"}) CHECK(std::filesystem::exists(folder / name));

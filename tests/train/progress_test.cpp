@@ -2,6 +2,8 @@
 #include <fathom/train/progress.hpp>
 
 #include <pty.h>
+#include <signal.h>
+#include <unistd.h>
 #include <catch2/catch_test_macros.hpp>
 #include <limits>
 #include <vector>
@@ -234,6 +236,25 @@ TEST_CASE("without an update nothing is drawn, and nonsense is refused", "[progr
   { Progress progress(out.stream, plain(10)); }
   CHECK(out.text().empty());
   CHECK_THROWS_AS(Progress(out.stream, plain(0)), fathom::Error);
+}
+
+TEST_CASE("a pipe without a reader is no error, and its signal does not come", "[progress]") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  ::close(ends[0]);
+  std::FILE* const pipe = ::fdopen(ends[1], "w");
+  sigset_t before, after;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  {
+    Progress progress(pipe, plain(10));
+    progress.update({.step = 1});  // SIGPIPE would end the test
+    progress.message("saved");
+  }
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  CHECK(::sigismember(&before, SIGPIPE) == ::sigismember(&after, SIGPIPE));
+  ::sigpending(&after);
+  CHECK(::sigismember(&after, SIGPIPE) == 0);
+  std::fclose(pipe);
 }
 
 /// Sets an environment variable for a scope.

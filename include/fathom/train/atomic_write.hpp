@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/train/file.hpp>
@@ -146,8 +147,11 @@ class AtomicDirectory {
     if (!std::filesystem::create_directory(path_, error)) detail::throw_system_error(path_, "create", error.value());
   }
   ~AtomicDirectory() {
-    std::error_code ignored;
-    if (!committed_) std::filesystem::remove_all(path_, ignored);
+    if (committed_) return;
+    try {
+      std::filesystem::remove_all(path_);
+    } catch (const std::exception&) {  // the next one removes it
+    }
   }
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -14,12 +15,45 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/train/format.hpp>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace fathom::inline FATHOM_ABI {
+
+namespace detail {
+
+/// While it lives, writing to a pipe without a reader fails in this thread, and sends it no SIGPIPE.
+class NoBrokenPipe {
+ public:
+  NoBrokenPipe() {
+    ::sigemptyset(&broken_pipe_);
+    ::sigaddset(&broken_pipe_, SIGPIPE);
+    was_pending_ = is_pending();
+    ::pthread_sigmask(SIG_BLOCK, &broken_pipe_, &before_);
+  }
+  ~NoBrokenPipe() {
+    int signal;
+    if (!was_pending_ && is_pending()) ::sigwait(&broken_pipe_, &signal);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoBrokenPipe(const NoBrokenPipe&) = delete;
+  NoBrokenPipe& operator=(const NoBrokenPipe&) = delete;
+
+ private:
+  static bool is_pending() {
+    sigset_t pending;
+    ::sigpending(&pending);
+    return ::sigismember(&pending, SIGPIPE) == 1;
+  }
+
+  sigset_t broken_pipe_, before_;
+  bool was_pending_;
+};
+
+}  // namespace detail
 
 /// Shows how far a long piece of work is, on a stream that the program chooses:
 ///
@@ -56,7 +90,12 @@ class Progress {
 
   /// Throws Error if `total` is below 1.
   Progress(std::FILE* stream, Options options);
-  ~Progress() { finish(); }
+  ~Progress() {
+    try {
+      finish();
+    } catch (const std::bad_alloc&) {  // a line that cannot be drawn
+    }
+  }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
@@ -314,6 +353,7 @@ inline void Progress::fill_bar(std::size_t columns) {
 }
 
 inline void Progress::flush() {
+  const detail::NoBrokenPipe quiet;
   std::fwrite(line_.data(), 1, line_.size(), stream_);
   std::fflush(stream_);
 }

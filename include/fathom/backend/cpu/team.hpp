@@ -31,6 +31,9 @@ class Team {
     } catch (const std::system_error& error) {
       dismiss();
       throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() + "; ask for fewer");
+    } catch (...) {
+      dismiss();
+      throw;
     }
   }
   Team(const Team&) = delete;
