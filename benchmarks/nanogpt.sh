@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# benchmarks/nanogpt.sh [text [option…]]    options go to both trainings, such as --seed 2
+# benchmarks/nanogpt.sh [text [option…]]    options go to all trainings, such as --seed 2
 #
 # nanoGPT's published setting for CPUs, on tinyshakespeare: 4 layers, width 128, 4 heads, context 64, batch 12, 2,000
 # updates, no dropout; there a pre-norm model ends at a validation loss of 1.88 nats per character
-# (https://github.com/karpathy/nanoGPT, README). Trains that model and its DeepNorm twin, and prints the loss of both
-# over the whole validation part, the last tenth of the text. The text is ASCII, so a byte is a character.
+# (https://github.com/karpathy/nanoGPT, README). Trains that model and its DeepNorm twin, whose tied output is
+# used as it is and with a learned factor on the logits, and prints the loss of each over the whole validation part, the
+# last tenth of the text. The text is ASCII, so a byte is a character.
 #
 # The text is a file, also with .gz; without one, tinyshakespeare/input.txt.gz in FATHOM_DATA_DIR. BUILD names the build
 # folder (build/release), the runs are in OUTPUT (runs/nanogpt).
@@ -17,17 +18,18 @@ readonly build=${BUILD:-build/release} output=${OUTPUT:-runs/nanogpt}
 readonly text=${1:-${FATHOM_DATA_DIR:-.}/tinyshakespeare/input.txt.gz}
 [[ -f "$text" ]] || { printf 'nanogpt: %s is not there; give the text, or set FATHOM_DATA_DIR\n' "$text" >&2; exit 1; }
 (($# == 0)) || shift
+readonly models=(PreNorm_Plain DeepNorm_Plain DeepNorm_Scaled)
 
 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release >/dev/null
-cmake --build "$build" --target nanogpt_PreNorm nanogpt_DeepNorm
+cmake --build "$build" --target "${models[@]/#/nanogpt_}"
 mkdir -p "$output"
 gunzip --force --stdout "$text" >"$output/text.txt"
 
-for residual in PreNorm DeepNorm; do
+for model in "${models[@]}"; do
   SECONDS=0
-  "$build/bin/nanogpt_$residual" train "$output/text.txt" --output "$output/$residual" \
+  "$build/bin/nanogpt_$model" train "$output/text.txt" --output "$output/$model" \
     --batch 12 --steps 2000 --learning-rate 1e-3 --minimum-learning-rate 1e-4 --warmup 100 \
     --beta2 0.99 --weight-decay 0.1 --clip 1 --validation-fraction 0.1 --validation-every 250 "$@" >/dev/null
-  losses+=("$(tail -n 1 "$output/$residual/log.csv" | cut -d , -f 3) nats per character, $SECONDS s: $residual")
+  losses+=("$(tail -n 1 "$output/$model/log.csv" | cut -d , -f 3) nats per character, $SECONDS s: $model")
 done
 printf '%s\n' "${losses[@]}"

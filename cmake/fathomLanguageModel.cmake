@@ -10,6 +10,9 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [POSITIONS Learned]       # Learned, Sinusoidal or Rotary
     [EMBEDDING Scaled]        # Scaled by sqrt(WIDTH), as the paper's toolkit does, or Plain, as GPT-2
     [OUTPUT Separate]         # Separate: a matrix of its own, or Tied: the embedding's once more
+    [LOGITS Scaled]           # Scaled by one learned factor, or Plain; unless given, Scaled where the output is tied and
+                              # RESIDUAL has a post-norm
+    [DECAYED_EMBEDDING]       # weight decay shrinks the embedding too, as in nanoGPT
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt(LAYERS)
@@ -26,10 +29,10 @@ include(${CMAKE_CURRENT_LIST_DIR}/fathomProcessorCheck.cmake)
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
-  set(choices POSITIONS EMBEDDING OUTPUT NORM ACTIVATION)
-  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "LayerNorm|RmsNorm"
+  set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION)
+  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
                     "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu")
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL BLAS
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;DECAYED_EMBEDDING"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   if(MODEL_UNPARSED_ARGUMENTS OR MODEL_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "fathom_add_language_model: unknown or without a value: "
@@ -59,7 +62,7 @@ function(fathom_add_language_model)
     set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
   endif()
   foreach(argument values IN ZIP_LISTS choices choice_values)
-    if(NOT MODEL_${argument} MATCHES "^(${values})$")
+    if(DEFINED MODEL_${argument} AND NOT MODEL_${argument} MATCHES "^(${values})$")
       message(FATAL_ERROR "fathom_add_language_model: ${argument} is ${values}, not ${MODEL_${argument}}")
     endif()
   endforeach()
@@ -79,6 +82,13 @@ function(fathom_add_language_model)
     set(MODEL_STACK_OPTION ", Recompute<${MODEL_RECOMPUTE}>")
   else()
     message(FATAL_ERROR "fathom_add_language_model: RECOMPUTE is a number of layers above 0 or Sqrt, not ${MODEL_RECOMPUTE}")
+  endif()
+  set(MODEL_OPTIONS "")  # without a default here: the model has one
+  if(DEFINED MODEL_LOGITS)
+    string(APPEND MODEL_OPTIONS ", ${MODEL_LOGITS}Logits")
+  endif()
+  if(MODEL_DECAYED_EMBEDDING)
+    string(APPEND MODEL_OPTIONS ", DecayedEmbedding")
   endif()
   set(MODEL_ATTENTION_OPTION "")
   if(MODEL_POSITIONS STREQUAL "Rotary")  # in attention instead of on the embedding

@@ -82,9 +82,10 @@ static_assert(equal(Extent{1, 2} + 3 * Extent{10, 20}, {31, 62}));
 constexpr bool all_decay(auto... roles) { return (decays(roles) && ...); }
 constexpr bool none_decays(auto... roles) { return (!decays(roles) && ...); }
 static_assert(all_decay(Role::query, Role::key, Role::value, Role::attention_output, Role::linear, Role::logits));
+static_assert(all_decay(Role::decayed_embedding, Role::decayed_position));
 static_assert(all_decay(Role::feed_forward_input, Role::feed_forward_gate, Role::feed_forward_output));
 static_assert(none_decays(Role::embedding, Role::position, Role::bias, Role::norm_gain));
-static_assert(none_decays(Role::skip_scale, Role::branch_scale, Role::history));
+static_assert(none_decays(Role::skip_scale, Role::branch_scale, Role::logit_scale, Role::history));
 
 /// Another visitor: the elements of every named tensor, as the views of a `Params` reach them.
 struct Elements {

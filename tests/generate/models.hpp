@@ -28,8 +28,8 @@ using Sinusoidal = SmallModel<Stack<PreNorm, LayerNorm<width>, FeedForward<width
 using Rotated = SmallModel<
     Stack<PreNorm, RmsNorm<width>, FeedForward<width, 40, SwiGlu, NoBias>, NoBias, Rotary<>, KeyValueHeads<1>>,
     NoPositions, TiedOutput, PlainEmbedding>;
-using RotatedDeep =
-    SmallModel<Stack<Deep, LayerNorm<width>, FeedForward<width, 40, Gelu>, Rotary<>, KeyValueHeads<2>>, NoPositions>;
+using RotatedDeep = SmallModel<Stack<Deep, LayerNorm<width>, FeedForward<width, 40, Gelu>, Rotary<>, KeyValueHeads<2>>,
+                               NoPositions, TiedOutput>;
 using SmallModels = std::tuple<Learned, Sinusoidal, Rotated, RotatedDeep>;
 
 /// Initial weights with every element moved a little, so that biases and gains matter too.

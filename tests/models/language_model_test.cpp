@@ -28,11 +28,13 @@ template <class Stack, class... Options>
 using Decoder = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, Stack, Options...>;
 
 using DeepNormModel = Decoder<Blocks<DeepNorm<alpha>>, PlainEmbedding>;
+using TiedDeepNormModel = Decoder<Blocks<DeepNorm<alpha>>, PlainEmbedding, TiedOutput>;
 using PreNormModel = Decoder<Blocks<PreNorm>, PlainEmbedding, TiedOutput>;
 using Models = std::tuple<
     DeepNormModel, PreNormModel, Decoder<deepnet::DecoderOnly<depth, width, heads>>,
     Decoder<Blocks<DeepNorm<alpha>>, TiedOutput, SinusoidalPositions>,
     Decoder<Blocks<PreNorm, Causal, Rotary<>, KeyValueHeads<1>>, NoPositions>,
+    Decoder<Blocks<PreNorm>, ScaledLogits, DecayedEmbedding>,
     MaskedLanguageModel<Vocabulary<vocabulary>, ContextLength<context>, deepnet::EncoderOnly<depth, width, heads>>>;
 
 const std::vector<int> lengths{12, 7, 1};
@@ -58,6 +60,7 @@ void agrees_with(const Reference& reference, int threads) {
 TEST_CASE("language models and their gradients agree with PyTorch", "[models]") {
   for (const int threads : {1, 2}) {
     agrees_with<DeepNormModel>(Reference("language_model_deep_norm"), threads);
+    agrees_with<TiedDeepNormModel>(Reference("language_model_deep_norm_tied"), threads);
     agrees_with<PreNormModel>(Reference("language_model_pre_norm"), threads);
   }
 }

@@ -194,11 +194,14 @@ def dlcl(p, x, depth, layer):
 
 
 def language_model(p, tokens, offsets, depth, heads, residual):
-    """Hidden states behind the last layer (and behind final_norm where there is one)."""
+    """What the output matrix multiplies: hidden states behind the last layer, then final_norm and output.scale, where
+    there are such."""
     x = embedding(part(p, "embedding"), tokens, offsets)
     for i in range(depth):
         x = block(part(p, f"blocks.{i}"), x, residual, offsets, heads)
-    return layer_norm(part(p, "final_norm"), x) if "final_norm.gain" in p else x
+    if "final_norm.gain" in p:
+        x = layer_norm(part(p, "final_norm"), x)
+    return p["output.scale"] * x if "output.scale" in p else x
 
 
 def output_weight(p):

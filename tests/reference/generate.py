@@ -88,7 +88,7 @@ class Source:
             **self.linear("output", width, hidden, bias, gain),
         }
 
-    def language_model(self, vocabulary, width, hidden, context, depth, beta, final_norm, tied):
+    def language_model(self, vocabulary, width, hidden, context, depth, beta, final_norm, tied, scaled=False):
         p = {
             "embedding.token.weight": self.normal(vocabulary, width, std=0.5),
             "embedding.position.weight": self.normal(context, width, std=0.5),
@@ -101,6 +101,8 @@ class Source:
             p |= self.norm("final_norm", width)
         if not tied:
             p["output.weight"] = self.normal(vocabulary, width, std=0.3)
+        if scaled:
+            p["output.scale"] = torch.tensor([0.4])
         return p
 
 
@@ -468,9 +470,9 @@ def check_block():
 def language_model():
     check_block()
 
-    def make(seed, residual, final_norm, tied, settings={}):
+    def make(seed, residual, final_norm, tied, scaled=False, settings={}):
         s = Source(seed)
-        p = s.language_model(VOCABULARY, WIDTH, HIDDEN, CONTEXT, DEPTH, BETA, final_norm, tied)
+        p = s.language_model(VOCABULARY, WIDTH, HIDDEN, CONTEXT, DEPTH, BETA, final_norm, tied, scaled)
         offsets = offsets_of([12, 7, 1])
         tokens, targets = s.integers(VOCABULARY, 20), s.integers(VOCABULARY, 20)
         targets[[3, 18]] = -1
@@ -493,6 +495,9 @@ def language_model():
 
     return {
         "deep_norm": make(100, f.deep_norm(ALPHA), final_norm=False, tied=False, settings={"alpha": ALPHA}),
+        "deep_norm_tied": make(
+            102, f.deep_norm(ALPHA), final_norm=False, tied=True, scaled=True, settings={"alpha": ALPHA}
+        ),
         "pre_norm": make(101, f.pre_norm, final_norm=True, tied=True),
     }
 

@@ -93,7 +93,8 @@ TEST_CASE("a checkpoint of format 1 goes on", "[checkpoint]") {
 TEST_CASE("the words of format 2 for the numbers of format 1", "[checkpoint]") {
   using Policy = Unchecked<DeepNorm<2.0>>;
   using Block = Sequence<Residual<Policy, Attention<8, 2>>, Residual<Policy, FeedForward<8, 4, GeluTanh>>>;
-  using Model = MaskedLanguageModel<Vocabulary<7>, ContextLength<6>, Repeat<3, Block>, TiedOutput>;
+  using Scaled = MaskedLanguageModel<Vocabulary<7>, ContextLength<6>, Repeat<3, Block>, TiedOutput>;
+  using Model = MaskedLanguageModel<Vocabulary<7>, ContextLength<6>, Repeat<3, Block>, TiedOutput, PlainLogits>;
   const Json expected = detail::describe_model<Model>();
   const double beta = Policy::beta;
   const Json norm{{"policy", "DeepNorm"}, {"alpha", 2.0}, {"beta", beta}, {"norm_kind", 0}, {"norm_epsilon", 1e-5}};
@@ -112,6 +113,7 @@ TEST_CASE("the words of format 2 for the numbers of format 1", "[checkpoint]") {
            {"tied_output", true},
            {"sublayers", {attention, feed_forward}}};
   CHECK(detail::from_format_1(old, expected) == expected);
+  CHECK(detail::from_format_1(old, detail::describe_model<Scaled>()) == expected);  // it had no factor
   old["sublayers"][1]["activation"] = 4;
   CHECK_THROWS_AS(detail::from_format_1(old, expected), Json::exception);
   old["sublayers"].erase(1);

@@ -158,6 +158,10 @@ TEST_CASE("a checkpoint is refused where any fact of the model differs", "[check
   refuses_for<ModelOf<PlainStack, vocabulary, 13>>(path, {"/model/context' is 12 where 13"});
   refuses_for<ModelOf<PlainStack, vocabulary, context, TiedOutput>>(path,
                                                                     {"/model/output' is \"separate\" where \"tied\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, ScaledLogits>>(path,
+                                                                      {"/model/logits' is \"plain\" where \"scaled\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, DecayedEmbedding>>(
+      path, {"/model/embedding_decays' is false where true"});
   refuses_for<ModelOf<PlainStack, vocabulary, context, NoPositions>>(
       path, {"/model/positions' is \"learned\" where \"none\""});
   refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalPositions>>(

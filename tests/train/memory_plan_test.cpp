@@ -30,7 +30,7 @@ using Recomputing =
                          RecomputeSqrt>,
                   Options...>;
 using Settings = std::tuple<Setting<SmallModel, Cpu<>, AdamW>, Setting<SmallModel, Cpu<Double>, Sgd>,
-                            Setting<Recomputing<vocabulary, TiedOutput>, Cpu<>, Adafactor>,
+                            Setting<Recomputing<vocabulary, TiedOutput, ScaledLogits>, Cpu<>, Adafactor>,
                             Setting<Recomputing<50'000>, Cpu<>, AdamW>>;
 
 TEMPLATE_LIST_TEST_CASE("the memory plan is what training takes from the system, within 5 %", "[memory_plan]",

@@ -30,18 +30,22 @@ enum class Role {
   feed_forward_gate,
   feed_forward_output,
   linear,
+  logits,
+  decayed_embedding,
+  decayed_position,
   embedding,
   position,
-  logits,
   bias,
   norm_gain,
   skip_scale,
   branch_scale,
+  logit_scale,
   history,
 };
 
-/// Matrices that multiply activations decay; embeddings, biases, norms and learned scales do not.
-constexpr bool decays(Role role) { return role <= Role::linear || role == Role::logits; }
+/// Matrices of layers and a separate output decay, and embeddings of a model that says so; biases, norms and learned
+/// scales do not.
+constexpr bool decays(Role role) { return role <= Role::decayed_position; }
 
 /// How a tensor starts, before the gain of its residual policy.
 struct Init {

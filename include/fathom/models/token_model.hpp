@@ -64,6 +64,41 @@ struct PlainEmbedding {
   static constexpr double deviation(int) { return 0.02; }
 };
 
+struct LogitsTag {};
+/// Logits as the output matrix gives them, or multiplied by one learned factor that starts at 1 / sqrt(width).
+///
+/// The default is ScaledLogits for a tied output behind a stack whose last residual has a post-norm, PlainLogits
+/// elsewhere. DeepNorm starts near the identity, so such a stack gives LN(x), the embedding once more: with the same
+/// matrix behind it, a token's own logit is sqrt(width) · |e| above the others, and each token predicts itself.
+struct PlainLogits {
+  using tag = LogitsTag;
+  static constexpr bool scaled = false;
+};
+struct ScaledLogits {
+  using tag = LogitsTag;
+  static constexpr bool scaled = true;
+};
+
+struct EmbeddingDecayTag {};
+/// Whether weight decay spares the tables of tokens and learned positions (default), or shrinks them like the matrices
+/// of layers, as nanoGPT does. A tied output is the table of tokens: it decays with that.
+struct UndecayedEmbedding {
+  using tag = EmbeddingDecayTag;
+  static constexpr Role token = Role::embedding, position = Role::position;
+};
+struct DecayedEmbedding {
+  using tag = EmbeddingDecayTag;
+  static constexpr Role token = Role::decayed_embedding, position = Role::decayed_position;
+};
+
+/// Whether the last residual of a stack has a post-norm.
+template <class Stack>
+constexpr bool ends_in_post_norm() {
+  bool post_norm = false;
+  each_residual<Stack>([&](auto residual) { post_norm = decltype(residual)::type::ResidualPolicy::post_norm; });
+  return post_norm;
+}
+
 /// The norm that a stack's policy wants behind it, or void.
 template <class L>
 struct FinalNormOf {
@@ -119,10 +154,14 @@ constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& d
 /// and encoder-only masked language models have in common.
 ///
 /// Options    positions: LearnedPositions, SinusoidalPositions, NoPositions; output: SeparateOutput, TiedOutput;
-///            embedding: ScaledEmbedding, PlainEmbedding.
+///            embedding: ScaledEmbedding, PlainEmbedding; logits: PlainLogits, ScaledLogits; decay of the embedding:
+///            UndecayedEmbedding, DecayedEmbedding.
+///
+/// ScaledLogits  s · h Eᵀ is computed as (s · h) Eᵀ, so ds = Σ d(s · h) ⊙ h. A program that knows no such factor gets
+///               the same logits from the last norm's gain and bias, multiplied by s.
 template <class VocabularyType, class LengthType, class StackType, class... Options>
 struct TokenModel {
-  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag> && ...),
+  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> && ...),
                 "LanguageModel: an option that it does not know; see token_model.hpp");
   static_assert(CheckLayer<0, StackType>::value);
   using Stack = StackType;
@@ -133,7 +172,10 @@ struct TokenModel {
   using Positions = Option<LearnedPositions, Options...>;
   using EmbeddingRule = Option<ScaledEmbedding, Options...>;
   static constexpr bool learned_positions = std::is_same_v<Positions, LearnedPositions>;
+  using EmbeddingDecay = Option<UndecayedEmbedding, Options...>;
   static constexpr bool tied = Option<SeparateOutput, Options...>::tied;
+  using DefaultLogits = std::conditional_t<tied && ends_in_post_norm<Stack>(), ScaledLogits, PlainLogits>;
+  static constexpr bool scaled_logits = Option<DefaultLogits, Options...>::scaled;
   using FinalNorm = typename FinalNormOf<Stack>::type;
   static constexpr bool has_final_norm = !std::is_void_v<FinalNorm>;
   using Final = std::conditional_t<has_final_norm, FinalNorm, Identity<width>>;
@@ -145,16 +187,20 @@ struct TokenModel {
     typename Stack::template Params<T> stack;
     typename Final::template Params<T> final_norm;
     std::conditional_t<tied, Matrix<T>, WeightMatrix<T, vocabulary, width>> separate_output;
+    Vector<T, 1> logit_scale;  // of ScaledLogits
 
     constexpr void each(auto& visitor) {
       constexpr double deviation = EmbeddingRule::deviation(width), scale = EmbeddingRule::scale(width);
-      visitor.tensor("embedding.token.weight", token, Role::embedding, init::normal(deviation));
+      visitor.tensor("embedding.token.weight", token, EmbeddingDecay::token, init::normal(deviation));
       if constexpr (learned_positions)  // as large as tokens are in the sum, so that neither drowns the other
-        visitor.tensor("embedding.position.weight", position, Role::position, init::normal(scale * deviation));
+        visitor.tensor("embedding.position.weight", position, EmbeddingDecay::position,
+                       init::normal(scale * deviation));
       stack.each(visitor);
       if constexpr (has_final_norm) visitor.nested("final_norm", final_norm);
       if constexpr (!tied)
         visitor.tensor("output.weight", separate_output, Role::logits, init::normal(1 / square_root(width)));
+      if constexpr (scaled_logits)
+        visitor.tensor("output.scale", logit_scale, Role::logit_scale, init::constant(1 / square_root(width)));
     }
     constexpr Matrix<T> output() const {
       if constexpr (tied)
@@ -166,7 +212,7 @@ struct TokenModel {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Stream, width> embedded, streamed, hidden;
+    Rows<typename P::Stream, width> embedded, streamed, normed, hidden;  // one buffer where nothing is between two
     typename Stack::template Saved<P> stack;
     typename Final::template Saved<P> final_norm;
 
@@ -175,11 +221,13 @@ struct TokenModel {
       saved.embedded = memory.rows<typename P::Stream, width>(capacity.rows);
       saved.stack = Stack::template Saved<P>::take(memory, capacity);
       saved.streamed = memory.rows<typename P::Stream, width>(capacity.rows);
-      saved.hidden = saved.streamed;
+      saved.normed = saved.streamed;
       if constexpr (has_final_norm) {
-        saved.hidden = memory.rows<typename P::Stream, width>(capacity.rows);
+        saved.normed = memory.rows<typename P::Stream, width>(capacity.rows);
         saved.final_norm = Final::template Saved<P>::take(memory, capacity);
       }
+      saved.hidden = saved.normed;
+      if constexpr (scaled_logits) saved.hidden = memory.rows<typename P::Stream, width>(capacity.rows);
       return saved;
     }
   };
@@ -206,8 +254,16 @@ struct TokenModel {
     Stack::forward(worker, p.stack, flow, resized(saved.embedded, rows), resized(saved.streamed, rows), saved.stack);
     if constexpr (has_final_norm) {
       const auto scope = worker.scope("final_norm");
-      Final::forward(worker, p.final_norm, flow, resized(saved.streamed, rows), resized(saved.hidden, rows),
+      Final::forward(worker, p.final_norm, flow, resized(saved.streamed, rows), resized(saved.normed, rows),
                      saved.final_norm);
+    }
+    if constexpr (scaled_logits) {
+      const auto scope = worker.scope("output");
+      worker(op::WeightedSum<P>{.first = resized(saved.normed, rows),
+                                .pitch = 0,
+                                .count = 1,
+                                .weights = p.logit_scale,
+                                .y = resized(saved.hidden, rows)});
     }
   }
 
@@ -261,6 +317,19 @@ struct TokenModel {
                                        .dx = dy,
                                        .dweight = dp.output(),
                                        .dbias = {}});
+      if constexpr (scaled_logits) {
+        worker(op::JoinBackward<P>{.x = {},
+                                   .f = resized(saved.normed, rows),
+                                   .a = {},
+                                   .b = {1, p.logit_scale},
+                                   .dropout = {},
+                                   .dy = dy,
+                                   .dx = {},
+                                   .df = dx,
+                                   .da = {},
+                                   .db = dp.logit_scale});
+        std::swap(dy, dx);
+      }
     }
     if constexpr (has_final_norm) {
       const auto scope = worker.scope("final_norm");

@@ -102,7 +102,9 @@ Json describe_model() {
                         : sinusoidal             ? "sinusoidal"
                                                  : "none"},
           {"embedding_scale", Model::EmbeddingRule::scale(Model::width)},
+          {"embedding_decays", decays(Model::EmbeddingDecay::token)},
           {"output", Model::tied ? "tied" : "separate"},
+          {"logits", Model::scaled_logits ? "scaled" : "plain"},
           {"stack", describe_layer<typename Model::Stack>(Model::Stack::depth)}};
 }
 
@@ -116,6 +118,8 @@ inline Json from_format_1(const Json& model, const Json& expected) {
                         : model.at("sinusoidal_positions").get<bool>() ? "sinusoidal"
                                                                        : "none";
   result["output"] = model.at("tied_output").get<bool>() ? "tied" : "separate";
+  result["logits"] = "plain";  // it knew no others, nor embeddings that decay
+  result["embedding_decays"] = false;
 
   const auto word = [](const Json& number, std::initializer_list<const char*> words) {
     return Json(words).at(number.get<std::size_t>());
