@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
 
 namespace fathom::program {
 
@@ -64,6 +65,7 @@ class Llama2cFile {
         place += sizeof value;
         element = value;
       }
+      if (!all_finite(std::as_const(weights).tensor(table.at(name)))) refuse("is not finite in the tensor " + name);
     };
     read("embedding.token.weight");
     for (const char* name : {"attention.norm.gain", "attention.query.weight", "attention.key.weight",

@@ -20,6 +20,7 @@ TEST_CASE("Adafactor factors each named matrix and keeps vectors whole", "[optim
 TEST_CASE("Adafactor refuses options that make no sense", "[optim]") {
   CHECK_NOTHROW(Adafactor::check({}));
   CHECK_THROWS_WITH(Adafactor::check({.decay_exponent = 0}), "Adafactor: decay_exponent must be in (0, 1]");
-  CHECK_THROWS_WITH(Adafactor::check({.epsilon1 = 0}), "Adafactor: epsilon1 and epsilon2 must be positive");
-  CHECK_THROWS_WITH(Adafactor::check({.clip_threshold = 0}), "Adafactor: clip_threshold must be positive");
+  CHECK_THROWS_WITH(Adafactor::check({.epsilon1 = 0}), "Adafactor: epsilon1 and epsilon2 must be positive and finite");
+  CHECK_THROWS_WITH(Adafactor::check({.clip_threshold = 0}),
+                    "Adafactor: clip_threshold must be positive and finite; 1e300 does not clip");
 }

@@ -6,6 +6,6 @@
 using namespace fathom;
 
 TEST_CASE("SGD refuses options that make no sense", "[optim]") {
-  CHECK_THROWS_WITH(Sgd::check({.learning_rate = -1}), "Sgd: learning_rate must not be negative");
+  CHECK_THROWS_WITH(Sgd::check({.learning_rate = -1}), "Sgd: learning_rate must be finite and not negative");
   CHECK_THROWS_WITH(MomentumSgd::check({.momentum = 1}), "MomentumSgd: momentum must be in [0, 1)");
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <fathom/train/file.hpp>
 #include <filesystem>
+#include <limits>
 #include <programs/process.hpp>
 #include <programs/refusal.hpp>
 #include <sstream>
@@ -105,6 +109,14 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
     for (const std::string& value : refused) check_refused({llama, model, tokenizer, flag, value}, {flag});
 
   check_numbers({llama, model, tokenizer}, 4);
+  std::string nan = whole;
+  const float value = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(nan.data() + 1000, &value, sizeof value);
+  check_refused({llama, folder.write("nan.bin", nan), tokenizer}, {"nan.bin", "not finite", "embedding.token.weight"});
+  const auto pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  check_refused({llama, pipe, tokenizer}, {pipe, "not a regular file"});
+  check_refused({llama, model, pipe}, {pipe});
 
   const Ended story = run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5"});
   CHECK(story.code == 0);
@@ -118,6 +130,8 @@ TEST_CASE("fathom-quickstart says what is wrong", "[programs]") {
   const TemporaryDirectory folder;
   check_refused({quickstart}, {"give a text file"});
   check_refused({quickstart, "--wrong"}, {"--wrong"});
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  check_refused({quickstart, folder / "pipe"}, {"pipe: is empty"});
   check_refused({quickstart, folder / "missing.txt"}, {folder / "missing.txt", "No such file"});
   check_refused({quickstart, folder.write("short.txt", "too short")}, {"give more text"});
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <programs/language_model_run.hpp>
 #include <random>
 
@@ -151,6 +154,64 @@ TEST_CASE("a damaged checkpoint is refused by the file's name, and nothing is wr
     write(name, whole);
   }
   check_same(content_of(output), before);
+}
+
+/// The commands that read a run.
+std::vector<Arguments> readers(const Workshop& workshop) {
+  const std::filesystem::path output = workshop.folder / "run";
+  return {workshop.train("run", {"--steps", "20", "--resume"}),
+          {tiny_model(), "evaluate", workshop.text, "--output", output},
+          {tiny_model(), "sample", "--tokens", "1", "--output", output},
+          {tiny_model(), "sample", "--tokens", "1", "--last", "1", "--output", output}};
+}
+
+TEST_CASE("a pipe in the place of any file ends every command at once", "[programs]") {
+  const Workshop workshop;
+  const std::filesystem::path output = workshop.folder / "run";
+  REQUIRE(run(workshop.train("run", {"--steps", "20", "--average", "0.9"})).code == 0);
+  const auto replaced = [&](const std::filesystem::path& path, auto&& body) {
+    const std::filesystem::path kept = workshop.folder / "kept";
+    std::filesystem::rename(path, kept);
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    body();
+    std::filesystem::remove(path);
+    std::filesystem::rename(kept, path);
+  };
+  std::vector<std::filesystem::path> files{workshop.text, output / "log.csv"};
+  for (const auto& folder : {output / "best", checkpoint_of(output, 20)})
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry.path());
+  REQUIRE(files.size() == 10);
+  for (const auto& file : files)
+    replaced(file, [&] {
+      int refused = 0;
+      for (const Arguments& command : readers(workshop)) {
+        const auto begin = std::chrono::steady_clock::now();
+        const Ended ended = run(command);
+        CAPTURE(file, command, ended.err);
+        CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));  // it was for ever
+        CHECK(ended.code >= 0);
+        if (ended.code == 0) continue;  // a file that this command does not read
+        ++refused;
+        CHECK(error_line(ended).find(file) != std::string::npos);
+      }
+      CAPTURE(file);
+      CHECK(refused > 0);
+    });
+  CHECK(run(workshop.train("run", {"--steps", "20", "--resume"})).code == 0);
+
+  std::filesystem::create_directory(workshop.folder / "fresh");
+  REQUIRE(::mkfifo((workshop.folder / "fresh/log.csv").c_str(), 0600) == 0);
+  check_refused(workshop.train("fresh", {"--steps", "20"}), {"log.csv: is a pipe"});
+}
+
+TEST_CASE("a config.json that is nested without end is refused by every command", "[programs]") {
+  const Workshop workshop;
+  const std::filesystem::path output = workshop.folder / "run";
+  REQUIRE(run(workshop.train("run", {"--steps", "20"})).code == 0);
+  for (const std::string folder : {"run/best", "run/checkpoints/00000020"})
+    workshop.folder.write(folder + "/config.json", std::string(100'000, '['));
+  for (const Arguments& command : readers(workshop))
+    check_refused(command, {output, "config.json: is nested more than 64 deep"});
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ inline void rewrite_tensors(
     metadata = file.metadata();
     for (const Tensor& tensor : file.tensors()) data[tensor.name] = {tensor.bytes.begin(), tensor.bytes.end()};
     for (const Tensor& tensor : file.tensors())
-      writer.add(tensor.name, tensor.dtype, tensor.shape,
+      writer.add(tensor.name, *tensor.dtype, tensor.shape,
                  [&data, name = tensor.name](Writer::Sink& sink) { sink.write(data.at(name)); });
   }
   change(metadata, data);

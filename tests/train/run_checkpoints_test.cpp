@@ -181,4 +181,14 @@ TEST_CASE("keeping nothing and saving never are refused", "[run_checkpoints]") {
   CHECK(!message_of<Error>([&] { RunCheckpoints(run, "x", {.keep = 0}); }).empty());
 }
 
+TEST_CASE("a run whose checkpoints could not be written is refused at its start", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  Trainer<SmallModel, Cpu<>, AdamW> trainer(SomeBatches::capacity, {}, {}, {.threads = 1});
+  SomeBatches batches;
+  TrainingRun run(trainer, batches, {.steps = 4});
+  CHECK(message_of<Error>([&] {
+          RunCheckpoints(run, folder.path(), {.metadata = {{"text", "\xff"}}});
+        }) == "save_checkpoint: the metadata is not valid UTF-8");
+}
+
 }  // namespace

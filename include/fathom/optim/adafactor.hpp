@@ -59,9 +59,10 @@ struct Adafactor {
     detail::check_rates(name, options.learning_rate, options.weight_decay);
     detail::check_optimizer(options.decay_exponent > 0 && options.decay_exponent <= 1, name,
                             "decay_exponent must be in (0, 1]");
-    detail::check_optimizer(options.epsilon1 > 0 && options.epsilon2 > 0, name,
-                            "epsilon1 and epsilon2 must be positive");
-    detail::check_optimizer(options.clip_threshold > 0, name, "clip_threshold must be positive");
+    detail::check_optimizer(detail::is_positive(options.epsilon1) && detail::is_positive(options.epsilon2), name,
+                            "epsilon1 and epsilon2 must be positive and finite");
+    detail::check_optimizer(detail::is_positive(options.clip_threshold), name,
+                            "clip_threshold must be positive and finite; 1e300 does not clip");
   }
 
   template <class Model>

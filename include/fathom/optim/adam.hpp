@@ -21,7 +21,7 @@ struct AdamFamily {
     check_rates(name, options.learning_rate, options.weight_decay);
     check_factor(name, options.beta1, "beta1 must be in [0, 1)");
     check_factor(name, options.beta2, "beta2 must be in [0, 1)");
-    check_optimizer(options.epsilon > 0, name, "epsilon must be positive");
+    check_optimizer(is_positive(options.epsilon), name, "epsilon must be positive and finite");
   }
 
   template <class Model>

@@ -11,6 +11,7 @@
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
 #include <initializer_list>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,10 +71,12 @@ namespace detail {
 constexpr void check_optimizer(bool condition, const char* optimizer, const char* rule) {
   if (!condition) throw Error(std::string(optimizer) + ": " + rule);
 }
-/// Rules that all optimizers share. NaN fails each of them.
+/// Rules that all optimizers share. NaN fails each of them, and so does infinity, which no checkpoint can hold.
+constexpr bool is_not_negative(double value) { return value >= 0 && value <= std::numeric_limits<double>::max(); }
+constexpr bool is_positive(double value) { return value > 0 && is_not_negative(value); }
 constexpr void check_rates(const char* optimizer, double learning_rate, double weight_decay) {
-  check_optimizer(learning_rate >= 0, optimizer, "learning_rate must not be negative");
-  check_optimizer(weight_decay >= 0, optimizer, "weight_decay must not be negative");
+  check_optimizer(is_not_negative(learning_rate), optimizer, "learning_rate must be finite and not negative");
+  check_optimizer(is_not_negative(weight_decay), optimizer, "weight_decay must be finite and not negative");
 }
 constexpr void check_factor(const char* optimizer, double factor, const char* rule) {
   check_optimizer(factor >= 0 && factor < 1, optimizer, rule);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,6 +41,8 @@ inline const char* remedy(int error) {
       return "check the permissions";
     case EROFS:
       return "choose a path on a writable file system";
+    case ENXIO:
+      return "give a regular file";
     case EISDIR:
       return "name a file, not a directory";
     case ENOTDIR:
@@ -78,14 +81,38 @@ class Descriptor {
   int value_;
 };
 
+/// A file open for reading. Opening waits for nobody, as it would for the writer of a pipe.
+class InputFile : public Descriptor {
+ public:
+  explicit InputFile(const std::filesystem::path& path) : Descriptor(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, "open") {
+    if (::fstat(**this, &status_) != 0) throw_system_error(path, "open", errno);
+  }
+  bool is_regular() const { return S_ISREG(status_.st_mode); }
+  bool is_pipe() const { return S_ISFIFO(status_.st_mode); }
+  bool is_directory() const { return S_ISDIR(status_.st_mode); }
+  /// Bytes of a regular file.
+  std::size_t size() const { return static_cast<std::size_t>(status_.st_size); }
+
+ private:
+  struct stat status_;
+};
+
+/// Waits until a pipe has something to read, or its end. Errors: `FileError` when a signal comes first.
+inline void wait_for_input(const std::filesystem::path& path, int pipe) {
+  pollfd wanted{pipe, POLLIN, 0};
+  if (::poll(&wanted, 1, -1) >= 0) return;
+  if (errno == EINTR) throw FileError(path.string() + ": the wait for its end was interrupted; give a regular file");
+  throw_system_error(path, "read", errno);
+}
+
 }  // namespace detail
 
 /// A new file being written. Errors (all members): `FileError` with the path, the system's reason and what to do.
 class OutputFile {
  public:
-  /// Creates the file, or empties the one that is there.
+  /// Creates the file, or empties the one that is there; a pipe that nobody reads is refused at once.
   explicit OutputFile(std::filesystem::path path)
-      : path_(std::move(path)), file_(path_, O_WRONLY | O_CREAT | O_TRUNC, "create") {}
+      : path_(std::move(path)), file_(path_, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK, "create") {}
 
   /// Appends.
   void write(std::span<const std::byte> bytes) {
@@ -125,11 +152,9 @@ class OutputFile {
 class MappedFile {
  public:
   explicit MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-    const detail::Descriptor file(path_, O_RDONLY, "open");
-    struct stat status;
-    if (::fstat(*file, &status) != 0) detail::throw_system_error(path_, "open", errno);
-    if (!S_ISREG(status.st_mode)) throw FileError(path_.string() + ": not a regular file; check the path");
-    size_ = static_cast<std::size_t>(status.st_size);
+    const detail::InputFile file(path_);
+    if (!file.is_regular()) throw FileError(path_.string() + ": is not a regular file; check the path");
+    size_ = file.size();
     if (size_ == 0) return;
     void* const address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, *file, 0);
     if (address == MAP_FAILED) detail::throw_system_error(path_, "map", errno);
@@ -153,19 +178,25 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// The whole content of a file, a pipe or a device.
+/// The whole content of a regular file, or of a pipe, to its end. A pipe that nobody has open to write is empty.
+/// Errors: `FileError`, also when a signal comes while a pipe has nothing to read.
 inline std::string read_file(const std::filesystem::path& path) {
-  const detail::Descriptor file(path, O_RDONLY, "open");
-  struct stat status;
-  if (::fstat(*file, &status) != 0) detail::throw_system_error(path, "open", errno);
+  const detail::InputFile file(path);
+  if (file.is_directory()) detail::throw_system_error(path, "read", EISDIR);
+  if (!file.is_regular() && !file.is_pipe())
+    throw FileError(path.string() + ": is a device, which may have no end; give a regular file");
   std::string content;
   std::size_t size = 0;
   // One byte more than a regular file's size, so that the read which finds the end needs no second buffer.
-  content.resize(S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) + 1 : std::size_t{1} << 16);
+  content.resize(file.is_regular() ? file.size() + 1 : std::size_t{1} << 16);
   for (;;) {
     if (size == content.size()) content.resize(2 * size);
     const ssize_t count = ::read(*file, content.data() + size, content.size() - size);
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) {
+      detail::wait_for_input(path, *file);
+      continue;
+    }
     if (count < 0) detail::throw_system_error(path, "read", errno);
     if (count == 0) break;
     size += static_cast<std::size_t>(count);

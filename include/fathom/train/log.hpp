@@ -187,6 +187,8 @@ inline CsvLog::CsvLog(std::filesystem::path path, std::span<const std::string> c
     line_ += ',' + column;
   }
   line_ += '\n';
+  if (std::error_code none; std::filesystem::is_fifo(path_, none))  // which would wait for a reader
+    throw FileError(path_.string() + ": is a pipe; move it away");
   const bool continues = resume_after && std::filesystem::exists(path_) && cut_after(*resume_after);
   file_.reset(std::fopen(path_.c_str(), continues ? "ab" : "wb"));
   if (!file_) detail::throw_system_error(path_, "write", errno);

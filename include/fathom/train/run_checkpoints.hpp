@@ -92,10 +92,12 @@ struct RunCheckpointOptions {
 template <class Run>
 class RunCheckpoints {
  public:
-  /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive.
+  /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive,
+  /// and for what a checkpoint cannot hold, such as metadata that are not UTF-8.
   RunCheckpoints(const Run& run, std::filesystem::path folder, RunCheckpointOptions options)
       : run_(run), folder_(std::move(folder)), options_(std::move(options)), saved_updates_(updates()) {
     if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
+    TrainingState<typename Run::Trainer>(run_.trainer(), info());  // what it cannot hold is refused now
     remove_old();
   }
 
@@ -121,12 +123,13 @@ class RunCheckpoints {
     std::vector<std::filesystem::path> directories;
     if (best) directories.push_back(folder_ / "best");
     if (to_resume) directories.push_back(detail::checkpoint_path(folder_, run_.step()));
-    writer_.start(std::move(directories), run_.trainer(),
-                  {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata},
-                  [this] { remove_old(); });
+    writer_.start(std::move(directories), run_.trainer(), info(), [this] { remove_old(); });
     if (to_resume) saved_updates_ = updates();
   }
 
+  CheckpointInfo info() const {
+    return {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata};
+  }
   std::int64_t updates() const { return run_.trainer().progress().updates; }
 
   void remove_old() const {

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -27,11 +28,16 @@ namespace fathom::inline FATHOM_ABI::safetensors {
 /// A tensor of a mapped file. `bytes` need not be aligned to the element.
 struct Tensor {
   std::string name;
-  Dtype dtype;
+  std::string dtype_name;      ///< in the file
+  std::optional<Dtype> dtype;  ///< none: of a type that is not read
   Shape shape;
   std::span<const std::byte> bytes;
 
-  std::int64_t elements() const { return static_cast<std::int64_t>(bytes.size()) / facts(dtype).size; }
+  std::int64_t elements() const {
+    std::int64_t count = 0;
+    detail::byte_count(shape, 1, count);
+    return count;
+  }
 };
 
 /// What `File::read` may do to a value that the asked type cannot hold.
@@ -42,7 +48,8 @@ enum class Narrowing { refuse, round };
 /// Errors (all members): `FileError` that names the file, the tensor or field, what is wrong and what to do. Opening
 /// checks the whole header: its length, JSON without duplicate or unknown fields, and that the tensors' sizes follow
 /// from their shapes and fill the file without gap, overlap or rest. Reading a tensor checks its checksum where the
-/// file has them.
+/// file has them. A tensor of a type that is not read is no error before it is asked for; of a type that is not known
+/// the size cannot be checked.
 class File {
  public:
   explicit File(const std::filesystem::path& path) : file_(path) { parse(); }
@@ -78,17 +85,21 @@ class File {
       throw ShapeError("safetensors: " + std::to_string(out.size()) + " elements cannot take tensor " +
                        detail::quoted(name) + " of shape " + detail::text(shape));
     verify(tensor);
-    if (!convert(tensor, out, narrowing))
-      refuse(tensor,
-             "is " + std::string(facts(tensor.dtype).name) + ", which " + std::string(facts(dtype_of<T>).name) +
-                 " cannot hold",
+    if (!tensor.dtype) {
+      std::string read;
+      for (const DtypeFacts& known : dtypes) read += (read.empty() ? "" : ", ") + std::string(known.name);
+      refuse(tensor, "is " + detail::quoted(tensor.dtype_name) + ", a type that is not read",
+             "convert it to one of " + read);
+    }
+    if (!convert(tensor, *tensor.dtype, out, narrowing))
+      refuse(tensor, "is " + tensor.dtype_name + ", which " + std::string(facts(dtype_of<T>).name) + " cannot hold",
              "read it at the precision it was written with");
   }
 
   /// Compares a tensor with its checksum, where the file has them.
   void verify(const Tensor& tensor) const {
     if (!has_checksums()) return;
-    Checksum checksum = detail::checksum_of(tensor.name, tensor.dtype, tensor.shape);
+    Checksum checksum = detail::checksum_of(tensor.name, tensor.dtype_name, tensor.shape);
     checksum.add(tensor.bytes);
     if (detail::hexadecimal(checksum.value()) !=
         recorded_checksum(1 + static_cast<std::size_t>(&tensor - tensors_.data())))
@@ -99,10 +110,10 @@ class File {
   using Json = nlohmann::json;
   static constexpr const char* damaged = "the file is damaged: restore it from a copy";
 
-  [[noreturn]] void refuse(const std::string& what, const char* remedy = damaged) const {
+  [[noreturn]] void refuse(const std::string& what, const std::string& remedy = damaged) const {
     throw FileError(path().string() + ": " + what + "; " + remedy);
   }
-  [[noreturn]] void refuse(const Tensor& tensor, const std::string& what, const char* remedy = damaged) const {
+  [[noreturn]] void refuse(const Tensor& tensor, const std::string& what, const std::string& remedy = damaged) const {
     refuse("tensor " + detail::quoted(tensor.name) + " " + what, remedy);
   }
 
@@ -168,7 +179,7 @@ class File {
 
   /// Takes name, dtype and shape; `bytes` gets its length, and for now the offset in place of the address.
   void parse_tensor(const std::string& name, const Json& value) {
-    Tensor tensor{name, Dtype::u8, {}, {}};
+    Tensor tensor{name, {}, {}, {}, {}};
     if (!value.is_object()) refuse(tensor, "is not described by an object");
     for (const auto& [field, item] : value.items()) {
       if (field != "dtype" && field != "shape" && field != "data_offsets")
@@ -193,18 +204,20 @@ class File {
 
     const Json& dtype = field("dtype");
     if (!dtype.is_string()) refuse(tensor, "has a 'dtype' that is not a text");
-    const auto known = std::ranges::find(dtypes, dtype.get_ref<const std::string&>(), &DtypeFacts::name);
-    if (known == dtypes.end())
-      refuse(tensor, "has the unknown dtype " + detail::quoted(dtype.get_ref<const std::string&>()),
-             "F64, F32, F16, BF16, I64, I32, U64, U32 and U8 are read");
-    tensor.dtype = static_cast<Dtype>(known - dtypes.begin());
+    tensor.dtype_name = dtype.get_ref<const std::string&>();
+    const auto known = std::ranges::find(dtypes, tensor.dtype_name, &DtypeFacts::name);
+    const auto unread = std::ranges::find(unread_dtypes, tensor.dtype_name, &DtypeFacts::name);
+    if (known != dtypes.end()) tensor.dtype = static_cast<Dtype>(known - dtypes.begin());
+    const int size = known != dtypes.end() ? known->size : unread != unread_dtypes.end() ? unread->size : 0;
     tensor.shape = numbers("shape");
     const Shape offsets = numbers("data_offsets");
     if (offsets.size() != 2 || offsets[0] > offsets[1]) refuse(tensor, "has no valid 'data_offsets'");
     std::int64_t needed = 0;
-    if (!detail::byte_count(tensor.shape, tensor.dtype, needed) || needed != offsets[1] - offsets[0])
+    const bool fits =
+        detail::byte_count(tensor.shape, std::max(size, 1), needed) && (size == 0 || needed == offsets[1] - offsets[0]);
+    if (!fits)
       refuse(tensor, "has 'data_offsets' " + detail::text(offsets) + " that do not fit shape " +
-                         detail::text(tensor.shape) + " of " + std::string(known->name));
+                         detail::text(tensor.shape) + " of " + detail::quoted(tensor.dtype_name));
     ranges_.push_back({offsets[0], offsets[1], tensors_.size()});
     tensors_.push_back(std::move(tensor));
   }
@@ -251,8 +264,8 @@ class File {
   }
 
   template <class T>
-  static bool convert(const Tensor& tensor, std::span<T> out, Narrowing narrowing) {
-    if (tensor.dtype == dtype_of<T>) {
+  static bool convert(const Tensor& tensor, Dtype dtype, std::span<T> out, Narrowing narrowing) {
+    if (dtype == dtype_of<T>) {
       std::ranges::copy(tensor.bytes, std::as_writable_bytes(out).begin());
       return true;
     }
@@ -265,7 +278,7 @@ class File {
         }
         return true;
       };
-      switch (tensor.dtype) {
+      switch (dtype) {
         case Dtype::f16:
           return each(std::uint16_t{}, half_to_float);
         case Dtype::bf16:
@@ -316,7 +329,7 @@ class Writer {
   /// Errors: `Error` for a name that was added before or is reserved; `ShapeError` for an extent below zero.
   void add(std::string name, Dtype dtype, Shape shape, Source source) {
     std::int64_t bytes = 0;
-    if (!detail::byte_count(shape, dtype, bytes))
+    if (!detail::byte_count(shape, facts(dtype).size, bytes))
       throw ShapeError("safetensors: tensor " + detail::quoted(name) + " cannot have shape " + detail::text(shape));
     if (name == detail::metadata_name || !names_.insert(name).second)
       throw Error("safetensors: a tensor cannot be named " + detail::quoted(name) +
@@ -330,7 +343,7 @@ class Writer {
   template <Element T>
   void add(std::string name, Shape shape, std::span<const T> data) {
     std::int64_t bytes = 0;
-    if (!detail::byte_count(shape, dtype_of<T>, bytes) || bytes != static_cast<std::int64_t>(data.size_bytes()))
+    if (!detail::byte_count(shape, sizeof(T), bytes) || bytes != static_cast<std::int64_t>(data.size_bytes()))
       throw ShapeError("safetensors: tensor " + detail::quoted(name) + " of shape " + detail::text(shape) +
                        " is given " + std::to_string(data.size()) + " elements");
     add(std::move(name), dtype_of<T>, std::move(shape), [data](Sink& sink) { sink.write(std::as_bytes(data)); });
@@ -346,7 +359,7 @@ class Writer {
     file.write(blank);
     for (Entry& entry : entries_) {
       const std::uint64_t begin = file.size();
-      Sink sink(file, detail::checksum_of(entry.name, entry.dtype, entry.shape));
+      Sink sink(file, detail::checksum_of(entry.name, facts(entry.dtype).name, entry.shape));
       entry.source(sink);
       if (file.size() - begin != static_cast<std::uint64_t>(entry.bytes))
         throw Error("safetensors: the source of tensor " + detail::quoted(entry.name) + " gave " +

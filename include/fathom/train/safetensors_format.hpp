@@ -39,6 +39,9 @@ struct DtypeFacts {
 };
 inline constexpr std::array<DtypeFacts, 9> dtypes{
     {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"U64", 8}, {"U32", 4}, {"U8", 1}}};
+/// Those of the format whose values are not read; their sizes are known. A file may hold others.
+inline constexpr std::array<DtypeFacts, 8> unread_dtypes{
+    {{"I16", 2}, {"U16", 2}, {"I8", 1}, {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"C64", 8}}};
 constexpr const DtypeFacts& facts(Dtype dtype) { return dtypes[static_cast<std::size_t>(dtype)]; }
 
 /// The C++ types that are elements as they stand.
@@ -90,19 +93,19 @@ inline std::string quoted(std::string_view name) {
   return result + "'";
 }
 
-/// Bytes of a tensor of this shape; false where that is not a number of 63 bits.
-inline bool byte_count(std::span<const std::int64_t> shape, Dtype dtype, std::int64_t& bytes) {
-  bytes = facts(dtype).size;
+/// Bytes of a tensor of this shape whose elements have `size`; false where that is not a number of 63 bits.
+inline bool byte_count(std::span<const std::int64_t> shape, int size, std::int64_t& bytes) {
+  bytes = size;
   for (const std::int64_t extent : shape) {
     if (extent < 0 || __builtin_mul_overflow(bytes, extent, &bytes)) return false;
   }
   return true;
 }
 
-inline Checksum checksum_of(std::string_view name, Dtype dtype, std::span<const std::int64_t> shape) {
+inline Checksum checksum_of(std::string_view name, std::string_view dtype, std::span<const std::int64_t> shape) {
   Checksum checksum;
   checksum.add(name);
-  checksum.add(facts(dtype).name);
+  checksum.add(dtype);
   for (const std::int64_t extent : shape) checksum.add(extent);
   return checksum;
 }

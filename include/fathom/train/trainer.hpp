@@ -259,9 +259,10 @@ class Trainer {
     check(is_rate(embedding) && is_rate(attention) && is_rate(activation) && is_rate(residual),
           "every dropout rate must be from 0 to 1 - 2^-16");
     check(options.loss.smoothing >= 0 && options.loss.smoothing < 1, "loss.smoothing must be in [0, 1)");
-    check(options.loss.z_loss >= 0, "loss.z_loss must not be negative");
-    check(options.clip_norm >= 0, "clip_norm must not be negative; 0 does not clip");
-    check(options.spike_factor >= 0, "spike_factor must not be negative; 0 takes nothing for a spike");
+    check(detail::is_not_negative(options.loss.z_loss), "loss.z_loss must be finite and not negative");
+    check(detail::is_not_negative(options.clip_norm), "clip_norm must be finite and not negative; 0 does not clip");
+    check(detail::is_not_negative(options.spike_factor),
+          "spike_factor must be finite and not negative; 0 takes nothing for a spike");
     check(options.average >= 0 && options.average <= 1, "average must be in [0, 1]; 0 keeps no average");
     check(options.patience >= 1, "patience must be at least 1");
     return options;
