@@ -148,7 +148,8 @@ int main(int argc, char** argv) {
     app.add_option("--steps", settings.steps, "updates of each model")
         ->capture_default_str()
         ->transform(whole(settings.steps, 1));
-    app.add_option("--threads", settings.threads, "0: one for each core")->transform(thread_count());
+    app.add_option("--threads", settings.threads, "0: one for each core that the process may use")
+        ->transform(thread_count());
     app.add_option("--seed", settings.seed, "of weights, windows and sample")
         ->capture_default_str()
         ->transform(whole(settings.seed, 0));

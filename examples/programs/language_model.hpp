@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/generate/generate.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <fathom/models/language_model.hpp>
@@ -32,7 +33,6 @@
 #include <programs/stop_signal.hpp>
 #include <string>
 #include <string_view>
-#include <thread>
 
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
 namespace fathom::program {
@@ -158,7 +158,7 @@ class LanguageModelProgram {
   /// Prints what the model is and what its training needs.
   int info() const {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
-    const int threads = options_.threads > 0 ? options_.threads : std::max(1, int(std::thread::hardware_concurrency()));
+    const int threads = options_.threads > 0 ? options_.threads : cpu::available_threads();
     const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
     // The batch in use and two that are prefetched, one to validate on, and copies of those that make one update.
     const std::int64_t copies = options_.accumulate > 1 ? options_.accumulate : 0;

@@ -68,7 +68,8 @@ class LanguageModelCommandLine {
     info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
 
     for (CLI::App* command : {train_, evaluate_, sample_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core")->transform(thread_count());
+      command->add_option("--threads", options.threads, "0: one for each core that the process may use")
+          ->transform(thread_count());
   }
 
   CLI::App& app() { return app_; }

@@ -53,7 +53,7 @@ inline CLI::Validator share() {
   return number("above 0 and at most 1", [](double x) { return x > 0 && x <= 1; });
 }
 
-/// 0 stands for one thread for each core.
+/// 0 stands for one thread for each core that the process may use.
 inline CLI::Validator thread_count() { return whole(int{}, 0, 1024); }
 
 inline CLI::Validator some_text() {

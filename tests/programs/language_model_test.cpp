@@ -113,6 +113,13 @@ TEST_CASE("what a folder's text is made of is said, and what was left out", "[pr
   CHECK(lines_of(evaluated.err) == said);
 }
 
+TEST_CASE("there are no more threads than the process may run at the same time", "[programs]") {
+  if (run({"taskset", "-c", "0", "true"}).code != 0) SKIP("taskset is not there, or may not choose processor 0");
+  const Ended pinned = run({"taskset", "-c", "0", tiny_model(), "info"});
+  CHECK(pinned.code == 0);
+  CHECK(pinned.out.find("batch 8, 1 threads") != std::string::npos);
+}
+
 TEST_CASE("names of files need not be UTF-8 nor simple", "[programs]") {
   const Workshop workshop;
   const auto text = workshop.folder.write("caf\xE9 <&> \"$x\"\n.txt", some_text(2000));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/matmul.hpp>
 #include <fathom/backend/cpu/ops/attention.hpp>
@@ -10,14 +9,14 @@
 #include <fathom/backend/cpu/ops/rows.hpp>
 #include <fathom/backend/cpu/ops/streams.hpp>
 #include <fathom/backend/cpu/team.hpp>
+#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
-#include <thread>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
 
-/// The CPU with all its cores. Threads deal the sequences of a batch among themselves and run the layers' code side by
+/// The CPU with all cores that the process may use. Threads deal the sequences of a batch among themselves and run the layers' code side by
 /// side; weight gradients are put off until a frame closes and then cut by output rows. Results are bit-equal for any
 /// number of threads, because every product's elements, every shard and every sum's order are fixed by the batch alone.
 template <class P = Single, class MatmulEngine = cpu::DefaultMatmul>
@@ -32,14 +31,14 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
   using Lane = cpu::Lane<cpu::Deferred<P, Matmul>>;
 
   struct Options {
-    int threads = 0;  ///< 0: one for each core
+    int threads = 0;  ///< 0: as many as the process may run at the same time (cpu/threads.hpp)
   };
 
   /// The threads and the memory that ops need while they run.
   class Machine {
    public:
     explicit Machine(const Options& options)
-        : team_(options.threads > 0 ? options.threads : std::max(1, int(std::thread::hardware_concurrency()))) {
+        : team_(options.threads > 0 ? options.threads : cpu::available_threads()) {
       for (int number = 0; number < team_.size(); ++number) lanes_.emplace_back(number);
     }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <functional>
@@ -25,7 +26,7 @@ class Team {
  public:
   /// Errors: `Error` when the system does not give so many threads.
   explicit Team(int threads)
-      : spins_(threads <= int(std::thread::hardware_concurrency()) ? 4000 : 0), advances_(threads) {
+      : spins_(threads <= available_threads() ? 4000 : 0), advances_(threads) {
     try {
       for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
     } catch (const std::system_error& error) {
