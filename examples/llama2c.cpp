@@ -4,6 +4,7 @@
 #include <fathom/generate/generate.hpp>
 #include <fathom/text/llama2c.hpp>
 #include <iostream>
+#include <iterator>
 #include <programs/llama2c_model.hpp>
 #include <programs/rules.hpp>
 #include <programs/run_program.hpp>
@@ -28,8 +29,21 @@ bool tell(const Llama2cFile& file, const text::Llama2c& tokenizer, const std::st
 }
 
 template <class... Shapes>
-void tell_any(const Llama2cFile& file, const auto&... arguments) {
-  if (!(tell<Shapes>(file, arguments...) || ...)) file.refuse("is a llama2.c model of a shape that is not built in");
+void tell_any(const Llama2cFile& file, const text::Llama2c& tokenizer, const std::string& prompt,
+              const GenerateOptions& options) {
+  if (!(file.is<Shapes>() || ...)) file.refuse_shape();
+  if (tokenizer.vocabulary() != file.vocabulary())
+    throw Error("the tokenizer has " + std::to_string(tokenizer.vocabulary()) + " tokens and the model " +
+                std::to_string(file.vocabulary()) + "; give the tokenizer that belongs to the model");
+  const auto room = file.context() - std::ssize(tokenizer.encode(prompt));
+  if (room < 1)
+    throw Error("--prompt has more tokens than fit the model's context of " + std::to_string(file.context()) +
+                "; give a shorter one");
+  if (options.tokens > room)
+    throw Error("--tokens " + std::to_string(options.tokens) + ": behind the prompt the model's context of " +
+                std::to_string(file.context()) + " has room for " + std::to_string(room) +
+                "; ask for fewer, or 0 for all");
+  (tell<Shapes>(file, tokenizer, prompt, options) || ...);
 }
 
 }  // namespace fathom::program

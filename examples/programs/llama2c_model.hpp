@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -8,9 +9,11 @@
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/train/file.hpp>
+#include <fathom/train/foreign_file.hpp>
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace fathom::program {
@@ -36,13 +39,23 @@ using Stories110M = Llama2c<768, 2048, 12, 12, 12, 32000, 1024>;
 /// A llama2.c model file: seven int32, then float32 tensors, each kind for all layers before the next.
 class Llama2cFile {
  public:
-  /// Errors: `FileError`, also for a file without a header.
+  /// Errors: `FileError`, also for a file that is something else or of a later version.
   explicit Llama2cFile(std::filesystem::path path) : file_(std::move(path)) {
-    if (file_.bytes().size() < sizeof header_) refuse("is too short for a llama2.c model");
-    std::memcpy(header_.data(), file_.bytes().data(), sizeof header_);
+    const std::string_view bytes(reinterpret_cast<const char*>(file_.bytes().data()), file_.bytes().size());
+    if (const std::string known = foreign_file(bytes); !known.empty()) refuse(known);
+    if (bytes.starts_with("24ka")) refuse("is of a later version of llama2.c's format; export it with --version 0");
+    if (bytes.size() < sizeof header_) refuse("is too short for a llama2.c model");
+    std::memcpy(header_.data(), bytes.data(), sizeof header_);
+    const auto [width, hidden, layers, heads, kv_heads, vocabulary, length] = header_;
+    if (std::ranges::min({width, hidden, layers, heads, kv_heads, length}) < 1 || vocabulary == 0 ||
+        std::ranges::max({width, hidden, layers, heads, kv_heads, vocabulary, length}) > 1 << 24 ||
+        width % heads != 0 || heads % kv_heads != 0)
+      refuse("is no llama2.c model, because it does not begin with the sizes of one");
   }
 
   const std::array<std::int32_t, 7>& header() const { return header_; }
+  int vocabulary() const { return header_[5]; }
+  int context() const { return header_[6]; }
   template <class Shape>
   bool is() const {
     return header_ == Shape::header;
@@ -51,7 +64,7 @@ class Llama2cFile {
   /// Errors: `FileError` for a file of another shape or length.
   template <class Shape, class B>
   Weights<typename Shape::Model, B> weights() const {
-    if (!is<Shape>()) refuse("is a llama2.c model of another shape");
+    if (!is<Shape>()) refuse_shape();
     using Model = typename Shape::Model;
     std::map<std::string, ParameterInfo> table;
     for (const ParameterInfo& info : describe<Model>()) table.emplace(info.name, info);
@@ -74,6 +87,18 @@ class Llama2cFile {
       for (int layer = 0; layer < Model::Stack::depth; ++layer) read("blocks." + std::to_string(layer) + "." + name);
     read("final_norm.gain");  // what follows are tables of sines and cosines, which `Rotary` computes
     return weights;
+  }
+
+  /// Errors: `FileError` with the shape, and how to build it in.
+  [[noreturn]] void refuse_shape() const {
+    std::string sizes;
+    for (const std::int32_t size : header_) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+    refuse(
+        "is a llama2.c model of a shape that is not built in (width, hidden, layers, heads, kv heads, vocabulary, "
+        "context: " +
+        sizes + ")" +
+        (vocabulary() < 0 ? " and has an output matrix of its own, which fathom-llama2c does not read"
+                          : "; add Llama2c<" + sizes + "> to the list in examples/llama2c.cpp, and build it"));
   }
 
   [[noreturn]] void refuse(const std::string& reason) const {

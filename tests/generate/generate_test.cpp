@@ -7,6 +7,7 @@
 #include <fathom/text/characters.hpp>
 #include <fathom/text/llama2c.hpp>
 #include <generate/models.hpp>
+#include <limits>
 #include <string>
 #include <support/data.hpp>
 #include <support/temporary_directory.hpp>
@@ -59,6 +60,8 @@ TEST_CASE("what cannot be generated is refused in one line", "[generate]") {
   CHECK_THAT(refusal(weights, "The ", {.tokens = 30}),
              ContainsSubstring("a prompt of 4 tokens and 30 more exceed the model's context of 32"));
   CHECK(refusal(weights, "The ", {.tokens = 29}).empty());
+  CHECK_THAT(refusal(weights, "The ", {.tokens = std::numeric_limits<int>::max()}),
+             ContainsSubstring("a prompt of 4 tokens and 2147483647 more exceed the model's context of 32"));
   CHECK_THAT(refusal(weights, std::string(33, 'x'), {.tokens = 1, .slide = true}), ContainsSubstring("context of 32"));
   CHECK_THAT(refusal(moved_weights<Learned, Cpu<>>(), "The ", {}),
              ContainsSubstring("the tokenizer has 256 tokens and the model 37"));
@@ -91,5 +94,8 @@ TEST_CASE("files that are no llama2.c model are refused", "[generate]") {
   const auto load = [&] { File(folder.write("model", header)).weights<program::Stories260K, Cpu<>>(); };
   CHECK_THAT(message_of<FileError>(load), ContainsSubstring("cut off in the tensor embedding.token.weight"));
   header[0] = 63;
-  CHECK_THAT(message_of<FileError>(load), ContainsSubstring("another shape"));
+  CHECK_THAT(message_of<FileError>(load), ContainsSubstring("is no llama2.c model"));
+  header[0] = 72;
+  CHECK_THAT(message_of<FileError>(load), ContainsSubstring("not built in (width, hidden, layers, heads, kv heads, "
+                                                            "vocabulary, context: 72, 172, 5, 8, 4, 512, 512)"));
 }

@@ -162,8 +162,11 @@ TEST_CASE("prompts and options that cannot be are refused", "[generator]") {
   CHECK_THAT(refusal({.prompt = context + 1}), ContainsSubstring("longer than the model's context of 64"));
   CHECK_THAT(refusal({.tokens = -1}), ContainsSubstring("-1 tokens: none may be negative"));
   CHECK_THAT(refusal({.sequences = 0}), ContainsSubstring("0 sequences"));
-  CHECK(refusal({.prompt = 4, .tokens = std::numeric_limits<int>::max()}).empty());
   CHECK_THAT(refusal({.sampling = {.temperature = -1}}), ContainsSubstring("temperature"));
+
+  constexpr int most = std::numeric_limits<int>::max();  // more tokens than there is room for are no mistake
+  CHECK(Small(weights, {.prompt = 4, .tokens = most}, one_thread).inference().size().length == context);
+  CHECK(refusal({.prompt = 4, .tokens = most, .slide = true}).empty());
 
   Small generator(weights, {.prompt = 4, .tokens = 2}, one_thread);
   CHECK_FALSE(generator.step());

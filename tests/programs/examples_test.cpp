@@ -98,13 +98,31 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   check_refused({llama, model, tokenizer, "--token", "5"}, {"--token", "--help"});
   check_refused({llama, missing, tokenizer}, {missing, "No such file"});
   check_refused({llama, model, missing}, {missing, "No such file"});
-  check_refused({llama, text, tokenizer}, {text, "shape"});
+  check_refused({llama, text, tokenizer}, {text, "is no llama2.c model"});
+  check_refused({llama, tokenizer, model}, {tokenizer, "is no llama2.c model"});
+  check_refused({llama, model, model}, {model, "not a whole llama2.c tokenizer"});
+  for (const int size : {511, 513, 32000})
+    check_refused({llama, model, folder.write("other.bin", letters(size))}, {std::to_string(size), "512"});
+  const auto pointer =
+      folder.write("pointer.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
+  check_refused({llama, pointer, tokenizer}, {pointer, "pointer of git-lfs", "git lfs pull"});
+  check_refused({llama, model, pointer}, {pointer, "pointer of git-lfs", "git lfs pull"});
+  check_refused({llama, folder.write("empty.bin", ""), tokenizer}, {"is empty"});
+  check_refused({llama, folder.write("later.bin", "24ka" + whole), tokenizer}, {"later version", "--version 0"});
+  for (const int vocabulary : {512, -512}) {  // negative: the output has a matrix of its own
+    const std::int32_t shape[]{64, 172, 6, 8, 4, vocabulary, 512};
+    const auto other =
+        folder.write("shape.bin", std::string(reinterpret_cast<const char*>(shape), sizeof shape) + whole);
+    check_refused({llama, other, tokenizer}, {"64, 172, 6, 8, 4, " + std::to_string(vocabulary) + ", 512",
+                                              vocabulary > 0 ? "add Llama2c<" : "own"});
+  }
   check_refused({llama, cut, tokenizer, "--prompt", "a"}, {cut, "cut off"});
   check_refused({llama, model, small}, {small, "not a whole"});
-  const std::vector<std::pair<std::string, std::vector<std::string>>> values{{"--tokens", {"-1", "x"}},
-                                                                             {"--temperature", {"-1", "nan", "x"}},
-                                                                             {"--top-p", {"0", "1.1", "x"}},
-                                                                             {"--seed", {"-1", "x"}}};
+  const std::vector<std::pair<std::string, std::vector<std::string>>> values{
+      {"--tokens", {"-1", "x", "2147483647", "4294967296"}},
+      {"--temperature", {"-1", "nan", "x"}},
+      {"--top-p", {"0", "1.1", "x"}},
+      {"--seed", {"-1", "x"}}};
   for (const auto& [flag, refused] : values)
     for (const std::string& value : refused) check_refused({llama, model, tokenizer, flag, value}, {flag});
 
@@ -117,6 +135,8 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   check_refused({llama, pipe, tokenizer}, {pipe, "not a regular file"});
   check_refused({llama, model, pipe}, {pipe});
+  check_refused({llama, model, tokenizer, "--tokens", "510", "--prompt", "abc"}, {"--tokens 510", "of 512", "508"});
+  check_refused({llama, model, tokenizer, "--prompt", std::string(600, 'a')}, {"--prompt", "context of 512"});
 
   const Ended story = run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5"});
   CHECK(story.code == 0);

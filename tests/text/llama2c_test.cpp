@@ -3,6 +3,8 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cstring>
 #include <fathom/text/llama2c.hpp>
+#include <limits>
+#include <random>
 #include <string>
 #include <support/data.hpp>
 #include <support/temporary_directory.hpp>
@@ -37,7 +39,90 @@ std::string small_table() {
          entry(" ab", -4) + entry("ba", -1.5f);
 }
 
+/// A table whose pieces overlap in many ways, with scores of which several are equal.
+std::string tangled_table() {
+  std::string file("\x07\0\0\0", 4);
+  for (int id = 0; id < 259; ++id) file += entry("<" + std::to_string(id) + ">");
+  std::minstd_rand draw(5);
+  for (const char* letter : {"a", "b", "c", "d", " "}) file += entry(letter);
+  for (int id = 0; id < 200; ++id) {
+    std::string piece;
+    for (auto length = 2 + draw() % 4; piece.size() < length;) piece += "abcd "[draw() % 5];
+    file += entry(piece, -static_cast<float>(draw() % 20));
+  }
+  return file;
+}
+
+/// Merges pair by pair, as the contract says it: all pairs are looked at for each merge.
+std::vector<int> merged_plainly(std::vector<std::string> pieces,
+                                const std::vector<std::pair<std::string, float>>& table) {
+  const auto id_of = [&](const std::string& text) {
+    for (std::size_t id = 0; id < table.size(); ++id)
+      if (table[id].first == text) return static_cast<int>(id);
+    return -1;
+  };
+  for (;;) {
+    std::size_t best = pieces.size();
+    int merged = -1;
+    for (std::size_t i = 0; i + 1 < pieces.size(); ++i) {
+      const int both = id_of(pieces[i] + pieces[i + 1]);
+      if (both < 0 || (merged >= 0 &&
+                       table[static_cast<std::size_t>(both)].second <= table[static_cast<std::size_t>(merged)].second))
+        continue;
+      best = i;
+      merged = both;
+    }
+    if (merged < 0) break;
+    pieces[best] += pieces[best + 1];
+    pieces.erase(pieces.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+  std::vector<int> ids;
+  for (const std::string& piece : pieces) ids.push_back(id_of(piece));
+  return ids;
+}
+
+/// Score and text of each entry of a table.
+std::vector<std::pair<std::string, float>> entries_of(const std::string& file) {
+  std::vector<std::pair<std::string, float>> entries;
+  for (std::size_t place = 4; place < file.size();) {
+    float score;
+    std::int32_t length;
+    std::memcpy(&score, file.data() + place, 4);
+    std::memcpy(&length, file.data() + place + 4, 4);
+    entries.emplace_back(file.substr(place + 8, static_cast<std::size_t>(length)), score);
+    place += 8 + static_cast<std::size_t>(length);
+  }
+  return entries;
+}
+
 }  // namespace
+
+TEST_CASE("merging by a queue gives what looking at all pairs gives", "[llama2c]") {
+  const TemporaryDirectory folder;
+  const std::string table = tangled_table();
+  const Llama2c tokenizer = Llama2c::from_file(folder.write("tangled.bin", table));
+  const auto entries = entries_of(table);
+  std::minstd_rand draw(7);
+  for (int round = 0; round < 100; ++round) {
+    std::string text;
+    for (auto length = 1 + draw() % 60; text.size() < length;) text += "abcd "[draw() % (round % 4 == 0 ? 2 : 5)];
+    std::vector<std::string> letters{" "};
+    for (const char letter : text) letters.emplace_back(1, letter);
+    const auto ids = tokenizer.encode(text);
+    CAPTURE(text);
+    REQUIRE(std::vector<int>(ids.begin(), ids.end()) == merged_plainly(letters, entries));
+  }
+}
+
+TEST_CASE("a long text is tokenized in about as many steps as it has characters", "[llama2c]") {
+  const TemporaryDirectory folder;
+  const Llama2c tokenizer = Llama2c::from_file(folder.write("tangled.bin", tangled_table()));
+  std::string text;
+  for (std::minstd_rand draw(3); text.size() < 200'000;) text += "abcd "[draw() % 5];
+  std::vector<int> ids{Llama2c::begin};  // takes an hour where each merge looks at all pairs
+  for (const int id : tokenizer.encode(text)) ids.push_back(id);
+  CHECK(tokenizer.decode(ids) == text);
+}
 
 TEST_CASE("pieces are merged best score first, and other bytes have tokens of their own", "[llama2c]") {
   const TemporaryDirectory folder;
@@ -67,10 +152,17 @@ TEST_CASE("decoding drops the first space after a begin, and the begin", "[llama
 TEST_CASE("a table that is cut off or something else is refused", "[llama2c]") {
   const TemporaryDirectory folder;
   const std::string table = small_table();
-  for (const std::size_t size : {std::size_t{0}, std::size_t{3}, std::size_t{4}, std::size_t{100}, table.size() - 1})
+  for (const std::size_t size : {std::size_t{3}, std::size_t{4}, std::size_t{100}, table.size() - 1})
     CHECK_THAT(message_of<FileError>([&] { Llama2c::from_file(folder.write("cut.bin", table.substr(0, size))); }),
                ContainsSubstring("cut.bin: is not a whole llama2.c tokenizer"));
   CHECK_THROWS_AS(Llama2c::from_file(folder.write("text", std::string(5000, 'x'))), FileError);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_AS(Llama2c::from_file(folder.write("nan", table + entry("abab", nan))), FileError);
+  CHECK_THAT(message_of<FileError>([&] { Llama2c::from_file(folder.write("empty.bin", "")); }),
+             ContainsSubstring("empty.bin: is empty; "));
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 433869\n";
+  CHECK_THAT(message_of<FileError>([&] { Llama2c::from_file(folder.write("pointer.bin", pointer)); }),
+             ContainsSubstring("pointer.bin: is a pointer of git-lfs"));
   CHECK_THAT(message_of<FileError>([&] { Llama2c::from_file(folder / "none"); }), ContainsSubstring("cannot open"));
 }
 

@@ -43,7 +43,7 @@ std::string generate(const Weights<Model, B>& weights, std::string_view prompt, 
   for (const auto id : tokenizer.encode(prompt)) ids.push_back(int(id));
   const int length = int(ids.size());
   if (length == 0) throw Error("generate: the prompt is empty; give some text, or a `begin` token");
-  if (!options.slide && length + options.tokens - 1 > Model::context)
+  if (!options.slide && options.tokens > Model::context - length + 1)
     throw Error("generate: a prompt of " + std::to_string(length) + " tokens and " + std::to_string(options.tokens) +
                 " more exceed the model's context of " + std::to_string(Model::context) +
                 "; ask for fewer, or set `slide`");

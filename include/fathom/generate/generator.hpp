@@ -61,7 +61,8 @@ class Generator {
         prompts_(std::size_t(options_.sequences)),
         dropped_(std::size_t(options_.sequences)),
         unread_(std::size_t(options_.sequences)) {
-    const int most = options_.slide ? options_.tokens : std::min(options_.tokens, Model::context);
+    // A text that slides may be asked for without an end; what is longer than this grows later.
+    const int most = std::min(options_.tokens, options_.slide ? 1 << 20 : Model::context);
     for (auto& text : texts_) text.reserve(std::size_t(options_.prompt) + std::size_t(most));
   }
   Generator(Weights<Model, B>&&, const GeneratorOptions& = {}, const typename B::Options& = {}) = delete;

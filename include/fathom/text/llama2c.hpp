@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -9,12 +10,14 @@
 #include <fathom/text/characters.hpp>
 #include <fathom/text/tokenizer.hpp>
 #include <fathom/train/file.hpp>
+#include <fathom/train/foreign_file.hpp>
 #include <filesystem>
 #include <functional>
-#include <map>
+#include <queue>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::text {
@@ -33,29 +36,29 @@ class Llama2c {
     Llama2c tokenizer;
     std::size_t place = sizeof(std::int32_t);  // after the longest length, which nothing here needs
     const auto take = [&](auto& value) {
-      if (file.size() - place < sizeof value) refuse(path);
+      if (file.size() - place < sizeof value) refuse(path, file);
       std::memcpy(&value, file.data() + place, sizeof value);
       place += sizeof value;
     };
-    if (file.size() < place) refuse(path);
+    if (file.size() < place) refuse(path, file);
     while (place < file.size()) {
       float score;
       std::int32_t length;
       take(score);
       take(length);
-      if (length < 0 || file.size() - place < static_cast<std::size_t>(length)) refuse(path);
+      if (std::isnan(score) || length < 0 || file.size() - place < static_cast<std::size_t>(length)) refuse(path, file);
       tokenizer.ids_.try_emplace(file.substr(place, static_cast<std::size_t>(length)), tokenizer.vocabulary());
       tokenizer.pieces_.push_back({file.substr(place, static_cast<std::size_t>(length)), score});
       place += static_cast<std::size_t>(length);
     }
-    if (tokenizer.vocabulary() < first_byte + 256 || tokenizer.vocabulary() > 1 << 16) refuse(path);
+    if (tokenizer.vocabulary() < first_byte + 256 || tokenizer.vocabulary() > 1 << 16) refuse(path, file);
     return tokenizer;
   }
 
   int vocabulary() const { return static_cast<int>(pieces_.size()); }
 
   /// Characters (or, where the table has none, their bytes) with a space in front, then merged pair by pair, the best
-  /// score first. Without the begin token.
+  /// score first, of equal scores the first pair. Without the begin token. n log n steps for n characters.
   std::vector<Token> encode(std::string_view text) const {
     std::vector<Token> ids;
     if (text.empty()) return ids;
@@ -66,19 +69,7 @@ class Llama2c {
       append(ids, character);
       text.remove_prefix(character.size());
     }
-    for (;;) {
-      std::size_t best = ids.size();
-      auto merged = ids_.end();
-      for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
-        const auto found = ids_.find(pieces_[ids[i]].text + pieces_[ids[i + 1]].text);
-        if (found == ids_.end() || (merged != ids_.end() && score(found) <= score(merged))) continue;
-        best = i;
-        merged = found;
-      }
-      if (merged == ids_.end()) return ids;
-      ids[best] = static_cast<Token>(merged->second);
-      ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    }
+    return merged(std::move(ids));
   }
 
   /// Begin and end have no text; the piece after a begin loses its leading space, so that the text of a begin and
@@ -106,14 +97,65 @@ class Llama2c {
     std::string text;
     float score;
   };
-  using Ids = std::map<std::string, int, std::less<>>;
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+  using Ids = std::unordered_map<std::string, int, Hash, std::equal_to<>>;
 
-  [[noreturn]] static void refuse(const std::filesystem::path& path) {
-    throw FileError(path.string() +
-                    ": is not a whole llama2.c tokenizer; give the .bin file that belongs to the model");
+  /// Two neighbours that may become one piece.
+  struct Merge {
+    float score;
+    std::size_t left;           ///< place of the first
+    Token first, second, both;  ///< ids
+
+    /// Whether `other` comes first: the better score, then the place further left.
+    friend bool operator<(const Merge& merge, const Merge& other) {
+      return merge.score != other.score ? merge.score < other.score : merge.left > other.left;
+    }
+  };
+
+  [[noreturn]] static void refuse(const std::filesystem::path& path, std::string_view file) {
+    const std::string known = foreign_file(file);
+    throw FileError(path.string() + ": " + (known.empty() ? "is not a whole llama2.c tokenizer" : known) +
+                    "; a tokenizer is the .bin file that belongs to the model");
   }
 
-  float score(Ids::const_iterator piece) const { return pieces_[static_cast<std::size_t>(piece->second)].score; }
+  /// The pieces stay at the place of their first character, linked to their neighbours; the pairs wait in a queue,
+  /// where a pair that is no more is passed over.
+  std::vector<Token> merged(std::vector<Token> ids) const {
+    const std::size_t none = ids.size();
+    std::vector<std::size_t> before(none), after(none);
+    std::priority_queue<Merge> queue;
+    std::string both;
+    const auto offer = [&](std::size_t left) {
+      if (left == none || after[left] == none) return;
+      const Token first = ids[left], second = ids[after[left]];
+      both.assign(pieces_[first].text).append(pieces_[second].text);
+      if (const auto found = ids_.find(both); found != ids_.end())
+        queue.push({pieces_[static_cast<std::size_t>(found->second)].score, left, first, second,
+                    static_cast<Token>(found->second)});
+    };
+    for (std::size_t place = 0; place < none; ++place) {
+      before[place] = place == 0 ? none : place - 1;
+      after[place] = place + 1;
+    }
+    for (std::size_t place = 0; place < none; ++place) offer(place);
+    while (!queue.empty()) {
+      const Merge merge = queue.top();
+      queue.pop();
+      const std::size_t left = merge.left, right = after[left];
+      if (right == none || ids[left] != merge.first || ids[right] != merge.second) continue;
+      ids[left] = merge.both;
+      after[left] = after[right];
+      if (after[left] != none) before[after[left]] = left;
+      after[right] = none;  // so that pairs which begin there are passed over
+      offer(before[left]);
+      offer(left);
+    }
+    std::vector<Token> pieces;
+    for (std::size_t place = 0; place < none; place = after[place]) pieces.push_back(ids[place]);
+    return pieces;
+  }
 
   void append(std::vector<Token>& ids, std::string_view character) const {
     if (const auto found = ids_.find(character); found != ids_.end()) {
