@@ -29,7 +29,8 @@ for model in "${models[@]}"; do
   SECONDS=0
   "$build/bin/nanogpt_$model" train "$output/text.txt" --output "$output/$model" \
     --batch 12 --steps 2000 --learning-rate 1e-3 --minimum-learning-rate 1e-4 --warmup 100 \
-    --beta2 0.99 --weight-decay 0.1 --clip 1 --validation-fraction 0.1 --validation-every 250 "$@" >/dev/null
+    --beta2 0.99 --weight-decay 0.1 --clip 1 \
+    --validation-fraction 0.1 --validation-batches all --validation-every 250 "$@" >/dev/null
   losses+=("$(tail -n 1 "$output/$model/log.csv" | cut -d , -f 3) nats per character, $SECONDS s: $model")
 done
 printf '%s\n' "${losses[@]}"

@@ -6,6 +6,7 @@
 #include <fathom/fathom.hpp>
 #include <fathom/train/plot.hpp>
 #include <filesystem>
+#include <optional>
 #include <programs/rules.hpp>
 #include <programs/run_log.hpp>
 #include <programs/run_program.hpp>
@@ -75,21 +76,30 @@ Series train(Trainer& trainer, const Text& text, const Settings& settings, const
   text::Prefetch batches(text::Windows(text.train, options));
   text::Epoch validation(
       text::Windows(text.validation, {.batch = batch_size, .length = context, .order = text::Order::sequential}));
-  const auto validation_loss = [&] { return trainer.evaluate(validation).mean(); };
+  const auto validation_loss = [&]() -> std::optional<double> {
+    const Evaluation sums = trainer.evaluate(validation, {.stop = [&] { return bool(stop); }});
+    return sums.stopped ? std::nullopt : std::optional(sums.mean());
+  };
+  constexpr int validate_every = 50;
   TrainingRun run(
       trainer, batches,
       {.steps = settings.steps,
        .learning_rate =
            Cosine({.peak = 1e-3, .total_steps = settings.steps, .warmup_steps = std::min(100, settings.steps / 4)}),
-       .validation = {.every = 50, .metric = validation_loss}});
-  RunLog log(settings.output / (name + ".csv"), name, settings.steps);
-  Series curve{.name = name, .x = {0}, .y = {validation_loss()}};
+       .validation = {.every = validate_every, .metric = validation_loss}});
+  RunLog log(settings.output / (name + ".csv"),
+             {.total = settings.steps, .label = name, .validate_every = validate_every});
+  Series curve{.name = name, .x = {}, .y = {}};
+  const auto add = [&](std::int64_t step, std::optional<double> loss) {
+    if (!loss) return;
+    curve.x.push_back(double(step));
+    curve.y.push_back(*loss);
+  };
+  add(0, validation_loss());
   for (const RunReport& report : run) {
     if (stop) run.stop();
     log.add(report);
-    if (!report.metric) continue;
-    curve.x.push_back(double(report.step));
-    curve.y.push_back(*report.metric);
+    add(report.step, report.metric);
   }
   return curve;
 }

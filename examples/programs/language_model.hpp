@@ -17,8 +17,10 @@
 #include <fathom/train/average_checkpoints.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/evaluate.hpp>
+#include <fathom/train/format.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <fathom/train/plot.hpp>
+#include <fathom/train/progress.hpp>
 #include <fathom/train/run.hpp>
 #include <fathom/train/run_checkpoints.hpp>
 #include <fathom/train/trainer.hpp>
@@ -33,6 +35,7 @@
 #include <programs/stop_signal.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
 namespace fathom::program {
@@ -44,6 +47,7 @@ class LanguageModelProgram {
   using B = Cpu<>;
   using Optimizer = AdamW;
   using Windows = text::Windows<text::Bytes::Token>;
+  using Text = text::Split<text::Bytes::Token>;
 
  public:
   /// Where checkpoints record the text.
@@ -57,14 +61,11 @@ class LanguageModelProgram {
   /// Returns the program's exit code.
   int train(safetensors::Metadata record, const std::optional<std::filesystem::path>& resumed) const {
     let_output_be_lost();
-    check_schedule();
+    check_options();
     const StopSignal stop;
-    const double fraction = options_.validation_fraction;
-    // A window and its last target to train on, a byte and its target to validate on.
-    const double least = std::max((Model::context + 1) / (1 - fraction), 2 / fraction);
-    const auto text = text::split_tokens(load_text(std::size_t(least) + 1), fraction);
+    const bool validates = options_.validation_batches != "none";
+    const Text text = split_text(validates);
     const Windows windows(text.train, {.batch = options_.batch, .length = Model::context, .seed = options_.seed});
-    text::Epoch validation(in_order(text.validation));
     Trainer<Model, B, Optimizer> trainer(
         windows.capacity(),
         {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip, .average = options_.average},
@@ -85,6 +86,31 @@ class LanguageModelProgram {
     std::filesystem::create_directories(options_.output);
     const DirectoryLock only_here(options_.output);
     text::Prefetch batches(windows, start.sampler_position);
+    const std::filesystem::path log_path = options_.output / "log.csv";
+    // The last update has no row when its validation is still to be made, or when it ended the run.
+    const auto progress = trainer.progress();
+    const bool has_row = !start.unvalidated && progress.skipped_in_a_row < trainer.options().patience;
+    const std::int64_t logged = progress.step - (has_row ? 0 : 1);
+    std::optional<Sample> sample;
+    if (validates) sample.emplace(in_order(text.validation), options_.validation_batches);
+    RunLog log(log_path,
+               {.total = options_.steps,
+                .done = logged,
+                .label = "train",
+                .validate_every = validates ? options_.validation_every : 0,
+                // Of a batch's training a third is its forward pass.
+                .validation_cost = sample ? double(sample->count) / (3 * options_.accumulate) : 0},
+               resumed ? std::optional(logged) : std::nullopt);
+    const auto validation_loss = [&]() -> std::optional<double> {
+      const auto show = [&](const Evaluation& so_far) {
+        log.validate({.step = trainer.progress().step, .done = so_far.batches, .total = sample->count});
+      };
+      show({});
+      const auto sums = trainer.evaluate(sample->batches, {.stop = [&] { return bool(stop); }, .progress = show});
+      return sums.stopped ? std::nullopt : std::optional(sums.mean());
+    };
+    Validation validation{.every = options_.validation_every, .patience = options_.patience};
+    if (validates) validation.metric = validation_loss;
     TrainingRun run(trainer, batches,
                     {.steps = options_.steps,
                      .learning_rate = Cosine({.peak = options_.learning_rate,
@@ -92,14 +118,10 @@ class LanguageModelProgram {
                                               .warmup_steps = options_.warmup,
                                               .minimum = options_.minimum_learning_rate}),
                      .accumulate = options_.accumulate,
-                     .validation = {.every = options_.validation_every,
-                                    .metric = [&] { return trainer.evaluate(validation).mean(); },
-                                    .patience = options_.patience}},
-                    start.best);
+                     .validation = std::move(validation)},
+                    start.best, start.unvalidated);
     RunCheckpoints checkpoints(run, options_.output,
                                {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
-    const std::filesystem::path log_path = options_.output / "log.csv";
-    RunLog log(log_path, "train", options_.steps, resumed ? std::optional(run.step()) : std::nullopt);
     const auto finish = [&] {
       log.finish();
       plot(log_path);
@@ -117,6 +139,7 @@ class LanguageModelProgram {
       }
       throw;
     }
+    if (run.unvalidated()) checkpoints.save_rest();
     finish();
     if (stop)
       std::fprintf(stderr, "stopped after update %lld; go on with --resume\n", static_cast<long long>(run.step()));
@@ -129,12 +152,31 @@ class LanguageModelProgram {
     return stop ? stop.exit_code() : 0;
   }
 
-  /// Prints the loss of the whole text.
+  /// Prints the loss of the text, or of a sample of it. Nothing when it is asked to stop. Returns the program's exit
+  /// code.
   int evaluate() const {
+    const StopSignal stop;
     const auto weights = this->weights();
     const auto text = load_text(2);
-    const double nats = fathom::evaluate(weights, text::Epoch(in_order(text)), {.threads = options_.threads}).mean();
-    std::printf("%zu bytes, %.4f nats per byte, perplexity %.3f\n", text.tokens.size(), nats, std::exp(nats));
+    Sample sample(in_order(text), options_.batches);
+    Progress progress(stderr, {.total = sample.count, .label = "evaluate", .quiet = 1});
+    std::int64_t shown = 0;
+    const auto show = [&](const Evaluation& so_far) {
+      progress.update({.step = so_far.batches,
+                       .tokens = so_far.targets - std::exchange(shown, so_far.targets),
+                       .loss = so_far.mean()});
+    };
+    const Evaluation sums = fathom::evaluate(weights, sample.batches, {.threads = options_.threads},
+                                             {.stop = [&] { return bool(stop); }, .progress = show});
+    progress.finish();
+    if (sums.stopped) {
+      std::fprintf(stderr, "stopped after %lld of %lld batches, without a result\n",
+                   static_cast<long long>(sums.batches), static_cast<long long>(sample.count));
+      return stop.exit_code();
+    }
+    if (sums.targets + 1 < std::ssize(text.tokens)) std::printf("%lld of ", static_cast<long long>(sums.targets));
+    std::printf("%zu bytes, %.4f nats per byte, perplexity %.3f\n", text.tokens.size(), sums.mean(),
+                std::exp(sums.mean()));
     return 0;
   }
 
@@ -201,6 +243,30 @@ class LanguageModelProgram {
     throw Error(options_.output.string() + ": has no checkpoint; give a run's folder with --output");
   }
 
+  /// As many batches of a text, spread evenly over it, as an option says: a number, or "all".
+  struct Sample {
+    std::int64_t count;
+    text::Epoch<Windows> batches;
+
+    Sample(const Windows& windows, const std::string& option)
+        : count(std::min(std::int64_t(windows.epoch()),
+                         format::parse<std::int64_t>(option).value_or(std::numeric_limits<std::int64_t>::max()))),
+          batches(windows, std::uint64_t(count)) {}
+  };
+
+  /// The text to train on, and its end to validate on. Errors: `Error` for too little text.
+  Text split_text(bool validates) const {
+    const double fraction = validates ? options_.validation_fraction : 0;
+    // A window and its last target to train on, a byte and its target to validate on.
+    double least = (Model::context + 1) / (1 - fraction);
+    if (validates) least = std::max(least, 2 / fraction);
+    auto all = load_text(std::size_t(least) + 1);
+    if (validates) return text::split_tokens(std::move(all), fraction);
+    Text text;
+    text.train = std::move(all);
+    return text;
+  }
+
   /// Errors: `Error` for a text of fewer than `least` bytes.
   text::Corpus<text::Bytes::Token> load_text(std::size_t least) const {
     auto text = text::load(text::Bytes{}, options_.text);
@@ -221,13 +287,16 @@ class LanguageModelProgram {
               options_.output / "curves.svg");
   }
 
-  /// Errors: `Error` that names the flags, for what `Cosine` would not take.
-  void check_schedule() const {
+  /// Errors: `Error` that names the flags, for those that do not go together.
+  void check_options() const {
     if (options_.warmup >= options_.steps)
       throw Error("--warmup " + std::to_string(options_.warmup) + " must be below --steps " +
                   std::to_string(options_.steps) + "; give less of it, or more updates");
     if (options_.minimum_learning_rate > options_.learning_rate)
       throw Error("--minimum-learning-rate must not exceed --learning-rate; give a smaller one");
+    if (options_.patience > 0 && options_.validation_batches == "none")
+      throw Error(
+          "--patience counts validations, of which --validation-batches none makes none; leave one of them out");
   }
 
   /// The same rate wherever a transformer usually drops out, but not on what attention attends to.
@@ -245,7 +314,7 @@ class LanguageModelProgram {
     return Json::parse(Json(path.string()).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
   }
 
-  static std::string checksum(const text::Split<text::Bytes::Token>& text) {
+  static std::string checksum(const Text& text) {
     Checksum sum;
     for (const auto* part : {&text.train, &text.validation}) sum.add(std::as_bytes(std::span(part->tokens)));
     return std::to_string(sum.value());
@@ -269,7 +338,8 @@ int language_model(int argc, char** argv) {
       if (newest && !options.resume)
         throw Error(options.output.string() + ": holds a run; go on with --resume, or give another --output");
       if (newest) {
-        const safetensors::Metadata stored = read_checkpoint_info(*newest).metadata;
+        safetensors::Metadata stored = read_checkpoint_info(*newest).metadata;
+        stored.try_emplace("--validation-batches", "all");  // so it was before there was that option
         command.recorded().restore(stored);
         if (const auto text = stored.find(program.text_key); text != stored.end() && options.text.empty())
           options.text = text->second;

@@ -20,6 +20,8 @@ struct LanguageModelOptions {
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
   std::uint64_t seed = 1;
+  std::string validation_batches = "30";  ///< a number, "all" or "none"
+  std::string batches = "all";            ///< a number or "all"
   std::string prompt = "The ";
   GenerateOptions generate{.tokens = 500, .slide = true, .sampling = {.temperature = 0.8}};
 };
@@ -42,6 +44,8 @@ class LanguageModelCommandLine {
     add_checkpoint(*evaluate_, options);
     evaluate_->add_option("--batch", options.batch, "sequences at a time")
         ->transform(whole(options.batch, 1, most_batch_));
+    evaluate_->add_option("--batches", options.batches, "how many, spread evenly over the text; all: the whole text")
+        ->check(batches({"all"}));
 
     auto& generate = options.generate;
     sample_ = app_.add_subcommand("sample", "Write a text with a trained model.");
@@ -121,6 +125,10 @@ class LanguageModelCommandLine {
     group("Validation");
     fixed("--validation-fraction", options.validation_fraction, "share of the text, at its end")
         ->check(number("between 0 and 1", [](double x) { return x > 0 && x < 1; }));
+    fixed("--validation-batches", options.validation_batches,
+          "of a validation, spread evenly over its text; all: the whole of it; none: validate never, and train on all "
+          "text")
+        ->check(batches({"all", "none"}));
     fixed("--validation-every", options.validation_every, "updates")->transform(whole(options.validation_every, 1));
     fixed("--patience", options.patience, "validations without a new best that end the run; 0: none do")
         ->transform(whole(options.patience, 0));

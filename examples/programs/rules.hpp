@@ -2,12 +2,16 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <cstdint>
 #include <fathom/train/format.hpp>
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 /// What the options of a command line accept: checks that answer in words. Every number is decimal, and all of its text
 /// counts.
@@ -55,6 +59,18 @@ inline CLI::Validator share() {
 
 /// 0 stands for one thread for each core that the process may use.
 inline CLI::Validator thread_count() { return whole(int{}, 0, 1024); }
+
+/// A number of batches, or one of `words`.
+inline CLI::Validator batches(std::vector<std::string> words) {
+  return {[words = std::move(words)](const std::string& text) {
+            if (std::ranges::find(words, text) != words.end()) return std::string();
+            if (format::parse<std::int64_t>(text).value_or(0) > 0) return std::string();
+            std::string rule = "a whole number above 0";
+            for (const std::string& word : words) rule += (word == words.back() ? " or " : ", ") + word;
+            return rule + " is needed, not '" + text + "'";
+          },
+          ""};
+}
 
 inline CLI::Validator some_text() {
   return {[](const std::string& text) { return text.empty() ? std::string("a text is needed") : std::string(); }, ""};

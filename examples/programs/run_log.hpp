@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace fathom::program {
 
@@ -16,11 +17,17 @@ namespace fathom::program {
 /// validation metric is a loss.
 class RunLog {
  public:
-  /// `resumed_after`: the updates that were done before, by the run that this one resumes.
-  RunLog(const std::filesystem::path& csv, const std::string& label, std::int64_t steps,
+  /// `resumed_after`: the updates that were done before, by the run that this one resumes; the log keeps their rows.
+  /// Errors: `FileError`, also for a log that is damaged.
+  RunLog(const std::filesystem::path& csv, Progress::Options progress,
          std::optional<std::int64_t> resumed_after = std::nullopt)
       : csv_(csv, {"loss", "validation_loss", "learning_rate", "gradient_norm"}, resumed_after),
-        progress_(stderr, {.total = steps, .done = resumed_after.value_or(0), .label = label}) {}
+        progress_(stderr, std::move(progress)) {
+    if (resumed_after && csv_.last_step() < *resumed_after)
+      progress_.message(csv.string() + ": the rows up to update " + std::to_string(*resumed_after) +
+                        (csv_.last_step() > 0 ? " from " + std::to_string(csv_.last_step() + 1) + " on" : "") +
+                        " are missing");
+  }
 
   void add(const RunReport& report) {
     if (!report.skipped.empty())
@@ -32,6 +39,8 @@ class RunLog {
                       .validation_loss = report.metric,
                       .learning_rate = report.learning_rate});
   }
+  /// How far the validation behind an update is.
+  void validate(const Progress::Validation& validation) { progress_.validate(validation); }
   /// The last line of the progress bar.
   void finish() { progress_.finish(); }
 

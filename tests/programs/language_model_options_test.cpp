@@ -48,6 +48,7 @@ TEST_CASE("each option of training takes effect, and is kept by the run", "[prog
       {"--patience", "1", {"-1", "x", "1e30"}},
       {"--save-every", "6", {"0", "-1", "x"}},
       {"--seed", "2", {}},
+      {"--validation-batches", "3", {"0", "-1", "x", "0x10"}},
       {"--validation-every", "3", {}},
       {"--validation-fraction", "0.2", {}},
       {"--warmup", "5", {}},

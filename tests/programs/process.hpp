@@ -67,10 +67,10 @@ class Process {
   }
 
   /// Bytes that the process has in memory, without those of files.
-  std::int64_t memory() const {
-    const std::string status = fathom::read_file("/proc/" + std::to_string(child_) + "/status");
-    return std::stoll(status.substr(status.find("RssAnon:") + 8)) * 1024;  // it is in kB
-  }
+  std::int64_t memory() const { return std::stoll(status("RssAnon:")) * 1024; }  // it is in kB
+
+  /// Whether the process has a handler for the signal by now.
+  bool catches(int signal) const { return std::stoull(status("SigCgt:"), nullptr, 16) >> (signal - 1) & 1; }
 
   /// From now on a write that would make a file longer than that many bytes fails, much as on a full disk.
   void limit_files(std::uint64_t bytes) const {
@@ -91,6 +91,12 @@ class Process {
   }
 
  private:
+  /// What the system says of the process under that name.
+  std::string status(const std::string& name) const {
+    const std::string text = fathom::read_file("/proc/" + std::to_string(child_) + "/status");
+    return text.substr(text.find(name) + name.size());
+  }
+
   /// No file, because files can be limited.
   struct Pipe {
     int read_end, write_end;

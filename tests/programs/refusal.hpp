@@ -29,7 +29,8 @@ inline std::vector<std::string> lines_of(std::string_view text) {
 /// The error of a program that refused: one line on stderr, beside those of the progress.
 inline std::string error_line(const Ended& ended) {
   std::vector<std::string> lines = lines_of(ended.err);
-  std::erase_if(lines, [](const std::string& line) { return line.starts_with("train "); });
+  std::erase_if(lines,
+                [](const std::string& line) { return line.starts_with("train ") || line.starts_with("evaluate "); });
   CAPTURE(ended.err);
   CHECK(lines.size() == 1);
   return lines.empty() ? "" : lines.front();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <cstring>
 #include <fathom/layers/dlcl.hpp>
 #include <fathom/optim/lion.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include "support/temporary_directory.hpp"
@@ -67,6 +69,31 @@ TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
   CHECK(whole.progress().updates == second.progress().updates);
   CHECK(whole.progress().norms.count == second.progress().norms.count);
   CHECK(whole.progress().norms.mean == second.progress().norms.mean);
+}
+
+TEST_CASE("an update that is still to be validated is restored exactly, also a skipped one", "[checkpoint]") {
+  const TemporaryDirectory directory;
+  SmallTrainer saved = make(), loaded = make();
+  saved.restore({.step = 9, .updates = 5, .skipped_in_a_row = 2, .norms = {.mean = 1, .count = 7}});
+  save_checkpoint(directory / "last", saved,
+                  {.unvalidated = StepReport{.step = 9,
+                                             .loss = std::numeric_limits<double>::quiet_NaN(),
+                                             .cross_entropy = -std::numeric_limits<double>::infinity(),
+                                             .gradient_norm = 0.1 + 0.2,
+                                             .learning_rate = 1e-300,
+                                             .tokens = 1 << 30,
+                                             .skipped = "not finite, first in \"blocks.0\""}});
+  const auto unvalidated = load_checkpoint(directory / "last", loaded).unvalidated;
+  REQUIRE(unvalidated);
+  CHECK(unvalidated->step == 9);
+  CHECK(std::isnan(unvalidated->loss));
+  CHECK(unvalidated->cross_entropy == -std::numeric_limits<double>::infinity());
+  CHECK(unvalidated->gradient_norm == 0.1 + 0.2);
+  CHECK(unvalidated->learning_rate == 1e-300);
+  CHECK(unvalidated->tokens == 1 << 30);
+  CHECK(unvalidated->skipped == "not finite, first in \"blocks.0\"");
+  save_checkpoint(directory / "last", saved);
+  CHECK(!load_checkpoint(directory / "last", loaded).unvalidated);
 }
 
 TEST_CASE("the counters of a checkpoint are restored exactly", "[checkpoint]") {

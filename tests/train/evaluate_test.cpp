@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/layers/dlcl.hpp>
 #include <fathom/train/evaluate.hpp>
+#include <vector>
 
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
@@ -50,6 +51,32 @@ TEST_CASE("weights alone give the loss that a trainer gives", "[evaluate]") {
   check_against_trainer<ModelOf<Repeat<5, Block>>>();
   check_against_trainer<ModelOf<Repeat<5, Block, RecomputeSqrt>>>();
   check_against_trainer<ModelOf<Dlcl<4, Block>>>();
+}
+
+TEST_CASE("an evaluation has a limit, is stopped between batches, and tells how far it is", "[evaluate]") {
+  const Batches batches;
+  Trainer<SmallModel, Cpu<Double>, AdamW> trainer({4 * context, 4, context}, {.seed = 5}, {}, {.threads = 1});
+  const auto both = [&](const EvaluateOptions& options) {
+    const Evaluation sums = evaluate(trainer.weights(), batches.views, {.threads = 1}, options);
+    const Evaluation same = trainer.evaluate(batches.views, options);
+    CHECK(sums.cross_entropy == same.cross_entropy);
+    CHECK((sums.batches == same.batches && sums.stopped == same.stopped && sums.targets == same.targets));
+    return sums;
+  };
+  CHECK((both({}).batches == 3 && !both({}).stopped));
+  CHECK((both({.batches = 2}).targets == 2 * 4 * context && !both({.batches = 2}).stopped));
+  CHECK((both({.batches = 0}).targets == 0 && both({.batches = 9}).batches == 3));
+  std::vector<std::int64_t> told;
+  const auto tell = [&](const Evaluation& so_far) { told.push_back(so_far.targets); };
+  both({.progress = tell});
+  CHECK(told == std::vector<std::int64_t>{48, 96, 96 + context + 5, 48, 96, 96 + context + 5});
+  told.clear();
+  const EvaluateOptions two{.stop = [&] { return !told.empty() && told.back() == 96; }, .progress = tell};
+  const Evaluation stopped = evaluate(trainer.weights(), batches.views, {.threads = 1}, two);
+  CHECK((stopped.stopped && stopped.batches == 2 && stopped.targets == 96));
+  told.clear();
+  CHECK((trainer.evaluate(batches.views, two).stopped && told.size() == 2));
+  CHECK(both({.stop = [] { return true; }}).targets == 0);
 }
 
 TEST_CASE("a range of nothing has no loss", "[evaluate]") {

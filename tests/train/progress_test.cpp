@@ -314,4 +314,77 @@ TEST_CASE("a terminal is recognized, with its width, its character set and its w
   CHECK(on_terminal(60).find("\033") == std::string::npos);
 }
 
+TEST_CASE("a validation is shown while it runs; the speed is without it, the ETA with those to come", "[progress]") {
+  MemoryStream out;
+  Progress::Options options = terminal(100, 200);
+  options.validate_every = 30;  // behind 30, 60, 90 and 100
+  options.validation_cost = 5;
+  Progress progress(out.stream, options);
+  const auto last_line = [&] {
+    std::string text = out.text();
+    return text.substr(text.rfind('\r') + 1);
+  };
+  for (int step = 1; step <= 29; ++step) {
+    fake_time += 1s;
+    progress.update({.step = step, .tokens = 1000, .validation_loss = 3});
+  }
+  CHECK(count(last_line(), "val 3.0000") == 1);
+  CHECK(count(last_line(), "ETA 1m31s") == 1);  // 71 steps, and 4 validations as long as 5 of them
+  fake_time += 1s;
+  progress.validate({.step = 30, .done = 0, .total = 40});
+  CHECK(count(last_line(), " 30/100 ") == 1);
+  CHECK(count(last_line(), "val 0/40") == 1);
+  fake_time += 100s;
+  progress.validate({.step = 30, .done = 10, .total = 40});
+  CHECK(count(last_line(), "val 10/40") == 1);
+  CHECK(count(last_line(), "ETA 26m10s") == 1);  // 70 s, and 3.75 validations of 400 s
+  fake_time += 300s;
+  progress.validate({.step = 30, .done = 40, .total = 40});
+  progress.update({.step = 30, .tokens = 1000, .validation_loss = 2.5});
+  fake_time += 1s;
+  progress.update({.step = 31, .tokens = 1000});
+  CHECK(count(last_line(), "val 2.5000") == 1);
+  CHECK(count(last_line(), "1.00k tok/s") == 1);
+  CHECK(count(last_line(), "ETA 21m09s") == 1);  // 69 s, and 3 validations of 400 s
+  progress.validate({.step = 31, .done = 5, .total = 40});
+  progress.finish();
+  CHECK(count(last_line(), "val 2.5000") == 1);
+  CHECK(count(last_line(), "1.00k tok/s") == 1);
+}
+
+TEST_CASE("elsewhere a long validation has plain lines, and a short one none of its own", "[progress]") {
+  MemoryStream out;
+  Progress progress(out.stream, {.total = 100, .label = "train", .validate_every = 10, .now = fake_now});
+  for (int step = 1; step <= 10; ++step) {
+    fake_time += 100ms;
+    if (step == 10) progress.validate({.step = step, .done = 0, .total = 60});
+    if (step == 10) fake_time += 900ms;
+    progress.update({.step = step});
+  }
+  CHECK(count(out.text(), "val") == 0);
+  const auto before = lines(out.text()).size();
+  progress.validate({.step = 11, .done = 0, .total = 60});
+  for (int piece = 1; piece <= 60; ++piece) {
+    fake_time += 1s;
+    progress.validate({.step = 11, .done = piece, .total = 60});
+  }
+  CHECK(lines(out.text()).size() == before + 6);
+  CHECK(count(out.text(), "val 50/60") == 1);
+}
+
+TEST_CASE("what is quiet at first shows nothing of short work", "[progress]") {
+  for (const bool on_terminal : {false, true})
+    for (const auto duration : {400ms, 700ms}) {
+      MemoryStream out;
+      {
+        Progress progress(out.stream, {.total = 2, .quiet = 1, .terminal = on_terminal, .now = fake_now});
+        for (int step = 1; step <= 2; ++step) {
+          fake_time += duration;
+          progress.update({.step = step});
+        }
+      }
+      CHECK(out.text().empty() == (duration == 400ms));
+    }
+}
+
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fathom/train/file.hpp>
 #include <fathom/train/run_checkpoints.hpp>
 #include <map>
+#include <optional>
 
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
@@ -33,24 +34,30 @@ std::map<std::string, std::string> content(const std::filesystem::path& folder) 
 }
 
 /// Trains up to 20 updates in `folder`, from its newest checkpoint or from the start; like a program that is killed
-/// behind update `killed`, if that is not 0. The metric falls until update 12, then rises.
-BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 0, int keep = 2, int patience = 0) {
+/// behind update `killed`, if that is not 0, or that is stopped in the validation of update `stopped`. The metric falls
+/// until update 12, then rises.
+BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 0, int keep = 2, int patience = 0,
+                     std::int64_t stopped = 0) {
   SmallTrainer trainer = make();
   CheckpointInfo start;
   if (const auto newest = newest_checkpoint(folder)) start = load_checkpoint(*newest, trainer);
   SomeBatches batches(start.sampler_position);
-  const auto metric = [&] { return std::abs(double(trainer.progress().step) - 12); };
+  const auto metric = [&]() -> std::optional<double> {
+    const std::int64_t step = trainer.progress().step;
+    return step == stopped ? std::nullopt : std::optional(std::abs(double(step) - 12));
+  };
   TrainingRun run(trainer, batches,
                   {.steps = 20,
                    .learning_rate = Cosine({.peak = 1e-2, .total_steps = 20}),
                    .accumulate = 2,
                    .validation = {.every = 3, .metric = metric, .patience = patience}},
-                  start.best);
+                  start.best, start.unvalidated);
   RunCheckpoints checkpoints(run, folder, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
   for (const RunReport& report : run) {
     if (report.step == killed) break;
     checkpoints.save_if_due();
   }
+  if (run.unvalidated()) checkpoints.save_rest();
   return run.best();
 }
 
@@ -84,6 +91,22 @@ TEST_CASE("a run that was killed and resumed leaves the same bits", "[run_checkp
   const auto expected = content(whole.path());
   CHECK(expected.size() == 12);  // three checkpoints of four files
   CHECK(content(resumed.path()) == expected);
+}
+
+TEST_CASE("a run that was stopped in its validations and resumed leaves the same bits", "[run_checkpoints]") {
+  const TemporaryDirectory whole, resumed;
+  train(whole.path());
+  for (const std::int64_t stopped : {3, 12, 12, 15, 20}) {
+    train(resumed.path(), 0, 2, 0, stopped);
+    const auto newest = newest_checkpoint(resumed.path());
+    REQUIRE(newest);
+    const CheckpointInfo info = read_checkpoint_info(*newest);
+    REQUIRE(info.unvalidated);
+    CHECK(info.unvalidated->step == stopped);
+    CHECK(info.unvalidated->tokens == 2 * SomeBatches::capacity.rows);
+  }
+  train(resumed.path());
+  CHECK(content(resumed.path()) == content(whole.path()));
 }
 
 TEST_CASE("a resumed run stops as early as the whole one", "[run_checkpoints]") {

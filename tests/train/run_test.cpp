@@ -5,7 +5,10 @@
 #include <fathom/optim/schedule.hpp>
 #include <fathom/train/run.hpp>
 #include <limits>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
@@ -151,6 +154,64 @@ TEST_CASE("the body of the loop can end the run", "[run]") {
   CHECK(batches.position() == 3);
 }
 
+TEST_CASE("a validation that is stopped ends the run, and the next one begins with it, to the same reports", "[run]") {
+  // A metric of the weights; it is stopped the first time at step 4, the first two times at 10, the last step.
+  const auto run_it = [](SmallTrainer& trainer, SomeBatches& batches, std::vector<std::int64_t> stops) {
+    std::vector<RunReport> reports;
+    BestValidation best;
+    std::optional<StepReport> unvalidated;
+    for (int runs = 0; runs < 5; ++runs) {
+      const auto metric = [&]() -> std::optional<double> {
+        if (!stops.empty() && stops.front() == trainer.progress().step) {
+          stops.erase(stops.begin());
+          return std::nullopt;
+        }
+        return trainer.evaluate(SomeBatch(99)).mean();
+      };
+      TrainingRun run(trainer, batches, {.steps = 10, .validation = {.every = 2, .metric = metric}}, best, unvalidated);
+      for (const RunReport& report : run) {
+        CHECK(!run.unvalidated());
+        reports.push_back(report);
+      }
+      best = run.best(), unvalidated = run.unvalidated();
+      CHECK(run.step() == std::int64_t(reports.size()) + (unvalidated ? 1 : 0));
+    }
+    CHECK(stops.empty());
+    CHECK(!unvalidated);
+    return std::pair(reports, best);
+  };
+  SmallTrainer stopped = make(), undisturbed = make();
+  SomeBatches one, other;
+  const auto [found, found_best] = run_it(stopped, one, {4, 10, 10});
+  const auto [expected, best] = run_it(undisturbed, other, {});
+  CHECK(found_best == best);
+  CHECK(one.position() == other.position());
+  CHECK(weights_of(stopped) == weights_of(undisturbed));
+  REQUIRE(found.size() == 10);
+  REQUIRE(expected.size() == 10);
+  for (std::size_t i = 0; i < 10; ++i) {
+    CHECK(found[i].step == expected[i].step);
+    CHECK(found[i].loss == expected[i].loss);
+    CHECK(found[i].gradient_norm == expected[i].gradient_norm);
+    CHECK(found[i].metric == expected[i].metric);
+    CHECK(found[i].metric.has_value() == (i % 2 == 1));
+    CHECK((found[i].is_best == expected[i].is_best && found[i].is_last == expected[i].is_last));
+  }
+}
+
+TEST_CASE("a validation that fails is still to be made", "[run]") {
+  SmallTrainer trainer = make();
+  SomeBatches batches;
+  const auto failing = []() -> double { throw Error("no metric"); };
+  TrainingRun run(trainer, batches, {.steps = 10, .validation = {.every = 2, .metric = failing}});
+  CHECK(message_of<Error>([&] {
+          for (const RunReport& report : run) CHECK(report.step == 1);
+        }) == "no metric");
+  CHECK(run.report().step == 1);
+  REQUIRE(run.unvalidated());
+  CHECK(run.unvalidated()->step == 2);
+}
+
 TEST_CASE("an average of the weights is what is evaluated", "[run]") {
   SmallTrainer averaging = make({.seed = 3, .average = 0.5}), plain = make();
   SomeBatches one, other;
@@ -183,6 +244,12 @@ TEST_CASE("options without sense are refused", "[run]") {
   CHECK(message({.validation = {.metric = [] { return 1.0; }}}).find("every") != std::string::npos);
   CHECK(message({.validation = {.patience = 2}}).find("metric") != std::string::npos);
   CHECK(message({.validation = {.patience = -1}}).find("patience") != std::string::npos);
+  const auto with_unvalidated = [&](RunOptions options, std::int64_t step) {
+    return message_of<Error>([&] { TrainingRun(trainer, batches, std::move(options), {}, StepReport{.step = step}); });
+  };
+  CHECK(with_unvalidated({}, 0).find("needs a metric") != std::string::npos);
+  CHECK(with_unvalidated({.validation = {.every = 1, .metric = [] { return 1.0; }}}, 3).find("last update") !=
+        std::string::npos);
 }
 
 }  // namespace

@@ -35,9 +35,10 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What a checkpoint holds for the program, beside the trainer's state.
 struct CheckpointInfo {
-  std::uint64_t sampler_position = 0;   ///< where the data goes on
-  BestValidation best = {};             ///< of the run
-  safetensors::Metadata metadata = {};  ///< the program's own texts
+  std::uint64_t sampler_position = 0;          ///< where the data goes on
+  BestValidation best = {};                    ///< of the run
+  std::optional<StepReport> unvalidated = {};  ///< the last update, if its validation is still to be made
+  safetensors::Metadata metadata = {};         ///< the program's own texts
 };
 
 namespace detail {
@@ -108,6 +109,7 @@ inline CheckpointInfo read_info(const Config& config) {
   const auto metadata = config.get<std::map<std::string, std::string>>("metadata");
   return {.sampler_position = config.get<std::uint64_t>("sampler_position"),
           .best = config.progress().best,
+          .unvalidated = config.unvalidated(),
           .metadata = {metadata.begin(), metadata.end()}};
 }
 
@@ -134,7 +136,7 @@ class TrainingState {
     if (progress.averaged > 0) average = kept_average->flat();
     if (const auto fault = progress.fault())
       throw Error("save_checkpoint: " + std::string(fault->field) + " must be " + fault->rule);
-    config_ = detail::checked_config(
+    detail::Json config(
         {{"format", detail::checkpoint_format},
          {"model", detail::describe_model<typename Trainer::Model>()},
          {"trainer", trainer.options()},
@@ -143,6 +145,8 @@ class TrainingState {
          {"sampler_position", info.sampler_position},
          {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
          {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}});
+    if (info.unvalidated) config["unvalidated"] = detail::to_json(*info.unvalidated);
+    config_ = detail::checked_config(config);
   }
 
   /// Errors: `FileError`; `Error` for tensors that are not finite. What was at `directory` before is still there.

@@ -11,6 +11,7 @@
 #include <fathom/models/token_model.hpp>
 #include <fathom/train/checksum.hpp>
 #include <fathom/train/file.hpp>
+#include <fathom/train/format.hpp>
 #include <fathom/train/json.hpp>
 #include <fathom/train/options_json.hpp>
 #include <fathom/train/run.hpp>
@@ -211,6 +212,21 @@ inline Json to_json(const SavedProgress& progress) {
           {"averaged", progress.averaged}};
 }
 
+/// Its numbers are text, because those of a skipped update may be NaN; its step is that of the progress.
+inline Json to_json(const StepReport& report) {
+  const auto text = [](double value) {
+    std::string exact;
+    format::append_exact(exact, value);
+    return exact;
+  };
+  return {{"loss", text(report.loss)},
+          {"cross_entropy", text(report.cross_entropy)},
+          {"gradient_norm", text(report.gradient_norm)},
+          {"learning_rate", text(report.learning_rate)},
+          {"tokens", report.tokens},
+          {"skipped", report.skipped}};
+}
+
 /// The text of config.json. Errors: `Error` for what would not be read back as it is, such as an infinite number.
 inline std::string checked_config(const Json& config) {
   std::string text;
@@ -322,6 +338,26 @@ class Config {
                  fault->rule,
              damaged);
     return progress;
+  }
+
+  /// The last update, if its validation is still to be made.
+  std::optional<StepReport> unvalidated() const {
+    if (!json_.contains("unvalidated")) return std::nullopt;
+    const auto number = [this](const std::string& field) {
+      const auto text = get<std::string>("unvalidated/" + field);
+      const auto value = format::parse<double>(text);
+      if (!value) refuse("field '/unvalidated/" + field + "' is " + shortened(text) + ", which is no number", damaged);
+      return *value;
+    };
+    const auto tokens = get<std::int64_t>("unvalidated/tokens");
+    if (tokens < 0) refuse("field '/unvalidated/tokens' is negative", damaged);
+    return StepReport{.step = progress().step,
+                      .loss = number("loss"),
+                      .cross_entropy = number("cross_entropy"),
+                      .gradient_norm = number("gradient_norm"),
+                      .learning_rate = number("learning_rate"),
+                      .tokens = tokens,
+                      .skipped = get<std::string>("unvalidated/skipped")};
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/batch.hpp>
@@ -11,6 +12,8 @@
 #include <fathom/core/error.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
+#include <functional>
+#include <limits>
 #include <optional>
 #include <ranges>
 #include <string>
@@ -77,21 +80,53 @@ constexpr WorkspaceSize evaluation_workspace(const Capacity& capacity) {
 
 }  // namespace detail
 
+/// What an evaluation has summed up.
+struct Evaluation : LossSums {
+  std::int64_t batches = 0;
+  bool stopped = false;  ///< by `EvaluateOptions::stop`: the sums are those of a part
+};
+
+/// How an evaluation of a range of batches goes.
+struct EvaluateOptions {
+  std::int64_t batches = std::numeric_limits<std::int64_t>::max();  ///< at most, the first ones of the range
+  std::function<bool()> stop = {};                       ///< asked before each batch; true ends the evaluation there
+  std::function<void(const Evaluation&)> progress = {};  ///< told behind each batch what is summed up so far
+};
+
+namespace detail {
+
+/// The sum of `loss(batch)` over a range.
+template <BatchRange R, class Loss>
+Evaluation evaluate_each(R&& batches, const EvaluateOptions& options, Loss&& loss) {
+  Evaluation sums;
+  for (auto&& batch : batches) {
+    if (sums.batches >= options.batches) break;
+    sums.stopped = options.stop && options.stop();
+    if (sums.stopped) break;
+    sums += loss(TokenBatch(batch));
+    ++sums.batches;
+    if (options.progress) options.progress(sums);
+  }
+  return sums;
+}
+
+}  // namespace detail
+
 /// The loss of a model on batches of one capacity. Needs the weights and, whatever the depth, the activations of one
 /// block: no gradients and no optimizer.
 ///
-///   const double nats = evaluate(weights, text::Epoch(windows)).mean();
+///   const double nats = evaluate(weights, text::Epoch(windows)).mean();              all of the text
+///   const double about = evaluate(weights, text::Epoch(windows, 30)).mean();         30 batches from all over it
 ///
 /// Errors: `ShapeError` for a batch of another capacity than the first one's, longer than the model's context, or with
 /// tokens that the model does not know.
 template <class Model, class B, BatchRange R>
-LossSums evaluate(const Weights<Model, B>& weights, R&& batches, const typename B::Options& machine = {}) {
+Evaluation evaluate(const Weights<Model, B>& weights, R&& batches, const typename B::Options& machine = {},
+                    const EvaluateOptions& options = {}) {
   Context<B> context(machine);
   Buffer<std::byte> activations;
   std::optional<Capacity> capacity;
-  LossSums sums;
-  for (auto&& element : batches) {
-    const TokenBatch batch = element;
+  return detail::evaluate_each(batches, options, [&](const TokenBatch& batch) {
     Packing packing = batch.packing;
     packing.capacity.forward_only = true;
     if (!capacity) {
@@ -101,9 +136,8 @@ LossSums evaluate(const Weights<Model, B>& weights, R&& batches, const typename 
       context.reserve(detail::evaluation_workspace<Model, B>(packing.capacity));
     }
     check_batch(batch, *capacity, Model::vocabulary);
-    sums += detail::batch_loss<Model>(context, weights.params(), packing, batch, activations);
-  }
-  return sums;
+    return detail::batch_loss<Model>(context, weights.params(), packing, batch, activations);
+  });
 }
 
 }  // namespace fathom::inline FATHOM_ABI

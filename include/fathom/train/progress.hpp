@@ -63,21 +63,26 @@ class NoBrokenPipe {
 /// leaves out what matters least. Elsewhere plain lines appear, one per 5 % of the steps or per 10 seconds (in long
 /// runs per 5 % of the time so far), without control codes. In both cases the last line stands when finish() returns.
 ///
-/// Speed and ETA are those of the last half minute; the last line has the mean of the whole run. Colour is used on a
-/// terminal unless NO_COLOR is set. A stream that cannot be written to is no error. Not for several threads at once.
+/// Speed and ETA are those of the last half minute; the last line has the mean of the whole run. Validations between
+/// the steps show how far they are in place of their last value, "val 12/30"; they do not count in the speed, and in
+/// the ETA with their own mean time, those to come included. Colour is used on a terminal unless NO_COLOR is set. A
+/// stream that cannot be written to is no error. Not for several threads at once.
 class Progress {
  public:
   using Clock = std::chrono::steady_clock;
 
   struct Options {
-    std::int64_t total;              ///< steps of the whole work, at least 1
-    std::int64_t done = 0;           ///< steps that were done before, by the run which this one resumes
-    std::string label = {};          ///< what is being done, in a word
-    std::string unit = "tok";        ///< what `Update::tokens` counts
-    std::optional<bool> terminal{};  ///< redraw one line; otherwise the stream is asked
-    std::optional<int> width{};      ///< columns of the terminal; otherwise it is asked, then COLUMNS, else 80
-    std::optional<bool> color{};     ///< otherwise on a terminal unless NO_COLOR is set
-    std::optional<bool> utf8{};      ///< draw the bar in blocks; otherwise if LC_ALL, LC_CTYPE or LANG says UTF-8
+    std::int64_t total;               ///< steps of the whole work, at least 1
+    std::int64_t done = 0;            ///< steps that were done before, by the run which this one resumes
+    std::string label = {};           ///< what is being done, in a word
+    std::string unit = "tok";         ///< what `Update::tokens` counts
+    std::int64_t validate_every = 0;  ///< steps from one validation to the next, one behind the last; 0: there are none
+    double validation_cost = 0;       ///< of one, in steps: a guess for the ETA until one has been timed
+    double quiet = 0;                 ///< seconds before the first line; work that ends within them shows none
+    std::optional<bool> terminal{};   ///< redraw one line; otherwise the stream is asked
+    std::optional<int> width{};       ///< columns of the terminal; otherwise it is asked, then COLUMNS, else 80
+    std::optional<bool> color{};      ///< otherwise on a terminal unless NO_COLOR is set
+    std::optional<bool> utf8{};       ///< draw the bar in blocks; otherwise if LC_ALL, LC_CTYPE or LANG says UTF-8
     Clock::time_point (*now)() = Clock::now;
   };
 
@@ -86,6 +91,12 @@ class Progress {
     std::int64_t step;        ///< steps done, of Options::total
     std::int64_t tokens = 0;  ///< worked off since the last update
     std::optional<double> loss{}, validation_loss{}, learning_rate{};
+  };
+
+  /// How far the validation behind a step is, in pieces such as batches.
+  struct Validation {
+    std::int64_t step;
+    std::int64_t done, total;
   };
 
   /// Throws Error if `total` is below 1.
@@ -101,6 +112,10 @@ class Progress {
 
   /// Takes note, and draws if it is time; cheap enough for every step.
   void update(const Update& update);
+
+  /// The same when a validation begins, with 0 pieces done, and behind each of its pieces. The update of its step
+  /// follows and ends it.
+  void validate(const Validation& validation);
 
   /// Writes a line of text above the bar.
   void message(std::string_view text);
@@ -139,7 +154,9 @@ class Progress {
   static std::string_view environment(const char* name);
   static bool environment_is_utf8();
 
-  bool is_due(Clock::time_point now) const;
+  /// `step_ended`: a share of the steps that is worth a line may have ended.
+  bool is_due(Clock::time_point now, bool step_ended) const;
+  double validation_seconds_left() const;
   int width() const;
   void draw(Clock::time_point now, bool last);
   void fill_fields(Clock::time_point now, bool last);
@@ -154,6 +171,10 @@ class Progress {
   Update current_;
   std::int64_t tokens_ = 0;
   Recent recent_;
+  std::optional<Validation> validation_;  // that goes on
+  double validation_seconds_ = 0;         // of that one so far
+  double validated_seconds_ = 0;          // of those before
+  std::int64_t validations_ = 0;          // before
   Clock::time_point start_, last_update_;
   std::optional<Clock::time_point> last_draw_;
   std::int64_t last_drawn_step_ = 0;
@@ -185,6 +206,12 @@ inline Progress::Progress(std::FILE* stream, Options options)
 
 inline void Progress::update(const Update& update) {
   const auto now = options_.now();
+  if (validation_) {
+    validation_.reset();
+    validated_seconds_ += std::exchange(validation_seconds_, 0) + seconds(now - last_update_);
+    ++validations_;
+    last_update_ = now;
+  }
   recent_.add(static_cast<double>(update.step - current_.step), static_cast<double>(update.tokens),
               seconds(now - last_update_));
   last_update_ = now;
@@ -194,7 +221,20 @@ inline void Progress::update(const Update& update) {
   if (update.validation_loss) current_.validation_loss = update.validation_loss;
   if (update.learning_rate) current_.learning_rate = update.learning_rate;
   updated_ = true;
-  if (!finished_ && is_due(now)) draw(now, false);
+  if (!finished_ && is_due(now, true)) draw(now, false);
+}
+
+inline void Progress::validate(const Validation& validation) {
+  const auto now = options_.now();
+  if (validation_)
+    validation_seconds_ += seconds(now - last_update_);
+  else
+    recent_.add(static_cast<double>(validation.step - current_.step), 0, seconds(now - last_update_));
+  last_update_ = now;
+  current_.step = validation.step;
+  validation_ = validation;
+  updated_ = true;
+  if (!finished_ && is_due(now, false)) draw(now, false);
 }
 
 inline void Progress::message(std::string_view text) {
@@ -207,7 +247,8 @@ inline void Progress::message(std::string_view text) {
 
 inline void Progress::finish() {
   if (std::exchange(finished_, true) || !updated_) return;
-  draw(options_.now(), true);
+  const auto now = options_.now();
+  if (last_draw_ || seconds(now - start_) >= options_.quiet) draw(now, true);
 }
 
 inline void Progress::Recent::add(double more_steps, double more_tokens, double more_seconds) {
@@ -230,13 +271,28 @@ inline bool Progress::environment_is_utf8() {
   return false;
 }
 
-inline bool Progress::is_due(Clock::time_point now) const {
-  if (!last_draw_) return true;
-  const double since = seconds(now - *last_draw_);
+inline bool Progress::is_due(Clock::time_point now, bool step_ended) const {
+  if (seconds(now - start_) < options_.quiet) return false;
+  if (!last_draw_ && (terminal_ || step_ended)) return true;
+  const double since = seconds(now - last_draw_.value_or(start_));
   if (terminal_) return since >= 0.1;
   const auto twentieth = [this](std::int64_t step) { return step / std::max<std::int64_t>(options_.total / 20, 1); };
   return since >= std::max(10.0, seconds(now - start_) / 20) ||
-         (since >= 1 && twentieth(current_.step) > twentieth(last_drawn_step_));
+         (step_ended && since >= 1 && twentieth(current_.step) > twentieth(last_drawn_step_));
+}
+
+inline double Progress::validation_seconds_left() const {
+  if (options_.validate_every == 0) return 0;
+  const auto validations = [this](std::int64_t step) {
+    return step / options_.validate_every + (step == options_.total && step % options_.validate_every != 0 ? 1 : 0);
+  };
+  const auto to_come = static_cast<double>(validations(options_.total) - validations(current_.step));
+  const double done =
+      validation_ ? static_cast<double>(validation_->done) / static_cast<double>(validation_->total) : 1;
+  const double each = validations_ > 0          ? validated_seconds_ / static_cast<double>(validations_)
+                      : validation_ && done > 0 ? validation_seconds_ / done
+                                                : options_.validation_cost * recent_.seconds / recent_.steps;
+  return to_come + 1 - done > 0 ? (to_come + 1 - done) * each : 0;
 }
 
 inline int Progress::width() const {
@@ -290,17 +346,24 @@ inline void Progress::fill_fields(Clock::time_point now, bool last) {
   pad(percent, 4);
 
   fill_loss(loss, current_.loss);
-  fill_loss(validation_loss, current_.validation_loss);
+  if (validation_ && !last) {
+    format::append(text(validation_loss), validation_->done);
+    text(validation_loss) += '/';
+    format::append(text(validation_loss), validation_->total);
+  } else {
+    fill_loss(validation_loss, current_.validation_loss);
+  }
   if (current_.learning_rate) format::append_scientific(text(learning_rate), *current_.learning_rate, 2);
 
   const double tokens = last ? static_cast<double>(tokens_) : recent_.tokens;
-  const double time = last ? elapsed_seconds : recent_.seconds;
+  const double time = last ? elapsed_seconds - validated_seconds_ - validation_seconds_ : recent_.seconds;
   if (tokens > 0 && time > 0) format::append_count(text(speed), tokens / time);
 
   format::append_duration(text(elapsed), elapsed_seconds);
   if (!last) {
     const auto steps_left = static_cast<double>(options_.total - current_.step);
-    format::append_duration(text(eta), steps_left * recent_.seconds / recent_.steps);
+    const double seconds_left = steps_left > 0 ? steps_left * recent_.seconds / recent_.steps : 0;
+    format::append_duration(text(eta), seconds_left + validation_seconds_left());
   }
 }
 

@@ -31,10 +31,12 @@ concept BatchSource = requires(S& source) {
 
 /// When and how a run is judged.
 struct Validation {
-  std::int64_t every = 0;               ///< updates from one to the next; there is one behind the last update too
-  std::function<double()> metric = {};  ///< such as a loss on other text; empty: no validation
-  bool higher_is_better = false;        ///< such as an accuracy
-  int patience = 0;  ///< validations in a row that are no new best, after which the run ends; 0: none do
+  std::int64_t every = 0;  ///< updates from one to the next; there is one behind the last update too
+  /// Such as a loss on other text; empty: no validation. Nothing, in place of a number, stops the run: see
+  /// `TrainingRun`.
+  std::function<std::optional<double>()> metric = {};
+  bool higher_is_better = false;  ///< such as an accuracy
+  int patience = 0;               ///< validations in a row that are no new best, after which the run ends; 0: none do
 };
 
 struct RunOptions {
@@ -68,18 +70,24 @@ struct RunReport : StepReport {
 ///     std::cout << report.step << " " << report.loss << "\n";
 ///
 /// A run goes on where its trainer stands: resume by loading a checkpoint into the trainer, starting the batches at its
-/// position and handing over its `best`. Trainer and batches are viewed and must outlive the run.
+/// position and handing over its `best` and `unvalidated`. Trainer and batches are viewed and must outlive the run.
+///
+/// An update is reported when its validation is done. A metric that was stopped has no value: the range then ends
+/// without that update's report, which is `unvalidated()`, and a run that is resumed with it makes the validation first
+/// and begins with that report. So a validation can be stopped at any time, and nothing comes out differently.
 template <class TrainerType, BatchSource Source>
 class TrainingRun {
  public:
   using Trainer = TrainerType;
 
   /// Errors: `Error` for options that make no sense, and for a trainer that is behind more updates than the run has.
-  TrainingRun(Trainer& trainer, Source& batches, RunOptions options, const BestValidation& best = {})
+  TrainingRun(Trainer& trainer, Source& batches, RunOptions options, const BestValidation& best = {},
+              std::optional<StepReport> unvalidated = {})
       : trainer_(trainer),
         batches_(batches),
         options_(std::move(options)),
         best_(best),
+        unvalidated_(std::move(unvalidated)),
         copies_(options_.accumulate > 1 ? options_.accumulate : 0) {
     const auto check = [](bool condition, const char* rule) {
       if (!condition) throw Error(std::string("TrainingRun: ") + rule);
@@ -93,6 +101,8 @@ class TrainingRun {
           "a validation metric needs `every`, the updates from one validation to the next");
     check(options_.validation.patience >= 0, "patience must not be negative");
     check(options_.validation.metric || options_.validation.patience == 0, "patience needs a validation metric");
+    check(!unvalidated_ || options_.validation.metric, "an update that is still to be validated needs a metric");
+    check(!unvalidated_ || unvalidated_->step == step(), "only the last update can be still to be validated");
   }
 
   class Iterator {
@@ -114,7 +124,8 @@ class TrainingRun {
     TrainingRun* run_;
   };
 
-  /// Makes the first update. Errors, here and of `++`: those of `Trainer::step`, the batches and the metric.
+  /// Makes the first update, or the validation that is still to be made. Errors, here and of `++`: those of
+  /// `Trainer::step`, the batches and the metric.
   Iterator begin() {
     advance();
     return Iterator(*this);
@@ -130,6 +141,8 @@ class TrainingRun {
   /// The update at hand.
   const RunReport& report() const { return report_; }
   const BestValidation& best() const { return best_; }
+  /// The last update, if its validation is still to be made: it was stopped, or has failed.
+  const std::optional<StepReport>& unvalidated() const { return unvalidated_; }
   /// Whether the best validation is so long ago that the run ends.
   bool out_of_patience() const {
     return options_.validation.patience > 0 && best_.since >= options_.validation.patience;
@@ -140,13 +153,24 @@ class TrainingRun {
 
  private:
   void advance() {
-    over_ = stopped_ || step() >= options_.steps || out_of_patience();
+    over_ = stopped_ || (!unvalidated_ && (step() >= options_.steps || out_of_patience()));
     if (over_) return;
-    static_cast<StepReport&>(report_) = update();
-    report_.metric.reset();
-    report_.is_best = false;
-    if (options_.validation.metric && (step() % options_.validation.every == 0 || step() == options_.steps)) validate();
-    report_.is_last = step() >= options_.steps || out_of_patience();
+    RunReport report;
+    static_cast<StepReport&>(report) = unvalidated_ ? *unvalidated_ : update();
+    if (unvalidated_ || is_to_be_validated()) {
+      unvalidated_ = report;
+      report.metric = options_.validation.metric();
+      over_ = stopped_ = !report.metric;
+      if (over_) return;
+      judge(report);
+      unvalidated_.reset();
+    }
+    report.is_last = step() >= options_.steps || out_of_patience();
+    report_ = std::move(report);
+  }
+
+  bool is_to_be_validated() const {
+    return options_.validation.metric && (step() % options_.validation.every == 0 || step() == options_.steps);
   }
 
   StepReport update() {
@@ -157,13 +181,12 @@ class TrainingRun {
     return trainer_.step(copies_.batches(), rate);
   }
 
-  void validate() {
-    const double metric = options_.validation.metric();
-    report_.metric = metric;
-    report_.is_best =
+  void judge(RunReport& report) {
+    const double metric = *report.metric;
+    report.is_best =
         std::isfinite(metric) &&
         (best_.step == 0 || (options_.validation.higher_is_better ? metric > best_.metric : metric < best_.metric));
-    if (report_.is_best)
+    if (report.is_best)
       best_ = {.step = step(), .metric = metric, .since = 0};
     else
       ++best_.since;
@@ -173,6 +196,7 @@ class TrainingRun {
   Source& batches_;
   RunOptions options_;
   BestValidation best_;
+  std::optional<StepReport> unvalidated_;
   BatchCopies copies_;
   RunReport report_;
   bool stopped_ = false, over_ = false;

@@ -111,8 +111,9 @@ class RunCheckpoints {
     if (is_last) writer_.wait();
   }
 
-  /// When an update has ended the loop by its exception: saves what to resume from, unless no weight has changed since
-  /// that was done. Errors: `FileError`, and every earlier checkpoint is still there.
+  /// When the loop has ended without the report of the last update, by its exception or as its validation was stopped:
+  /// saves what to resume from, unless no weight has changed since that was done. Errors: `FileError`, and every
+  /// earlier checkpoint is still there.
   void save_rest() {
     if (updates() > saved_updates_) save(false, true);
     writer_.wait();
@@ -128,7 +129,10 @@ class RunCheckpoints {
   }
 
   CheckpointInfo info() const {
-    return {.sampler_position = run_.position(), .best = run_.best(), .metadata = options_.metadata};
+    return {.sampler_position = run_.position(),
+            .best = run_.best(),
+            .unvalidated = run_.unvalidated(),
+            .metadata = options_.metadata};
   }
   std::int64_t updates() const { return run_.trainer().progress().updates; }
 

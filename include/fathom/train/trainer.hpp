@@ -157,7 +157,7 @@ class Trainer {
   StepReport step(const Batch& batch) { return step(batch, optimizer_options_.learning_rate); }
 
   /// Loss of a batch, or of a range of them, without dropout, with the average of the weights if one is kept; nothing
-  /// is changed. Weights alone: `fathom::evaluate`.
+  /// is changed. Of much text `text::Epoch(sampler, limit)` is a sample. Weights alone: `fathom::evaluate`.
   LossSums evaluate(const Batch& batch) {
     check(batch);
     const bool averaged = average_ && average_->count() > 0;
@@ -165,10 +165,8 @@ class Trainer {
     return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat.data()), batch.packing, batch, activations_);
   }
   template <BatchRange R>
-  LossSums evaluate(R&& batches) {
-    LossSums sums;
-    for (auto&& batch : batches) sums += evaluate(Batch(batch));
-    return sums;
+  Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
+    return detail::evaluate_each(batches, options, [&](const Batch& batch) { return evaluate(batch); });
   }
 
   /// Gradients of a batch's mean objective at step `step() + 1`, for inspection; overwrites `gradients()`.
