@@ -43,9 +43,11 @@ class Llama2cFile {
   explicit Llama2cFile(std::filesystem::path path) : file_(std::move(path)) {
     const std::string_view bytes(reinterpret_cast<const char*>(file_.bytes().data()), file_.bytes().size());
     if (const std::string known = foreign_file(bytes); !known.empty()) refuse(known);
-    if (bytes.starts_with("24ka")) refuse("is of a later version of llama2.c's format; export it with --version 0");
     if (bytes.size() < sizeof header_) refuse("is too short for a llama2.c model");
     std::memcpy(header_.data(), bytes.data(), sizeof header_);
+    if (bytes.starts_with("24ka"))
+      refuse("is of version " + std::to_string(header_[1]) + " of llama2.c's format" +
+             (header_[1] == 2 ? ", quantized to 8 bits" : "") + "; export the model with --version 0");
     const auto [width, hidden, layers, heads, kv_heads, vocabulary, length] = header_;
     if (std::ranges::min({width, hidden, layers, heads, kv_heads, length}) < 1 || vocabulary == 0 ||
         std::ranges::max({width, hidden, layers, heads, kv_heads, vocabulary, length}) > 1 << 24 ||

@@ -108,7 +108,13 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   check_refused({llama, pointer, tokenizer}, {pointer, "pointer of git-lfs", "git lfs pull"});
   check_refused({llama, model, pointer}, {pointer, "pointer of git-lfs", "git lfs pull"});
   check_refused({llama, folder.write("empty.bin", ""), tokenizer}, {"is empty"});
-  check_refused({llama, folder.write("later.bin", "24ka" + whole), tokenizer}, {"later version", "--version 0"});
+  for (const char version : {'\1', '\2'}) {
+    const auto later = folder.write("later.bin", "24ka" + std::string(1, version) + std::string(200, '\0'));
+    check_refused({llama, later, tokenizer}, {"of version " + std::to_string(version), "--version 0"});
+  }
+  constexpr std::int32_t larger[]{288, 768, 6, 6, 6, 32000, 256};  // of stories15M.bin
+  const auto large = folder.write("large.bin", std::string(reinterpret_cast<const char*>(larger), sizeof larger));
+  check_refused({llama, large, tokenizer}, {"the tokenizer has 512 tokens and the model 32000"});
   for (const int vocabulary : {512, -512}) {  // negative: the output has a matrix of its own
     const std::int32_t shape[]{64, 172, 6, 8, 4, vocabulary, 512};
     const auto other =
