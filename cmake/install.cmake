@@ -11,7 +11,7 @@ configure_package_config_file(cmake/fathomConfig.cmake.in fathomConfig.cmake INS
                               NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(fathomConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/fathomConfig.cmake ${PROJECT_BINARY_DIR}/fathomConfigVersion.cmake
-              cmake/fathomLanguageModel.cmake cmake/language_model.cpp.in
+              cmake/fathomLanguageModel.cmake cmake/language_model.cpp.in cmake/fathomSlowBuild.cmake
               cmake/fathomProcessorCheck.cmake cmake/processor_check.cpp cmake/processor_needs.cpp
         DESTINATION ${share}/cmake)
 install(DIRECTORY examples/programs DESTINATION ${share}/examples FILES_MATCHING PATTERN *.hpp)

@@ -8,11 +8,12 @@
 
 #define FATHOM_VERSION "0.1.0"
 
-// The guard against NaN, the exact rounding in the kernels and results that are equal bit for bit need arithmetic as IEEE
-// 754 defines it. What no macro tells is checked by core/arithmetic.hpp.
+// The guard against NaN, the exact rounding in the kernels and results that are equal bit for bit need arithmetic as
+// IEEE 754 defines it. What no macro tells is checked by core/arithmetic.hpp.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
-#error "fathom: -ffast-math (-Ofast too, or a part of it) removes the guard against NaN; add -fno-fast-math behind it for all files that include fathom"
+#error \
+    "fathom: -ffast-math (-Ofast too, or a part of it) removes the guard against NaN; add -fno-fast-math behind it for all files that include fathom"
 #endif
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -31,9 +32,16 @@
 #define FATHOM_MATMUL native
 #endif
 
-#define FATHOM_JOIN_(a, b, c) a##_##b##_##c
-#define FATHOM_JOIN(a, b, c) FATHOM_JOIN_(a, b, c)
-#define FATHOM_ABI FATHOM_JOIN(v0_1, FATHOM_ISA, FATHOM_MATMUL)
+// Whether `Cpu` tells of a slow build (backend/cpu/slow_build.hpp).
+#if defined(FATHOM_QUIET)
+#define FATHOM_REMARKS _quiet
+#else
+#define FATHOM_REMARKS
+#endif
+
+#define FATHOM_JOIN_(a, b, c, d) a##_##b##_##c##d
+#define FATHOM_JOIN(a, b, c, d) FATHOM_JOIN_(a, b, c, d)
+#define FATHOM_ABI FATHOM_JOIN(v0_1, FATHOM_ISA, FATHOM_MATMUL, FATHOM_REMARKS)
 
 namespace fathom::inline FATHOM_ABI {
 inline constexpr const char* version = FATHOM_VERSION;

@@ -8,6 +8,7 @@
 #include <fathom/backend/cpu/ops/loss.hpp>
 #include <fathom/backend/cpu/ops/rows.hpp>
 #include <fathom/backend/cpu/ops/streams.hpp>
+#include <fathom/backend/cpu/slow_build.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/buffer.hpp>
@@ -40,6 +41,7 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
     explicit Machine(const Options& options)
         : team_(options.threads > 0 ? options.threads : cpu::available_threads()) {
       for (int number = 0; number < team_.size(); ++number) lanes_.emplace_back(number);
+      cpu::remark_on_slow_build();
     }
 
     int lanes() const { return team_.size(); }
