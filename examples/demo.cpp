@@ -70,8 +70,8 @@ double unigram_entropy(std::span<const text::Bytes::Token> text) {
 
 /// Trains, and returns the curve of the validation loss; a shorter one when asked to stop.
 template <class Trainer>
-Series train(Trainer& trainer, const Text& text, const Settings& settings, const std::string& name,
-             const StopSignal& stop) {
+Series train(Trainer& trainer, const Text& text, const Settings& settings, const DirectoryLock& folder,
+             const std::string& name, const StopSignal& stop) {
   const text::WindowOptions options{.batch = batch_size, .length = context, .seed = settings.seed};
   text::Prefetch batches(text::Windows(text.train, options));
   text::Epoch validation(
@@ -87,7 +87,8 @@ Series train(Trainer& trainer, const Text& text, const Settings& settings, const
        .learning_rate =
            Cosine({.peak = 1e-3, .total_steps = settings.steps, .warmup_steps = std::min(100, settings.steps / 4)}),
        .validation = {.every = validate_every, .metric = validation_loss}});
-  RunLog log(settings.output / (name + ".csv"),
+  folder.check();
+  RunLog log(folder.path() / (name + ".csv"),
              {.total = settings.steps, .label = name, .validate_every = validate_every});
   Series curve{.name = name, .x = {}, .y = {}};
   const auto add = [&](std::int64_t step, std::optional<double> loss) {
@@ -98,6 +99,7 @@ Series train(Trainer& trainer, const Text& text, const Settings& settings, const
   add(0, validation_loss());
   for (const RunReport& report : run) {
     if (stop) run.stop();
+    folder.check();
     log.add(report);
     add(report.step, report.metric);
   }
@@ -107,9 +109,9 @@ Series train(Trainer& trainer, const Text& text, const Settings& settings, const
 int demo(const Settings& settings) {
   let_output_be_lost();
   const StopSignal stop;
+  const DirectoryLock folder(settings.output);
   const Text text = project_text();
   const double entropy = unigram_entropy(text.validation.tokens);
-  std::filesystem::create_directories(settings.output);
   std::printf("Two models of %d layers, %lld parameters each, learn %zu bytes of fathom's own text.\n", depth,
               static_cast<long long>(DeepNormModel::parameter_count), text.train.tokens.size());
 
@@ -119,18 +121,19 @@ int demo(const Settings& settings) {
   TrainerOptions options;
   options.seed = settings.seed;
   Trainer<DeepNormModel, Cpu<>, AdamW> deep(capacity, options, {}, {.threads = settings.threads});
-  const Series deep_curve = train(deep, text, settings, "DeepNorm", stop);
+  const Series deep_curve = train(deep, text, settings, folder, "DeepNorm", stop);
   if (stop) return stop.exit_code();
   Trainer<PostNormModel, Cpu<>, AdamW> twin(capacity, options, {}, {.threads = settings.threads});
-  const Series twin_curve = train(twin, text, settings, "Post-LN", stop);
+  const Series twin_curve = train(twin, text, settings, folder, "Post-LN", stop);
   if (stop) return stop.exit_code();
 
+  folder.check();
   write_svg({.title = "100 layers, with DeepNorm and without",
              .x_label = "update",
              .y_label = "validation loss, nats per byte",
              .lines = {{.series = deep_curve}, {.series = twin_curve}},
              .references = {{.value = entropy, .label = "byte frequencies"}}},
-            settings.output / "curves.svg");
+            folder.path() / "curves.svg");
   const double deep_loss = deep_curve.y.back(), twin_loss = twin_curve.y.back();
   std::printf(
       "\nValidation loss in nats per byte\n"

@@ -57,9 +57,10 @@ class LanguageModelProgram {
   explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {}
 
   /// Trains, and leaves checkpoints, log.csv and curves.svg in the output folder, also when the program is asked to
-  /// stop and when the training gives up. `record` is stored in the checkpoints; `resumed` is the one to go on from.
-  /// Returns the program's exit code.
-  int train(safetensors::Metadata record, const std::optional<std::filesystem::path>& resumed) const {
+  /// stop and when the training gives up. `folder` is the output folder; `record` is stored in the checkpoints;
+  /// `resumed` is the one to go on from. Returns the program's exit code.
+  int train(const DirectoryLock& folder, safetensors::Metadata record,
+            const std::optional<std::filesystem::path>& resumed) const {
     let_output_be_lost();
     check_options();
     const StopSignal stop;
@@ -83,8 +84,6 @@ class LanguageModelProgram {
       windows.fill(0, first);
       trainer.profile(first);
     }
-    std::filesystem::create_directories(options_.output);
-    const DirectoryLock only_here(options_.output);
     text::Prefetch batches(windows, start.sampler_position);
     const std::filesystem::path log_path = options_.output / "log.csv";
     // The last update has no row when its validation is still to be made, or when it ended the run.
@@ -93,6 +92,7 @@ class LanguageModelProgram {
     const std::int64_t logged = progress.step - (has_row ? 0 : 1);
     std::optional<Sample> sample;
     if (validates) sample.emplace(in_order(text.validation), options_.validation_batches);
+    folder.check();
     RunLog log(log_path,
                {.total = options_.steps,
                 .done = logged,
@@ -120,7 +120,7 @@ class LanguageModelProgram {
                      .accumulate = options_.accumulate,
                      .validation = std::move(validation)},
                     start.best, start.unvalidated);
-    RunCheckpoints checkpoints(run, options_.output,
+    RunCheckpoints checkpoints(run, folder,
                                {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
     const auto finish = [&] {
       log.finish();
@@ -334,7 +334,8 @@ int language_model(int argc, char** argv) {
       if (command.evaluate()) return program.evaluate();
       if (command.sample()) return program.sample();
       if (command.info()) return program.info();
-      const auto newest = newest_checkpoint(options.output);
+      const DirectoryLock folder(options.output);  // then look: another run may have been in it until now
+      const auto newest = newest_checkpoint(folder.path());
       if (newest && !options.resume)
         throw Error(options.output.string() + ": holds a run; go on with --resume, or give another --output");
       if (newest) {
@@ -345,7 +346,7 @@ int language_model(int argc, char** argv) {
           options.text = text->second;
       }
       if (options.text.empty()) throw CLI::RequiredError("text");
-      return program.train(command.recorded().texts(), newest);
+      return program.train(folder, command.recorded().texts(), newest);
     });
   });
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <fathom/train/atomic_write.hpp>
 #include <fathom/train/file.hpp>
 #include <filesystem>
 #include <limits>
@@ -64,6 +65,8 @@ TEST_CASE("fathom-demo says what it is and what is wrong", "[programs]") {
   for (const std::string flag : {"--steps", "--threads", "--seed"}) check_refused({demo, flag, "-1"}, {flag});
   check_numbers({demo}, 3);
   check_refused({demo, "--output", folder.write("file", "") / "runs"}, {folder / "file"});
+  const fathom::DirectoryLock taken(folder / "taken");
+  check_refused({demo, "--output", taken.path()}, {taken.path(), "in use"});
 }
 
 TEST_CASE("fathom-demo trains two models and draws their curves", "[programs][slow]") {

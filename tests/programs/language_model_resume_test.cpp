@@ -42,7 +42,8 @@ TEST_CASE("a run that is killed at 20 random moments ends in the same bits as on
     std::this_thread::sleep_for(microseconds(std::uniform_int_distribution(0, moment == 0 ? 5'000 : 20'000)(draw)));
     process.signal(SIGKILL);
     in_time += process.wait().code == -SIGKILL;
-    before_a_checkpoint += !std::filesystem::exists(output / "checkpoints");
+    const std::filesystem::path saved = output / "checkpoints";
+    before_a_checkpoint += !std::filesystem::exists(saved) || std::filesystem::is_empty(saved);
     while_saving += is_being_saved(output);
   }
   std::cout << in_time << " kills, seed " << seed << ": " << before_a_checkpoint << " before a checkpoint, "

@@ -8,6 +8,7 @@
 #include <fathom/text/windows.hpp>
 #include <string>
 #include <support/allocations.hpp>
+#include <support/no_threads.hpp>
 #include <support/temporary_directory.hpp>
 #include <vector>
 
@@ -58,6 +59,13 @@ TEST_CASE("the batches are the same with and without a thread, and from the midd
     Prefetch resumed(sampler, prefetch.position(), ahead);
     for (int i = 0; i < 10; ++i) REQUIRE(std::ranges::equal(prefetch.next().tokens(), resumed.next().tokens()));
   }
+}
+
+TEST_CASE("batches come where no thread can be started", "[prefetch][threads]") {
+  const NoThreads none;
+  Prefetch prefetch(Failing{5}, 2, 2);
+  for (int i = 2; i < 5; ++i) CHECK(prefetch.next().tokens()[0] == i);
+  CHECK(message_of<Error>([&] { prefetch.next(); }) == "no batch 5");
 }
 
 TEST_CASE("a batch stays as it is until the next is asked for", "[prefetch][threads]") {

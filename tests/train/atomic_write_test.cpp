@@ -33,6 +33,7 @@ void write_version(const fs::path& directory, const std::string& content) {
 }
 
 void commit_version(const fs::path& target, const std::string& content) {
+  fs::create_directories(fs::absolute(target).parent_path());
   AtomicDirectory directory(target);
   write_version(directory.path(), content);
   directory.commit();
@@ -73,6 +74,12 @@ int run_apart(const std::function<int()>& action) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
+/// Mounts a file system that no other process sees; false without the permission.
+bool mount_apart(const char* type, const fs::path& where, const std::string& options) {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount(type, where.c_str(), type, 0, options.c_str()) == 0;
+}
+
 }  // namespace
 
 TEST_CASE("a file is replaced whole or stays", "[atomic_write]") {
@@ -105,9 +112,7 @@ TEST_CASE("without a commit the old directory stays", "[atomic_write]") {
   const TemporaryDirectory folder;
   const fs::path target = folder / "model";
   commit_version(target, "1");
-  {
-    write_version(AtomicDirectory(target).path(), "2");
-  }
+  { write_version(AtomicDirectory(target).path(), "2"); }
   CHECK(version_of(target) == "1");
   CHECK(entries(folder.path()) == 1);
 }
@@ -127,30 +132,92 @@ TEST_CASE("what dead processes left is removed, the rest is not", "[atomic_write
   CHECK(fs::exists(folder / "model.tmp-1"));
 }
 
-TEST_CASE("replacing in two steps leaves a complete version at every instant", "[atomic_write]") {
+TEST_CASE("replacing in steps leaves a complete version at every instant", "[atomic_write]") {
   const TemporaryDirectory folder;
-  const fs::path target = folder / "model";
+  const fs::path target = folder / "model", successor = folder / "model.committed";
   commit_version(target, "1");
   write_version(folder / "fresh", "2");
-  detail::replace_in_two_steps(folder / "fresh", target);
+  detail::make_successor(folder / "fresh", target);
   CHECK(version_of(target) == "2");
-  CHECK(version_of(folder / "model.old") == "1");
-
-  fs::remove_all(folder / "model.old");
-  fs::rename(target, folder / "model.old");  // a crash between the two steps
+  detail::finish_replacement(target);
   CHECK(version_of(target) == "2");
-  CHECK(version_of(folder / "model/") == "2");
-  {
-    AtomicDirectory unfinished(target);
-  }
-  CHECK(version_of(target) == "2");
-  commit_version(target, "3");
-  CHECK(version_of(target) == "3");
   CHECK(entries(folder.path()) == 1);
 
-  CHECK_THROWS_AS(detail::replace_in_two_steps(folder / "absent", target), FileError);
+  // A crash at each moment: before the old version is touched, in the middle of its removal, and behind it.
+  write_version(successor, "3");
   CHECK(version_of(target) == "3");
-  CHECK(fs::exists(target));
+  fs::remove(target / "a");
+  CHECK(version_of(target) == "3");
+  fs::remove_all(target);
+  CHECK(version_of(target) == "3");
+  CHECK(version_of(folder / "model/") == "3");
+  { AtomicDirectory unfinished(target); }
+  CHECK(version_of(target) == "3");
+  CHECK(entries(folder.path()) == 1);
+  write_version(successor, "4");
+  commit_version(target, "5");
+  CHECK(version_of(target) == "5");
+  CHECK(entries(folder.path()) == 1);
+
+  // The same where no directory can be renamed: the successor is a link to the temporary one.
+  const fs::path temporary = folder / ("model.tmp-" + std::to_string(ended_process()));
+  write_version(temporary, "6");
+  fs::create_directory_symlink(temporary.filename(), successor);
+  CHECK(version_of(target) == "6");
+  fs::remove(target / "a");
+  CHECK(version_of(target) == "6");
+  { AtomicDirectory unfinished(target); }
+  CHECK(version_of(target) == "6");
+  CHECK(entries(folder.path()) == 1);
+  fs::create_directory_symlink("nothing", successor);
+  CHECK(version_of(target) == "6");
+  fs::remove(successor);
+
+  CHECK_THROWS_AS(detail::make_successor(folder / "absent", target), FileError);
+  CHECK(version_of(target) == "6");
+}
+
+TEST_CASE("a directory of a lower layer is replaced", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const int status = run_apart([&] {
+    if (!mount_apart("tmpfs", folder.path(), "")) return 77;
+    for (const char* name : {"lower", "upper", "work", "merged"}) fs::create_directory(folder / name);
+    commit_version(folder / "lower/model", "1");
+    const auto layer = [&](const char* name) { return std::string(name) + "dir=" + (folder / name).string(); };
+    if (!mount_apart("overlay", folder / "merged",
+                     layer("lower") + ',' + layer("upper") + ',' + layer("work") + ",redirect_dir=off"))
+      return 77;
+    const fs::path target = folder / "merged/model";
+    const DirectoryLock lock(folder / "merged");
+    if (::rename(target.c_str(), (folder / "merged/moved").c_str()) == 0 || errno != EXDEV) return 3;
+    for (const char* version : {"2", "3"}) {
+      commit_version(target, version);
+      if (version_of(target) != version || entries(folder / "merged") != 1) return 1;
+    }
+    return lock.is_there() && version_of(folder / "lower/model") == "1" ? 0 : 2;
+  });
+  if (status == 77) SKIP("no permission to mount an overlay");
+  CHECK(status == 0);
+}
+
+TEST_CASE("a folder that may not be looked into is not taken for an empty one", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path target = folder / "closed/model";
+  commit_version(target, "1");
+  fs::permissions(folder / "closed", fs::perms::none);
+  const int status = run_apart([&] {
+    if (::geteuid() == 0 && (::chown(folder.path().c_str(), 65534, 65534) != 0 || ::setuid(65534) != 0)) return 77;
+    for (const auto& message : {message_of<FileError>([&] { find_committed_directory(target); }),
+                                message_of<FileError>([&] { committed_directory(target); }),
+                                message_of<FileError>([&] { DirectoryLock lock(target); })})
+      if (message.find((folder / "closed").string()) == std::string::npos ||
+          message.find("Permission denied; check the permissions") == std::string::npos)
+        return 1;
+    return find_committed_directory(folder / "none") ? 2 : 0;
+  });
+  fs::permissions(folder / "closed", fs::perms::owner_all);
+  if (status == 77) SKIP("root may look everywhere");
+  CHECK(status == 0);
 }
 
 TEST_CASE("a target that cannot be is refused", "[atomic_write]") {
@@ -158,6 +225,9 @@ TEST_CASE("a target that cannot be is refused", "[atomic_write]") {
   folder.write("file", "x");
   CHECK_THAT(message_of<FileError>([&] { AtomicDirectory(folder / "file"); }), ContainsSubstring("is a file where"));
   CHECK_THAT(message_of<FileError>([&] { AtomicDirectory(folder / "file/model"); }), ContainsSubstring("cannot"));
+  CHECK_THAT(message_of<FileError>([&] { AtomicDirectory(folder / "none/model"); }),
+             ContainsSubstring("cannot create"));
+  CHECK(!fs::exists(folder / "none"));
   CHECK_THAT(message_of<FileError>([&] { committed_directory(folder / "none"); }), ContainsSubstring("does not exist"));
   CHECK_THAT(message_of<FileError>([&] { committed_directory(folder / "file"); }),
              ContainsSubstring("is not a directory"));
@@ -167,11 +237,8 @@ TEST_CASE("a full disk costs neither the old version nor the space", "[atomic_wr
   const TemporaryDirectory folder;
   const fs::path target = folder / "disk/model";
   fs::create_directory(folder / "disk");
-  // In a name space of its own, a process with the permission may mount a small file system that nobody else sees.
   const int status = run_apart([&] {
-    if (::unshare(CLONE_NEWNS) != 0) return 77;
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
-    if (::mount("tmpfs", (folder / "disk").c_str(), "tmpfs", 0, "size=256k") != 0) return 77;
+    if (!mount_apart("tmpfs", folder / "disk", "size=256k")) return 77;
     commit_version(target, "1");
     const std::string message = message_of<FileError>([&] { commit_version(target, std::string(300'000, 'x')); });
     if (message.find("cannot write: No space left on device; free some disk space") == std::string::npos) return 1;
@@ -225,6 +292,42 @@ TEST_CASE("a locked directory is another's only when the lock goes", "[atomic_wr
     CHECK(message.starts_with(folder.path().string() + ": is in use by another process; "));
   }
   CHECK_NOTHROW(DirectoryLock(folder.path()));
-  CHECK_THROWS_AS(DirectoryLock(folder / "missing"), FileError);
   CHECK_THROWS_AS(DirectoryLock(folder.write("file", "")), FileError);
+  CHECK_THROWS_AS(DirectoryLock(folder / "file/run"), FileError);
+}
+
+TEST_CASE("a lock makes its directory, which goes with it when it is empty", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  {
+    const DirectoryLock lock(folder / "runs/deep/one");
+    CHECK(fs::is_directory(lock.path()));
+    CHECK(lock.is_there());
+    CHECK(lock.sibling(".x") == fs::canonical(folder.path()) / "runs/deep/one.x");
+  }
+  CHECK(entries(folder.path()) == 0);
+  {
+    const DirectoryLock lock(folder / "runs/deep/one/");
+    folder.write("runs/deep/file", "");
+  }
+  CHECK(entries(folder / "runs/deep") == 1);
+  fs::create_directory(folder / "mine");
+  { const DirectoryLock lock(folder / "mine"); }
+  CHECK(fs::exists(folder / "mine"));
+}
+
+TEST_CASE("a lock knows that its directory is gone, or another one", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  const fs::path path = folder / "run";
+  const DirectoryLock lock(path);
+  CHECK_NOTHROW(lock.check());
+  fs::remove(path);
+  CHECK(!lock.is_there());
+  {
+    const DirectoryLock second(path);  // of the same name, and perhaps in the same place on the disk
+    CHECK(second.is_there());
+    CHECK(!lock.is_there());
+    CHECK(message_of<FileError>([&] { lock.check(); }).starts_with(path.string() + ": was removed or replaced"));
+    folder.write("run/file", "");
+  }
+  CHECK(fs::exists(path / "file"));
 }

@@ -19,7 +19,8 @@ TEST_CASE("the last checkpoints of a run are averaged, and no others", "[average
   SomeBatches batches;
   std::vector<std::vector<float>> saved;
   TrainingRun run(trainer, batches, {.steps = 5, .learning_rate = [](std::int64_t) { return 1e-2; }});
-  RunCheckpoints checkpoints(run, folder.path(), {.every = 1, .keep = 3});
+  const DirectoryLock lock(folder.path());
+  RunCheckpoints checkpoints(run, lock, {.every = 1, .keep = 3});
   for ([[maybe_unused]] const RunReport& report : run) {
     checkpoints.save_if_due();
     saved.emplace_back(trainer.weights().flat().begin(), trainer.weights().flat().end());

@@ -4,8 +4,11 @@
 #include <fathom/optim/schedule.hpp>
 #include <fathom/train/file.hpp>
 #include <fathom/train/run_checkpoints.hpp>
+#include <functional>
 #include <map>
 #include <optional>
+#include <system_error>
+#include <thread>
 
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
@@ -33,11 +36,20 @@ std::map<std::string, std::string> content(const std::filesystem::path& folder) 
   return result;
 }
 
+/// The update of the best checkpoint that is there; 0: none.
+std::int64_t best_step(const std::filesystem::path& folder) try {
+  return read_checkpoint_info(folder / "best").best.step;
+} catch (const FileError&) {
+  return 0;
+}
+
 /// Trains up to 20 updates in `folder`, from its newest checkpoint or from the start; like a program that is killed
 /// behind update `killed`, if that is not 0, or that is stopped in the validation of update `stopped`. The metric falls
-/// until update 12, then rises.
-BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 0, int keep = 2, int patience = 0,
-                     std::int64_t stopped = 0) {
+/// until update 12, then rises. `before_save` is told each update.
+BestValidation train(
+    const std::filesystem::path& folder, std::int64_t killed = 0, int keep = 2, int patience = 0,
+    std::int64_t stopped = 0, const std::function<void(std::int64_t)>& before_save = [](std::int64_t) {}) {
+  const DirectoryLock lock(folder);
   SmallTrainer trainer = make();
   CheckpointInfo start;
   if (const auto newest = newest_checkpoint(folder)) start = load_checkpoint(*newest, trainer);
@@ -52,9 +64,10 @@ BestValidation train(const std::filesystem::path& folder, std::int64_t killed = 
                    .accumulate = 2,
                    .validation = {.every = 3, .metric = metric, .patience = patience}},
                   start.best, start.unvalidated);
-  RunCheckpoints checkpoints(run, folder, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
+  RunCheckpoints checkpoints(run, lock, {.every = 4, .keep = keep, .metadata = {{"text", "a.txt"}}});
   for (const RunReport& report : run) {
     if (report.step == killed) break;
+    before_save(report.step);
     checkpoints.save_if_due();
   }
   if (run.unvalidated()) checkpoints.save_rest();
@@ -125,6 +138,7 @@ TEST_CASE("a checkpoint that is written beside the training holds the moment it 
   SomeBatches batches;
   CheckpointWriter<SmallTrainer> writer;
   TrainingRun run(trainer, batches, {.steps = 12});
+  for (const char* parent : {"beside", "again"}) std::filesystem::create_directory(folder / parent);
   for (const RunReport& report : run) {
     if (report.step % 4 != 0) continue;
     const std::string name = std::to_string(report.step);
@@ -148,9 +162,9 @@ TEST_CASE("the writer reports the failure of a checkpoint once, when asked next"
   CHECK(!message_of<FileError>([&] { writer.wait(); }).empty());
   CHECK(!went_on);
   CHECK_NOTHROW(writer.wait());
-  writer.start({folder / "free/7"}, trainer, {});
+  writer.start({folder / "7"}, trainer, {});
   CHECK_NOTHROW(writer.wait());
-  CHECK_NOTHROW(read_checkpoint_info(folder / "free/7"));
+  CHECK_NOTHROW(read_checkpoint_info(folder / "7"));
 }
 
 TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkpoints]") {
@@ -164,7 +178,8 @@ TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkp
   SmallTrainer trainer = make();
   SomeBatches batches;
   TrainingRun run(trainer, batches, {.steps = 3});
-  RunCheckpoints checkpoints(run, folder.path(), {.every = 1, .keep = 1});
+  const DirectoryLock lock(folder.path());
+  RunCheckpoints checkpoints(run, lock, {.every = 1, .keep = 1});
   CHECK(names(folder.path()) == std::vector<std::string>{"checkpoints", "log.csv"});
   for ([[maybe_unused]] const RunReport& report : run) checkpoints.save_if_due();
   CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000003", "7-mine", "notes.txt"});
@@ -174,7 +189,7 @@ TEST_CASE("a run that has only its best checkpoint resumes from it", "[run_check
   const TemporaryDirectory whole, killed;
   train(whole.path());
   train(killed.path(), 4);  // validated at 3, to be saved at 4
-  CHECK(names(killed.path()) == std::vector<std::string>{"best"});
+  CHECK(names(killed.path()) == std::vector<std::string>{"best", "checkpoints"});
   CHECK(newest_checkpoint(killed.path()) == killed / "best");
   train(killed.path());
   CHECK(content(killed.path()) == content(whole.path()));
@@ -196,12 +211,82 @@ TEST_CASE("an old checkpoint stays when a new one cannot be written", "[run_chec
   CHECK_NOTHROW(read_checkpoint_info(folder / "checkpoints/00000004"));
 }
 
+TEST_CASE("a checkpoint that cannot be written does not take the other one's", "[run_checkpoints]") {
+  const TemporaryDirectory whole;
+  train(whole.path(), 0, 10);
+  // The metric is the best at update 12, when a checkpoint is due as well.
+  for (const std::string taken : {"best", "checkpoints/00000012"}) {
+    CAPTURE(taken);
+    const TemporaryDirectory folder;
+    const auto take = [&](std::int64_t step) {
+      if (step != 12) return;
+      while (best_step(folder.path()) != 9) std::this_thread::yield();
+      std::filesystem::remove_all(folder / taken);
+      folder.write(taken, "a file where the checkpoint would be");
+    };
+    const std::string message = message_of<FileError>([&] { train(folder.path(), 0, 10, 0, 0, take); });
+    CHECK(message.find(taken) != std::string::npos);
+    const auto other = folder / (taken == "best" ? "checkpoints/00000012" : "best");
+    CHECK(read_checkpoint_info(other).best.step == 12);
+    std::filesystem::remove(folder / taken);
+    train(folder.path(), 0, 10);  // also the best one, which the run would not find again
+    CHECK(content(folder.path()) == content(whole.path()));
+  }
+}
+
+TEST_CASE("a run whose folder is gone keeps out of the new one, and saves beside it", "[run_checkpoints]") {
+  const TemporaryDirectory whole, parent;
+  const std::filesystem::path folder = parent / "run", rescued = parent / ("run.rescued-" + std::to_string(::getpid()));
+  train(whole.path());
+  std::optional<DirectoryLock> second;
+  const auto lose = [&](bool replaced) {
+    const DirectoryLock lock(folder);
+    SmallTrainer trainer = make();
+    SomeBatches batches;
+    TrainingRun run(trainer, batches,
+                    {.steps = 20, .learning_rate = Cosine({.peak = 1e-2, .total_steps = 20}), .accumulate = 2});
+    RunCheckpoints checkpoints(run, lock, {.every = 4, .keep = 2, .metadata = {{"text", "a.txt"}}});
+    for (const RunReport& report : run) {
+      std::error_code race;  // with the thread that writes a checkpoint there
+      while (report.step == 6 && std::filesystem::exists(folder)) std::filesystem::remove_all(folder, race);
+      if (report.step == 6 && replaced) second.emplace(folder);
+      checkpoints.save_if_due();
+      CHECK(report.step < 6);
+    }
+  };
+  for (const bool replaced : {false, true}) {
+    const std::string message = message_of<FileError>([&] { lose(replaced); });
+    CHECK(message == folder.string() +
+                         ": was removed or replaced while a run was in it; what the run had learned is in " +
+                         rescued.string() + ", resume it there");
+    CHECK(std::filesystem::exists(folder) == replaced);
+    CHECK((!replaced || names(folder).empty()));
+    CHECK(newest_checkpoint(rescued) == rescued / "checkpoints/00000006");
+    train(rescued);
+    CHECK(read_file(rescued / "checkpoints/00000020/model.safetensors").size() > 0);
+    std::filesystem::remove_all(rescued);
+  }
+}
+
+TEST_CASE("a folder of checkpoints that cannot be listed is not an empty one", "[run_checkpoints]") {
+  const TemporaryDirectory folder;
+  folder.write("checkpoints", "a file");
+  const std::string path = (folder / "checkpoints").string();
+  CHECK(message_of<FileError>([&] { newest_checkpoint(folder.path()); }).starts_with(path + ": cannot list: "));
+  CHECK(message_of<FileError>([&] { best_checkpoint(folder.path()); }).starts_with(path + ": cannot list: "));
+  std::filesystem::remove(path);
+  CHECK(!newest_checkpoint(folder.path()));
+  CHECK(!newest_checkpoint(folder / "none"));
+}
+
 TEST_CASE("keeping nothing and saving never are refused", "[run_checkpoints]") {
   SmallTrainer trainer = make();
   SomeBatches batches;
   const TrainingRun run(trainer, batches, {.steps = 3});
-  CHECK(!message_of<Error>([&] { RunCheckpoints(run, "x", {.every = 0}); }).empty());
-  CHECK(!message_of<Error>([&] { RunCheckpoints(run, "x", {.keep = 0}); }).empty());
+  const TemporaryDirectory folder;
+  const DirectoryLock lock(folder.path());
+  CHECK(!message_of<Error>([&] { RunCheckpoints(run, lock, {.every = 0}); }).empty());
+  CHECK(!message_of<Error>([&] { RunCheckpoints(run, lock, {.keep = 0}); }).empty());
 }
 
 TEST_CASE("a run whose checkpoints could not be written is refused at its start", "[run_checkpoints]") {

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -25,12 +26,17 @@ template <Sampler S>
 class Prefetch {
  public:
   /// Starts at `position`, which is 0 or what `position()` returned in an earlier run. `ahead` is the number of batches
-  /// that may be ready beside the one in use; with 0 there is no thread. Errors: `Error` for a negative one.
+  /// that may be ready beside the one in use; with 0, or where the system gives none, there is no thread. Errors:
+  /// `Error` for a negative one.
   explicit Prefetch(S sampler, std::uint64_t position = 0, int ahead = 2)
       : sampler_(std::move(sampler)), position_(position) {
     if (ahead < 0) throw Error("Prefetch: " + std::to_string(ahead) + " batches ahead; give 0 or more");
     for (int i = 0; i <= ahead; ++i) slots_.push_back({Batch(sampler_.capacity()), position});
-    if (ahead > 0) thread_ = std::jthread([this](std::stop_token stop) { prepare(stop); });
+    if (ahead == 0) return;
+    try {
+      thread_ = std::jthread([this](std::stop_token stop) { prepare(stop); });
+    } catch (const std::system_error&) {  // the system gives none
+    }
   }
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;

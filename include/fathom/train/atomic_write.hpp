@@ -5,17 +5,22 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/train/file.hpp>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 /// Files and directories that appear whole: written beside their target under a temporary name, synced to the disk,
 /// then renamed. Whatever kills the program or the machine, the target is the complete old or the complete new version.
@@ -24,24 +29,37 @@ namespace fathom::inline FATHOM_ABI {
 
 namespace detail {
 
-inline void sync_path(const std::filesystem::path& path) {
-  const Descriptor file(path, O_RDONLY, "open");
-  if (::fsync(*file) != 0) throw_system_error(path, "sync", errno);
-}
+inline void sync_path(const std::filesystem::path& path) { sync(Descriptor(path, O_RDONLY, "open"), path); }
 
 inline void rename_path(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw_system_error(to, "rename " + from.string() + " to it", errno);
 }
 
-/// Where a target really is: symbolic links followed, no slash at the end; its parent directory exists afterwards.
+/// Renames a directory. False where the file system cannot: overlays move no directory of a lower layer, and some none.
+inline bool move_directory(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return true;
+  if (errno != EXDEV) throw_system_error(to, "rename " + from.string() + " to it", errno);
+  return false;
+}
+
+/// Waits until the disk has a directory with all that is in it.
+inline void sync_tree(const std::filesystem::path& directory) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) sync_path(entry.path());
+  sync_path(directory);
+}
+
+/// Where a target really is: symbolic links followed, no slash at the end.
 inline std::filesystem::path resolve_target(const std::filesystem::path& target) {
   std::error_code error;
-  std::filesystem::path path = std::filesystem::weakly_canonical(std::filesystem::absolute(target), error);
+  const std::filesystem::path path = std::filesystem::weakly_canonical(std::filesystem::absolute(target), error);
   if (error) throw_system_error(target, "resolve", error.value());
-  if (!path.has_filename()) path = path.parent_path();
-  std::filesystem::create_directories(path.parent_path(), error);
-  if (error) throw_system_error(path.parent_path(), "create", error.value());
-  return path;
+  return path.has_filename() ? path : path.parent_path();
+}
+
+inline void make_directories(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw_system_error(path, "create", error.value());
 }
 
 inline std::filesystem::path with_suffix(std::filesystem::path path, std::string_view suffix) { return path += suffix; }
@@ -67,29 +85,61 @@ inline void remove_stale(const std::filesystem::path& target) {
   }
 }
 
+/// Whether there is a directory. Errors: `FileError` where that cannot be told.
+inline bool directory_exists(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::none) throw_system_error(path, "open", error.value());
+  return std::filesystem::is_directory(status);
+}
+
 /// Puts directory `fresh` in the place of directory `target` in one step, after which `fresh` is the old version.
-/// False where the file system cannot exchange two names.
+/// False where the file system cannot.
 inline bool exchange(const std::filesystem::path& fresh, const std::filesystem::path& target) {
 #ifdef RENAME_EXCHANGE
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return true;
-  if (errno != EINVAL && errno != ENOSYS) throw_system_error(target, "replace", errno);
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP && errno != EXDEV)
+    throw_system_error(target, "replace", errno);
 #endif
   return false;
 }
 
-inline std::filesystem::path old_name(const std::filesystem::path& target) { return with_suffix(target, ".old"); }
+/// A version of target that is complete and counts before `target`, whose removal has begun. It may be a link to the
+/// temporary directory.
+inline std::filesystem::path successor_name(const std::filesystem::path& target) {
+  return with_suffix(target.has_filename() ? target : target.parent_path(), ".committed");
+}
 
-/// The same in two steps, between which only the old version is there, as `<target>.old`.
-inline void replace_in_two_steps(const std::filesystem::path& fresh, const std::filesystem::path& target) {
-  const std::filesystem::path old = old_name(target);
-  std::filesystem::remove_all(old);
-  rename_path(target, old);
-  try {
-    rename_path(fresh, target);
-  } catch (...) {
-    ::rename(old.c_str(), target.c_str());
-    throw;
+/// Makes the complete directory `fresh` the successor. Where it cannot be moved it stays as long as there is one.
+inline void make_successor(const std::filesystem::path& fresh, const std::filesystem::path& target) {
+  const std::filesystem::path successor = successor_name(target);
+  if (!move_directory(fresh, successor)) {
+    std::error_code error;
+    std::filesystem::remove(successor, error);  // a link to nothing
+    std::filesystem::create_directory_symlink(fresh.filename(), successor, error);
+    if (error) throw_system_error(successor, "create", error.value());
   }
+  sync_path(target.parent_path());
+}
+
+/// Puts the successor, if there is one, in the place of target, which need not be moved for that. There is a complete
+/// version at every moment.
+inline void finish_replacement(const std::filesystem::path& target) try {
+  const std::filesystem::path successor = successor_name(target);
+  if (!directory_exists(successor)) return;
+  if (!std::filesystem::is_symlink(successor)) {
+    std::filesystem::remove_all(target);
+    return rename_path(successor, target);
+  }
+  // The directory itself stays: where none can be renamed, none may be able to come where one was.
+  std::filesystem::create_directory(target);
+  const std::vector<std::filesystem::directory_entry> old{std::filesystem::directory_iterator(target), {}};
+  for (const auto& entry : old) std::filesystem::remove_all(entry);
+  std::filesystem::copy(successor, target, std::filesystem::copy_options::recursive);
+  sync_tree(target);
+  std::filesystem::remove(successor);
+} catch (const std::filesystem::filesystem_error& error) {
+  throw_system_error(error.path1(), "replace", error.code().value());
 }
 
 }  // namespace detail
@@ -98,24 +148,72 @@ inline void replace_in_two_steps(const std::filesystem::path& fresh, const std::
 /// whatever way. File systems without locks, as some networks have, keep nobody out.
 class DirectoryLock {
  public:
-  /// Errors: `FileError` when another process has it, or for a directory that cannot be opened.
-  explicit DirectoryLock(const std::filesystem::path& directory)
-      : directory_(directory, O_RDONLY | O_DIRECTORY, "open") {
-    if (::flock(*directory_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-      throw FileError(directory.string() + ": is in use by another process; wait for its end, or choose another");
+  /// Makes the directory and its parents where they are not there; those that are empty in the end go with the object.
+  /// Errors: `FileError` when another process has it, or for a directory that cannot be made or opened.
+  explicit DirectoryLock(std::filesystem::path directory) : path_(std::move(directory)) {
+    do {
+      make();
+      directory_.emplace(path_, O_RDONLY | O_DIRECTORY, "open");
+      if (::flock(**directory_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        throw FileError(path_.string() + ": is in use by another process; wait for its end, or choose another");
+    } while (find() != 0);  // who made it has just left it empty
+    resolved_ = detail::resolve_target(path_);
+  }
+  ~DirectoryLock() {
+    if (find() != 0) return;
+    for (const std::filesystem::path& path : made_) ::rmdir(path.c_str());
+  }
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+  /// As it was given.
+  const std::filesystem::path& path() const { return path_; }
+
+  /// A path beside the directory: its absolute name with `suffix`, links followed.
+  std::filesystem::path sibling(std::string_view suffix) const { return detail::with_suffix(resolved_, suffix); }
+
+  /// Whether `path()` is still the directory that is locked. Once that was removed, renamed or replaced, another
+  /// process may have what is there now, or make it. Errors: `FileError` where it cannot be told.
+  bool is_there() const {
+    const int error = find();
+    if (error != 0 && error != ENOENT && error != ENOTDIR && error != ESTALE)
+      detail::throw_system_error(path_, "open", error);
+    return error == 0;
+  }
+  /// Errors: `FileError` when it is not.
+  void check() const {
+    if (!is_there())
+      throw FileError(path_.string() + ": was removed or replaced while this program wrote to it; start again");
   }
 
  private:
-  detail::Descriptor directory_;
+  void make() {
+    std::error_code error;
+    for (std::filesystem::path path = std::filesystem::absolute(path_);
+         !std::filesystem::exists(path, error) && path.has_relative_path(); path = path.parent_path())
+      made_.push_back(path);
+    detail::make_directories(path_);
+  }
+  /// 0: it is there; else the system's reason.
+  int find() const noexcept {
+    struct stat locked, named;
+    if (::fstat(**directory_, &locked) != 0 || ::stat(path_.c_str(), &named) != 0) return errno;
+    return locked.st_dev == named.st_dev && locked.st_ino == named.st_ino ? 0 : ENOENT;
+  }
+
+  std::filesystem::path path_, resolved_;
+  std::vector<std::filesystem::path> made_;  // the innermost first
+  std::optional<detail::Descriptor> directory_;
 };
 
-/// Writes `content` as the file `target`, whole or not at all.
+/// Writes `content` as the file `target`, whole or not at all; makes its folders.
 /// Errors: `FileError`, and the target is what it was before.
 inline void write_file(const std::filesystem::path& target, std::string_view content) {
   const std::filesystem::path path = detail::resolve_target(target);
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
     throw FileError(path.string() + ": is not a regular file; choose another path");
+  detail::make_directories(path.parent_path());
   detail::remove_stale(path);
   const std::filesystem::path fresh = detail::temporary_name(path);
   try {
@@ -137,12 +235,14 @@ inline void write_file(const std::filesystem::path& target, std::string_view con
 /// files through one `committed_directory` and repeat when one is missing.
 class AtomicDirectory {
  public:
-  /// Creates `<target>.tmp-<process>` (and the target's parents), after removing what dead processes left.
+  /// Creates `<target>.tmp-<process>`, after removing what dead processes left and ending what they began. The target's
+  /// parent is there, or it is an error: a folder that somebody removes while a run is in it does not come again.
   explicit AtomicDirectory(const std::filesystem::path& target)
       : target_(detail::resolve_target(target)), path_(detail::temporary_name(target_)) {
     std::error_code error;
     if (std::filesystem::exists(target_, error) && !std::filesystem::is_directory(target_, error))
       throw FileError(target_.string() + ": is a file where a directory is to be written; remove it or choose another");
+    detail::finish_replacement(target_);
     detail::remove_stale(target_);
     if (!std::filesystem::create_directory(path_, error)) detail::throw_system_error(path_, "create", error.value());
   }
@@ -160,20 +260,18 @@ class AtomicDirectory {
   const std::filesystem::path& path() const { return path_; }
 
   /// Syncs every file and directory and puts the new version in place of the old one, which is then removed.
+  /// Errors: `FileError`, and `committed_directory` finds the old version or the new one.
   void commit() try {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) detail::sync_path(entry.path());
-    detail::sync_path(path_);
-    if (!std::filesystem::exists(target_)) {
-      detail::rename_path(path_, target_);
-    } else if (!detail::exchange(path_, target_)) {
-      detail::replace_in_two_steps(path_, target_);
-    }
+    detail::sync_tree(path_);
+    const bool replaces = std::filesystem::exists(target_);
+    const bool done = replaces ? detail::exchange(path_, target_) : detail::move_directory(path_, target_);
+    if (!done) detail::make_successor(path_, target_);
     committed_ = true;
+    detail::finish_replacement(target_);
     // Only a new version whose name is on the disk may cost the old one its life.
     detail::sync_path(target_.parent_path());
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
-    std::filesystem::remove_all(detail::old_name(target_), ignored);
   } catch (const std::filesystem::filesystem_error& error) {
     detail::throw_system_error(error.path1(), "commit", error.code().value());
   }
@@ -183,13 +281,19 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
-/// The newest complete version of a directory that `AtomicDirectory` writes: `target`, or `<target>.old` where a crash
-/// hit between the two renames of a file system that cannot exchange names. Errors: `FileError` when there is none.
+/// The newest complete version of a directory that `AtomicDirectory` writes: `target`, or `<target>.committed` where a
+/// crash hit while the one was put in the place of the other; nothing when there is none.
+/// Errors: `FileError` where that cannot be told.
+inline std::optional<std::filesystem::path> find_committed_directory(const std::filesystem::path& target) {
+  for (const auto& path : {detail::successor_name(target), target})
+    if (detail::directory_exists(path)) return path;
+  return std::nullopt;
+}
+
+/// The same where there has to be one. Errors: `FileError` when there is none.
 inline std::filesystem::path committed_directory(const std::filesystem::path& target) {
+  if (const auto found = find_committed_directory(target)) return *found;
   std::error_code ignored;
-  if (std::filesystem::is_directory(target, ignored)) return target;
-  const std::filesystem::path old = detail::old_name(target.has_filename() ? target : target.parent_path());
-  if (std::filesystem::is_directory(old, ignored)) return old;
   throw FileError(target.string() +
                   (std::filesystem::exists(target, ignored) ? ": is not a directory" : ": does not exist") +
                   "; check the path");

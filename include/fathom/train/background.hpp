@@ -5,6 +5,7 @@
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <functional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -13,18 +14,17 @@ namespace fathom::inline FATHOM_ABI {
 /// One piece of work at a time beside the thread that owns this object, such as writing a file.
 class Background {
  public:
-  /// Waits for the work before, then begins this one. Errors: those of the work before.
+  /// Waits for the work before, then begins this one. Where the system gives no thread, the calling one does the work.
+  /// Errors: those of the work before.
   void start(std::function<void()> work) {
     wait();
+    work_ = std::move(work);
     over_.store(false, std::memory_order_relaxed);
-    thread_ = std::jthread([this, work = std::move(work)] {
-      try {
-        work();
-      } catch (...) {
-        error_ = std::current_exception();
-      }
-      over_.store(true, std::memory_order_release);
-    });
+    try {
+      thread_ = std::jthread([this] { run(); });
+    } catch (const std::system_error&) {
+      run();
+    }
   }
 
   /// Waits for the work. Errors: those of the work, once.
@@ -38,6 +38,16 @@ class Background {
   }
 
  private:
+  void run() {
+    try {
+      std::exchange(work_, nullptr)();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    over_.store(true, std::memory_order_release);
+  }
+
+  std::function<void()> work_;
   std::exception_ptr error_;  // written before `over_`
   std::atomic<bool> over_{true};
   std::jthread thread_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -157,7 +158,9 @@ class TrainingState {
     detail::write_tensors(fresh.path(), TensorRole::weights, weights, table_, checksum);
     detail::write_tensors(fresh.path(), TensorRole::state, optimizer, optimizer_table_, checksum);
     if (!average.empty()) detail::write_tensors(fresh.path(), TensorRole::average, average, table_, checksum);
-    write_file(fresh.path() / "config.json", config_);
+    OutputFile config(fresh.path() / "config.json");
+    config.write(config_);
+    config.close();
     fresh.commit();
   }
 
@@ -177,7 +180,9 @@ class TrainingState {
 /// there.
 template <class Trainer>
 void save_checkpoint(const std::filesystem::path& directory, Trainer& trainer, const CheckpointInfo& info = {}) {
-  TrainingState<Trainer>(trainer, info).write(directory);
+  const TrainingState<Trainer> state(trainer, info);
+  detail::make_directories(detail::resolve_target(directory).parent_path());
+  state.write(directory);
 }
 
 /// `save_checkpoint` beside the training: the state is copied, and written by a thread while training goes on. The
@@ -186,7 +191,8 @@ template <class Trainer>
 class CheckpointWriter {
  public:
   /// Copies the state, waits for the checkpoint before, and begins to write this one to each of `directories`, one
-  /// after another; then calls `then`. Errors: those of the checkpoint before; `Error` as `TrainingState`.
+  /// after another, also when one of them cannot be written; then, when all are, calls `then`. Their parents are there.
+  /// Errors: the first of the checkpoint before; `Error` as `TrainingState`.
   void start(
       std::vector<std::filesystem::path> directories, Trainer& trainer, const CheckpointInfo& info,
       std::function<void()> then = [] {}) {
@@ -196,7 +202,15 @@ class CheckpointWriter {
     state.optimizer = copy(state.optimizer, optimizer_);
     state.average = copy(state.average, average_);
     background_.start([directories = std::move(directories), state = std::move(state), then = std::move(then)] {
-      for (const auto& directory : directories) state.write(directory);
+      std::exception_ptr first;
+      for (const auto& directory : directories) {
+        try {
+          state.write(directory);
+        } catch (...) {
+          if (!first) first = std::current_exception();
+        }
+      }
+      if (first) std::rethrow_exception(first);
       then();
     });
   }

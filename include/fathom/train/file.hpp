@@ -105,6 +105,13 @@ inline void wait_for_input(const std::filesystem::path& path, int pipe) {
   throw_system_error(path, "read", errno);
 }
 
+/// Waits until the disk has the file or the directory. Where a file system offers no such wait, as some of networks and
+/// shared folders do for directories, there is nothing to wait for.
+inline void sync(const Descriptor& file, const std::filesystem::path& path) {
+  if (::fsync(*file) == 0 || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS || errno == EBADF) return;
+  throw_system_error(path, "sync", errno);
+}
+
 }  // namespace detail
 
 /// A new file being written. Errors (all members): `FileError` with the path, the system's reason and what to do.
@@ -134,7 +141,7 @@ class OutputFile {
 
   /// Waits until the disk has everything, then closes. A file that is destroyed without it may be incomplete.
   void close() {
-    if (::fsync(*file_) != 0) detail::throw_system_error(path_, "sync", errno);
+    detail::sync(file_, path_);
     if (!file_.close()) detail::throw_system_error(path_, "close", errno);
   }
 

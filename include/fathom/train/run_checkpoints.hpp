@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -30,17 +32,20 @@ inline std::filesystem::path checkpoint_path(const std::filesystem::path& folder
 }
 
 /// Entries of `folder`/checkpoints whose names are digits, or digits and `suffix` with anything behind it; as numbers
-/// they rise.
+/// they rise. Errors: `FileError` for a folder that is there and cannot be listed.
 inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesystem::path& folder,
                                                              std::string_view suffix = {}) {
   std::vector<std::filesystem::path> entries;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator(folder / "checkpoints", none)) {
-    const std::string name = entry.path().filename().string();
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder / "checkpoints", error), end;
+  if (error == std::errc::no_such_file_or_directory) return entries;
+  for (; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
     const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
     const std::string_view rest = std::string_view(name).substr(digits);
-    if (digits > 0 && (suffix.empty() ? rest.empty() : rest.starts_with(suffix))) entries.push_back(entry.path());
+    if (digits > 0 && (suffix.empty() ? rest.empty() : rest.starts_with(suffix))) entries.push_back(entry->path());
   }
+  if (error) throw_system_error(folder / "checkpoints", "list", error.value());
   std::ranges::sort(entries, {}, [](const std::filesystem::path& path) {
     const std::string name = path.filename().string();
     return std::pair(name.size(), name);
@@ -48,27 +53,20 @@ inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesyst
   return entries;
 }
 
-inline std::optional<std::filesystem::path> best_of(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  const std::filesystem::path best = folder / "best";
-  for (const auto& path : {best, old_name(best)})
-    if (std::filesystem::is_directory(path, ignored)) return path;
-  return std::nullopt;
-}
-
 }  // namespace detail
 
 /// The checkpoint that a run in `folder` resumes from: the newest one, or the best one where there is no other yet;
-/// nothing when there is neither.
+/// nothing when there is neither. Errors: `FileError` where that cannot be told. Whoever trains locks the folder before
+/// (`DirectoryLock`): another run may be about to write one.
 inline std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder) {
   const auto entries = detail::checkpoint_entries(folder);
-  return entries.empty() ? detail::best_of(folder) : entries.back();
+  return entries.empty() ? find_committed_directory(folder / "best") : entries.back();
 }
 
 /// The checkpoint to use a run's model from: the best one, or the newest of a run that was not validated; nothing when
-/// there is neither.
+/// there is neither. Errors: `FileError` where that cannot be told.
 inline std::optional<std::filesystem::path> best_checkpoint(const std::filesystem::path& folder) {
-  const auto best = detail::best_of(folder);
+  const auto best = find_committed_directory(folder / "best");
   return best ? best : newest_checkpoint(folder);
 }
 
@@ -81,6 +79,8 @@ struct RunCheckpointOptions {
 
 /// Saves what a run goes on from, in the body of its loop behind everything that a resumed run shall not do again:
 ///
+///   const DirectoryLock folder("runs/one");
+///   …
 ///   RunCheckpoints checkpoints(run, folder, {.every = 500});
 ///   for (const RunReport& report : run) {
 ///     log.row(…);
@@ -88,44 +88,79 @@ struct RunCheckpointOptions {
 ///   }
 ///
 /// The state is copied and written by a thread of its own while training goes on (see `CheckpointWriter`); behind the
-/// last update everything is on disk. The run is viewed.
+/// last update everything is on disk. The run and the lock are viewed.
+///
+/// A folder that was removed or replaced is no longer the run's: another may be in it. What to resume from then goes to
+/// a folder beside it, `<folder>.rescued-<process>`, and an error says so.
 template <class Run>
 class RunCheckpoints {
  public:
-  /// Removes what killed runs left half done. Errors: `Error` unless `every` and `keep` are positive,
-  /// and for what a checkpoint cannot hold, such as metadata that are not UTF-8.
-  RunCheckpoints(const Run& run, std::filesystem::path folder, RunCheckpointOptions options)
-      : run_(run), folder_(std::move(folder)), options_(std::move(options)), saved_updates_(updates()) {
+  /// Removes what killed runs left half done; saves the best checkpoint where the run is at its best and that one is
+  /// missing. Errors: `Error` unless `every` and `keep` are positive, and for what a checkpoint cannot hold, such as
+  /// metadata that are not UTF-8; `FileError` for a folder that is gone.
+  RunCheckpoints(const Run& run, const DirectoryLock& folder, RunCheckpointOptions options)
+      : run_(run), folder_(folder), options_(std::move(options)), saved_updates_(updates()) {
     if (options_.every < 1 || options_.keep < 1) throw Error("RunCheckpoints: every and keep must be at least 1");
     TrainingState<typename Run::Trainer>(run_.trainer(), info());  // what it cannot hold is refused now
+    folder_.check();
+    detail::make_directories(folder_.path() / "checkpoints");
     remove_old();
+    if (run_.best().step > 0 && run_.best().step == run_.step() && !best_is_saved()) save(true, false);
   }
 
-  /// Saves the best checkpoint if the update at hand is the best, and then one to resume from if that is due. Those
-  /// that are too old go when the new one is complete. Errors, also of the checkpoint before: `FileError`, and every
-  /// earlier checkpoint is still there.
+  /// Saves the best checkpoint if the update at hand is the best, and one to resume from if that is due. Those that are
+  /// too old go when the new one is complete. Errors, also of the checkpoint before: `FileError`, and every earlier
+  /// checkpoint is still there.
   void save_if_due() {
+    check_folder();
     writer_.check();
     const bool is_last = run_.report().is_last, to_resume = is_last || run_.step() % options_.every == 0;
     if (run_.report().is_best || to_resume) save(run_.report().is_best, to_resume);
-    if (is_last) writer_.wait();
+    if (is_last) wait();
   }
 
   /// When the loop has ended without the report of the last update, by its exception or as its validation was stopped:
   /// saves what to resume from, unless no weight has changed since that was done. Errors: `FileError`, and every
   /// earlier checkpoint is still there.
   void save_rest() {
+    check_folder();
     if (updates() > saved_updates_) save(false, true);
-    writer_.wait();
+    wait();
   }
 
  private:
   void save(bool best, bool to_resume) {
     std::vector<std::filesystem::path> directories;
-    if (best) directories.push_back(folder_ / "best");
-    if (to_resume) directories.push_back(detail::checkpoint_path(folder_, run_.step()));
+    if (best) directories.push_back(folder_.path() / "best");
+    if (to_resume) directories.push_back(detail::checkpoint_path(folder_.path(), run_.step()));
     writer_.start(std::move(directories), run_.trainer(), info(), [this] { remove_old(); });
     if (to_resume) saved_updates_ = updates();
+  }
+
+  void wait() {
+    try {
+      writer_.wait();
+    } catch (const FileError&) {
+      check_folder();
+      throw;
+    }
+    check_folder();
+  }
+
+  void check_folder() {
+    if (folder_.is_there()) return;
+    try {
+      writer_.wait();
+    } catch (const Error&) {  // it has nowhere to write
+    }
+    const std::string gone = folder_.path().string() + ": was removed or replaced while a run was in it; ";
+    const std::filesystem::path rescued = folder_.sibling(".rescued-" + std::to_string(::getpid()));
+    try {
+      save_checkpoint(detail::checkpoint_path(rescued, run_.step()), run_.trainer(), info());
+    } catch (const Error& error) {
+      throw FileError(gone + "what the run had learned could not be saved elsewhere: " + error.what());
+    }
+    throw FileError(gone + "what the run had learned is in " + rescued.string() + ", resume it there");
   }
 
   CheckpointInfo info() const {
@@ -134,19 +169,31 @@ class RunCheckpoints {
             .unvalidated = run_.unvalidated(),
             .metadata = options_.metadata};
   }
+
   std::int64_t updates() const { return run_.trainer().progress().updates; }
 
-  void remove_old() const {
-    auto entries = detail::checkpoint_entries(folder_);
+  bool best_is_saved() const try {
+    return read_checkpoint_info(folder_.path() / "best").best.step == run_.best().step;
+  } catch (const FileError&) {
+    return false;
+  }
+
+  void remove_old() const try {
+    for (auto path : detail::checkpoint_entries(folder_.path(), ".committed"))
+      detail::finish_replacement(path.replace_extension());
+    auto entries = detail::checkpoint_entries(folder_.path());
     entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));
-    std::ranges::move(detail::checkpoint_entries(folder_, ".tmp-"), std::back_inserter(entries));
+    std::ranges::move(detail::checkpoint_entries(folder_.path(), ".tmp-"), std::back_inserter(entries));
     std::error_code ignored;  // what cannot be removed is only in the way of disk space
     for (const auto& path : entries) std::filesystem::remove_all(path, ignored);
-    detail::remove_stale(std::filesystem::absolute(folder_ / "best"));
+    const std::filesystem::path best = std::filesystem::absolute(folder_.path() / "best");
+    detail::finish_replacement(best);
+    detail::remove_stale(best);
+  } catch (const FileError&) {  // nor what cannot be listed
   }
 
   const Run& run_;
-  std::filesystem::path folder_;
+  const DirectoryLock& folder_;
   RunCheckpointOptions options_;
   std::int64_t saved_updates_;  // those behind the newest checkpoint to resume from
   CheckpointWriter<typename Run::Trainer> writer_;

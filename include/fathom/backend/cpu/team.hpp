@@ -31,7 +31,8 @@ class Team {
       for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
     } catch (const std::system_error& error) {
       dismiss();
-      throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() + "; ask for fewer");
+      throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() +
+                  "; ask for fewer, or raise the limit of processes (ulimit -u)");
     } catch (...) {
       dismiss();
       throw;
