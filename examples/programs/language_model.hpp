@@ -35,6 +35,7 @@
 #include <programs/stop_signal.hpp>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
@@ -267,9 +268,20 @@ class LanguageModelProgram {
     return text;
   }
 
-  /// Errors: `Error` for a text of fewer than `least` bytes.
+  /// Without the files of runs, which may be in the text's folder. Errors: `Error` for a text of fewer than `least`
+  /// bytes.
   text::Corpus<text::Bytes::Token> load_text(std::size_t least) const {
-    auto text = text::load(text::Bytes{}, options_.text);
+    std::error_code none;
+    const auto is_own = [&](const std::filesystem::path& path) {
+      return std::filesystem::equivalent(path, options_.output, none);
+    };
+    if (is_own(options_.text))
+      throw Error(options_.text.string() +
+                  ": is the text and the run's folder; give the run one of its own (--output)");
+    auto text = text::load(text::Bytes{}, options_.text, {}, [&](const std::filesystem::path& path) {
+      if (is_own(path)) return "is this run's folder";
+      return path != options_.text && is_of_a_run(path) ? "is of another run" : "";
+    });
     for (const std::string& line : text.report.lines()) std::fprintf(stderr, "%s\n", line.c_str());
     if (text.tokens.size() < least)
       throw Error(options_.text.string() + ": has " + std::to_string(text.tokens.size()) + " bytes where " +

@@ -93,6 +93,7 @@ class LanguageModelCommandLine {
         "  checkpoints/<update>/  the last ones, to resume from\n"
         "  best/                  the one with the lowest validation loss, to evaluate and sample with\n"
         "  log.csv, curves.svg    the losses\n"
+        "A folder of a run is no text: it is left out where it lies among the text files.\n"
         "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its text and its options, "
         "which\nneed not be given again, to the same bits as without the stop.");
     train_->add_option("text", options.text, "a file, or a folder of text files; its end is for validation");

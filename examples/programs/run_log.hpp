@@ -7,9 +7,12 @@
 #include <fathom/train/progress.hpp>
 #include <fathom/train/run.hpp>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 namespace fathom::program {
 
@@ -17,12 +20,13 @@ namespace fathom::program {
 /// validation metric is a loss.
 class RunLog {
  public:
+  static std::vector<std::string> columns() { return {"loss", "validation_loss", "learning_rate", "gradient_norm"}; }
+
   /// `resumed_after`: the updates that were done before, by the run that this one resumes; the log keeps their rows.
   /// Errors: `FileError`, also for a log that is damaged.
   RunLog(const std::filesystem::path& csv, Progress::Options progress,
          std::optional<std::int64_t> resumed_after = std::nullopt)
-      : csv_(csv, {"loss", "validation_loss", "learning_rate", "gradient_norm"}, resumed_after),
-        progress_(stderr, std::move(progress)) {
+      : csv_(csv, columns(), resumed_after), progress_(stderr, std::move(progress)) {
     if (resumed_after && csv_.last_step() < *resumed_after)
       progress_.message(csv.string() + ": the rows up to update " + std::to_string(*resumed_after) +
                         (csv_.last_step() > 0 ? " from " + std::to_string(csv_.last_step() + 1) + " on" : "") +
@@ -48,5 +52,21 @@ class RunLog {
   CsvLog csv_;
   Progress progress_;
 };
+
+/// Whether a folder was written by a training run: it holds a log as `RunLog` writes it, or a model.
+inline bool is_of_a_run(const std::filesystem::path& folder) {
+  std::string header = "step";
+  for (const std::string& column : RunLog::columns()) header += ',' + column;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    if (!entry.is_regular_file(none)) continue;
+    if (entry.path().filename() == "model.safetensors") return true;
+    if (entry.path().extension() != ".csv") continue;
+    std::string begin(header.size(), ' ');
+    std::ifstream(entry.path(), std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+    if (begin == header) return true;
+  }
+  return false;
+}
 
 }  // namespace fathom::program

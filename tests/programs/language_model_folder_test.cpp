@@ -141,7 +141,7 @@ TEST_CASE("a run in an overlay goes on from checkpoints of a lower layer", "[pro
     std::filesystem::create_directories(workshop.folder / "disk" / name);
   const auto in_overlay = [&](const Arguments& command) {
     return run(Arguments{"unshare", "--map-root-user", "--mount", "sh", "-c",
-                         "cd \"$1\" && shift && mount -t overlay -o lowerdir=lower/run,"
+                         "cd \"$1\" && shift && mount -t overlay -o userxattr,lowerdir=lower/run,"
                          "upperdir=upper,workdir=work none run || exit 99; \"$@\"",
                          "sh", workshop.folder / "disk"} +
                command);
@@ -165,6 +165,41 @@ TEST_CASE("a best checkpoint that cannot be written takes no other with it, and 
   std::filesystem::remove(best);
   REQUIRE(run(workshop.train("run", {"--save-every", "10", "--resume"})).code == 0);
   check_same(content_of(workshop.folder / "run"), content_of(workshop.folder / "whole"));
+}
+
+TEST_CASE("the files of runs among the text are no text", "[programs]") {
+  const Workshop workshop;
+  const TemporaryDirectory& folder = workshop.folder;
+  const auto train = [&](const std::string& text, const Arguments& more) {
+    return run(Arguments{"env", "-C", folder.path(), tiny_model(), "train", text, "--steps", "20", "--warmup", "1",
+                         "--validation-every", "10", "--save-every", "2"} +
+               more);
+  };
+  const TemporaryDirectory elsewhere;
+  REQUIRE(train("text.txt", {"--output", elsewhere / "run"}).code == 0);
+  const std::string log = fathom::read_file(elsewhere / "run/log.csv");
+
+  const Ended first = train(".", {});
+  CHECK(first.code == 0);
+  CHECK(first.err.find("left out: ./runs/language-model is this run's folder") != std::string::npos);
+  CHECK(fathom::read_file(folder / "runs/language-model/log.csv") == log);
+  CHECK(train(".", {"--resume"}).code == 0);
+  std::filesystem::create_directory_symlink(elsewhere / "run", folder / "a-link");
+  const Ended second = train(".", {"--output", "second"});
+  CHECK(second.code == 0);
+  for (const char* line :
+       {"./a-link is of another run", "./runs/language-model is of another run", "./second is this run's folder"}) {
+    INFO(line);
+    CHECK(second.err.find(std::string("left out: ") + line) != std::string::npos);
+  }
+  CHECK(fathom::read_file(folder / "second/log.csv") == log);
+  CHECK(train(".", {"--output", "second", "--resume"}).code == 0);
+
+  const auto before = content_of(folder.path());
+  const Ended same = train(".", {"--output", "./"});
+  CHECK(same.code == 1);
+  CHECK(error_line(same).find(".: is the text and the run's folder; give the run one of its own") != std::string::npos);
+  check_same(content_of(folder.path()), before);
 }
 
 }  // namespace

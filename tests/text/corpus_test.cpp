@@ -151,15 +151,19 @@ TEST_CASE("links are followed, and what they lead to counts once", "[corpus]") {
   CHECK(documents.report.left_out.empty());
 }
 
-TEST_CASE("what is excluded is left out, and said", "[corpus]") {
+TEST_CASE("what the caller leaves out is named with its reason", "[corpus]") {
   const TemporaryDirectory folder;
   folder.write("a.txt", "A");
   folder.write("b.txt", "B");
   folder.write("run/log.csv", "C");
-  const auto corpus = text::load(text::Bytes{}, folder.path(), {}, {folder / "run/", folder / "b.txt", folder / "no"});
+  const auto leave_out = [](const std::filesystem::path& path) {
+    return path.filename() == "run" ? "is a run" : path.filename() == "b.txt" ? "is the second" : "";
+  };
+  const auto corpus = text::load(text::Bytes{}, folder.path(), {}, leave_out);
   CHECK(text_of(corpus) == "A|");
   REQUIRE(corpus.report.lines().size() == 3);
-  CHECK(corpus.report.lines()[2] == "left out: " + (folder / "run").string() + " is excluded");
+  CHECK(corpus.report.lines()[1] == "left out: " + (folder / "b.txt").string() + " is the second");
+  CHECK(corpus.report.lines()[2] == "left out: " + (folder / "run").string() + " is a run");
 }
 
 TEST_CASE("what holds no text is refused in one line", "[corpus]") {

@@ -295,7 +295,7 @@ TEST_CASE("a run whose checkpoints could not be written is refused at its start"
   SomeBatches batches;
   TrainingRun run(trainer, batches, {.steps = 4});
   CHECK(message_of<Error>([&] {
-          RunCheckpoints(run, folder.path(), {.metadata = {{"text", "\xff"}}});
+          RunCheckpoints(run, DirectoryLock(folder.path()), {.metadata = {{"text", "\xff"}}});
         }) == "save_checkpoint: the metadata is not valid UTF-8");
 }
 

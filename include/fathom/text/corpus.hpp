@@ -12,6 +12,7 @@
 #include <fathom/text/tokenizer.hpp>
 #include <fathom/train/file.hpp>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -55,6 +56,9 @@ struct Documents {
   ReadReport report;
 };
 
+/// Why a file or a folder does not count as text: what follows its path in a sentence, or nothing when it does count.
+using LeaveOut = std::function<std::string(const std::filesystem::path&)>;
+
 namespace detail {
 
 /// The encoding of a text whose characters take two or four bytes: by its byte order mark, or by where the zero bytes
@@ -91,11 +95,9 @@ class Listing {
  public:
   /// Errors: `FileError` for a folder that cannot be listed.
   Listing(const std::filesystem::path& folder, const std::vector<std::string>& extensions,
-          const std::vector<std::filesystem::path>& exclude) try
-      : extensions_(extensions) {
+          const LeaveOut& leave_out) try
+      : extensions_(extensions), leave_out_(leave_out) {
     report.folder = folder;
-    for (const std::filesystem::path& path : exclude)
-      if (const auto status = status_of(path, ::stat)) excluded_.insert(identity(*status));
     if (const auto status = status_of(folder, ::stat)) take(folder, *status);
     while (!folder_links_.empty()) take_new(std::exchange(folder_links_, {}));
     take_new(std::exchange(file_links_, {}));
@@ -148,8 +150,8 @@ class Listing {
 
   void take(const std::filesystem::path& path, const Status& status) {
     const bool is_folder = S_ISDIR(status.st_mode);
-    if (excluded_.contains(identity(status))) {
-      report.left_out.push_back({path, "is excluded"});
+    if (std::string reason = leave_out_ ? leave_out_(path) : ""; !reason.empty()) {
+      report.left_out.push_back({path, std::move(reason)});
     } else if (!is_folder && !S_ISREG(status.st_mode)) {
       report.left_out.push_back({path, "is not a regular file"});
     } else if (!is_folder && !extensions_.empty() && !std::ranges::count(extensions_, path.extension().string())) {
@@ -164,20 +166,21 @@ class Listing {
   }
 
   const std::vector<std::string>& extensions_;
-  std::set<Identity> excluded_, seen_;
+  const LeaveOut& leave_out_;
+  std::set<Identity> seen_;
   std::vector<std::filesystem::path> folder_links_, file_links_;  // for when all else has been seen
 };
 
 }  // namespace detail
 
 /// Reads one file, or every file of a folder and the folders below it, in the order of their paths; of a folder only
-/// files with one of `extensions` (".txt", …; none given: all), and nothing at or below a path of `exclude`. Links are
-/// followed, but what they lead to counts once. Files are taken as they are, byte by byte. The report names what of a
-/// folder was left out: files that are empty, UTF-16 or UTF-32, or hold a zero byte; links to nothing; pipes, sockets
-/// and devices. Errors: `FileError` for a path that is missing, unreadable or a device, a file in a folder that is
-/// unreadable, a file that would be left out of a folder, a folder without text.
+/// files with one of `extensions` (".txt", …; none given: all), and nothing at or below a path that `leave_out` gives a
+/// reason for. Links are followed, but what they lead to counts once. Files are taken as they are, byte by byte. The
+/// report names what of a folder was left out: files that are empty, UTF-16 or UTF-32, or hold a zero byte; links to
+/// nothing; pipes, sockets and devices. Errors: `FileError` for a path that is missing, unreadable or a device, a file
+/// in a folder that is unreadable, a file that would be left out of a folder, a folder without text.
 inline Documents read_documents(const std::filesystem::path& path, const std::vector<std::string>& extensions = {},
-                                const std::vector<std::filesystem::path>& exclude = {}) {
+                                const LeaveOut& leave_out = {}) {
   Documents documents;
   const auto take = [&](const std::filesystem::path& file, std::string content) {
     documents.report.bytes += content.size();
@@ -194,7 +197,7 @@ inline Documents read_documents(const std::filesystem::path& path, const std::ve
     take(path, std::move(content));
     return documents;
   }
-  detail::Listing listing(path, extensions, exclude);
+  detail::Listing listing(path, extensions, leave_out);
   documents.report = std::move(listing.report);
   std::vector<LeftOut>& left_out = documents.report.left_out;
   for (const std::filesystem::path& file : listing.files) {
@@ -275,9 +278,8 @@ Corpus<typename T::Token> encode(const T& tokenizer, const Documents& documents)
 /// Reads and encodes; arguments and errors as of `read_documents` and `encode`.
 template <Tokenizer T>
 Corpus<typename T::Token> load(const T& tokenizer, const std::filesystem::path& path,
-                               const std::vector<std::string>& extensions = {},
-                               const std::vector<std::filesystem::path>& exclude = {}) {
-  return encode(tokenizer, read_documents(path, extensions, exclude));
+                               const std::vector<std::string>& extensions = {}, const LeaveOut& leave_out = {}) {
+  return encode(tokenizer, read_documents(path, extensions, leave_out));
 }
 
 template <class Token>
