@@ -9,6 +9,8 @@
 #include <tuple>
 #include <vector>
 
+#include "support/convolution.hpp"
+
 /// Small language models of every kind that generation has to do with, and their logits without a cache.
 namespace fathom_test {
 using namespace fathom;
@@ -30,7 +32,9 @@ using Rotated = SmallModel<
     NoPositions, TiedOutput, PlainEmbedding>;
 using RotatedDeep = SmallModel<Stack<Deep, LayerNorm<width>, FeedForward<width, 40, Gelu>, Rotary<>, KeyValueHeads<2>>,
                                NoPositions, TiedOutput>;
-using SmallModels = std::tuple<Learned, Sinusoidal, Rotated, RotatedDeep>;
+using Convolved = SmallModel<
+    Repeat<depth, Sequence<Residual<PreNorm, Convolution<width>>, Residual<PreNorm, FeedForward<width, 40>>>>>;
+using SmallModels = std::tuple<Learned, Sinusoidal, Rotated, RotatedDeep, Convolved>;
 
 /// Initial weights with every element moved a little, so that biases and gains matter too.
 template <class Model, class B>

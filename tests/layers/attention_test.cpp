@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
-#include <cmath>
 #include <fathom/layers/attention.hpp>
-#include <vector>
+#include <fathom/testing/row_check.hpp>
 
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
@@ -38,41 +37,7 @@ TEMPLATE_TEST_CASE("packed sequences do not see each other", "[layers]", (Attent
 
 TEMPLATE_TEST_CASE("attention with a key/value cache continues where it stopped", "[layers]", (Attention<8, 2>),
                    (Attention<8, 4, Causal, KeyValueHeads<2>, Rotary<>>), (Attention<8, 2, Causal, SaveAll>)) {
-  using P = Double;
-  constexpr int length = 6;
-  testing::LayerRun<TestType> whole({.lengths = {length, length}});
-  whole.randomize(1);
-  whole.forward();
-
-  // The same rows in steps of 3, 1 and 2, the second sequence one row ahead after the first step.
-  const std::vector<std::vector<int>> steps = {{3, 4}, {1, 1}, {2, 1}};
-  PackedRows packed({8, 2, 4});
-  Context<Ref<double>> context;
-  Buffer<std::byte> cache(2 * 2 * length * TestType::kv_width * 8 + 2 * alignment);
-  Buffer<std::byte> saved_memory(saved_bytes<TestType, P>(packed.capacity()));
-  context.reserve({.workspace = 1_MiB});
-  Buffer<double> x(8 * 8), y(8 * 8);
-  std::vector<int> past = {0, 0};
-  for (const std::vector<int>& rows : steps) {
-    packed.assign(rows, past);
-    const auto place = [&](int s, int row) { return (s * length + past[std::size_t(s)] + row) * 8; };
-    for (int s = 0, n = 0; s < 2; ++s)
-      for (int row = 0; row < rows[std::size_t(s)]; ++row, ++n)
-        std::copy_n(whole.x.data() + place(s, row), 8, x.data() + n * 8);
-    context.run(packed, Pass{}, [&](auto& worker) {
-      Memory slabs = cache.memory(), memory = saved_memory.memory();
-      Flow<P> flow;
-      flow.cache = &slabs, flow.cache_length = length;
-      auto saved = TestType::template Saved<P>::take(memory, packed.capacity());
-      TestType::forward(worker, bind_parameters<TestType, const double>(whole.parameters.data()), flow,
-                        Rows<const double, 8>(x.data(), packed.rows()), Rows<double, 8>(y.data(), packed.rows()),
-                        saved);
-    });
-    for (int s = 0, n = 0; s < 2; ++s)
-      for (int row = 0; row < rows[std::size_t(s)]; ++row, ++n)
-        for (int c = 0; c < 8; ++c) REQUIRE(std::abs(y.data()[n * 8 + c] - whole.y.data()[place(s, row) + c]) < 1e-14);
-    for (std::size_t s = 0; s < 2; ++s) past[s] += rows[s];
-  }
+  REQUIRE(testing::check_cache<TestType>({.lengths = {6, 4, 6}}).error <= 1e-14);
 }
 
 // What is saved grows with the rows, never with their square.

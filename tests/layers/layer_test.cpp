@@ -33,6 +33,9 @@ struct NoWidth {
   template <class P>
   using Saved = NothingSaved<P>;
 };
+struct NoSees : Linear<4, 4> {
+  struct sees {};
+};
 struct NoList : Linear<4, 4> {
   template <class T>
   struct Params {};
@@ -41,8 +44,9 @@ struct NoLayout : Linear<4, 4> {
   template <class P>
   struct Saved {};
 };
-static_assert(!Layer<int> && !Layer<NoName> && !Layer<NoWidth> && !Layer<NoList> && !Layer<NoLayout>);
-static_assert(!HasShapes<NoName> && !HasShapes<NoWidth> && !HasParams<NoList> && !HasSaved<NoLayout>);
+static_assert(!Layer<int> && !Layer<NoName> && !Layer<NoWidth> && !Layer<NoList> && !Layer<NoLayout> && !Layer<NoSees>);
+static_assert(!HasShapes<NoName> && !HasShapes<NoWidth> && !HasParams<NoList> && !HasSaved<NoLayout> &&
+              !HasSees<NoSees>);
 
 TEST_CASE("tensors are named by the path to them", "[layers]") {
   const auto named = [](const auto& table, const std::string& name) {

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "models/model_run.hpp"
+#include "support/convolution.hpp"
 #include "support/near.hpp"
 #include "support/reference.hpp"
 
@@ -35,6 +36,7 @@ using Models = std::tuple<
     Decoder<Blocks<DeepNorm<alpha>>, TiedOutput, SinusoidalPositions>,
     Decoder<Blocks<PreNorm, Causal, Rotary<>, KeyValueHeads<1>>, NoPositions>,
     Decoder<Blocks<PreNorm>, ScaledLogits, DecayedEmbedding>,
+    Decoder<Repeat<depth, Sequence<Residual<PreNorm, Convolution<width>>, Residual<PreNorm, FeedForward<width, 32>>>>>,
     MaskedLanguageModel<Vocabulary<vocabulary>, ContextLength<context>, deepnet::EncoderOnly<depth, width, heads>>>;
 
 const std::vector<int> lengths{12, 7, 1};

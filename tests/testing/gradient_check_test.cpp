@@ -5,6 +5,8 @@
 #include <fathom/testing/gradient_check.hpp>
 #include <string>
 
+#include "support/convolution.hpp"
+
 namespace {
 using namespace fathom;
 
@@ -13,6 +15,7 @@ struct Sound {
   using Base = Linear<4, 4>;
   static constexpr const char* name = "sound";
   static constexpr int input_width = 4, output_width = 4;
+  static constexpr Sees sees = Sees::itself;
   template <class T>
   using Params = Base::Params<T>;
   template <class P>
@@ -108,6 +111,10 @@ TEST_CASE("a sound layer passes, all of its entries compared", "[testing]") {
   REQUIRE(report.error <= 1e-6);
   REQUIRE(report.compared == 2 * (8 * 4 + 4 * 4 + 4));  // x, weight, bias; without and with a skip
   REQUIRE(testing::check_gradients<Sound>({.samples = 3}).compared == 2 * 3 * 3);
+}
+
+TEST_CASE("a sound layer whose rows see others passes", "[testing]") {
+  REQUIRE(testing::check_gradients<fathom_test::Convolution<4>>().error <= 1e-6);
 }
 
 TEST_CASE("the gradient check names what a faulty layer gets wrong", "[testing]") {

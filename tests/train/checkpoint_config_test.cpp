@@ -20,12 +20,17 @@ using Json = nlohmann::json;
 
 namespace tiny {
 inline constexpr int width = 8, context = 6, vocabulary = 7;
+/// A MaskedLanguageModel, or by name, for it would refuse a causal mask.
 template <class Mask, class Act, class Norm = RmsNorm<width, 1e-6>>
-using Model = MaskedLanguageModel<
-    Vocabulary<vocabulary>, ContextLength<context>,
-    Repeat<1, Sequence<Residual<PreNorm, Attention<width, 2, Mask, KeyValueHeads<1>, Rotary<100.0>, NoBias>, Norm>,
-                       Residual<PreNorm, FeedForward<width, 4, Act, NoBias>, Norm>>>,
-    SinusoidalPositions, PlainEmbedding>;
+struct Model
+    : TokenModel<
+          Vocabulary<vocabulary>, ContextLength<context>,
+          Repeat<1,
+                 Sequence<Residual<PreNorm, Attention<width, 2, Mask, KeyValueHeads<1>, Rotary<100.0>, NoBias>, Norm>,
+                          Residual<PreNorm, FeedForward<width, 4, Act, NoBias>, Norm>>>,
+          SinusoidalPositions, PlainEmbedding> {
+  static constexpr const char* name = "MaskedLanguageModel";
+};
 
 struct Batch {
   PackedRows rows = PackedRows::uniform(2, context);
@@ -92,13 +97,13 @@ TEST_CASE("a checkpoint of format 1 goes on", "[checkpoint]") {
 
 TEST_CASE("the words of format 2 for the numbers of format 1", "[checkpoint]") {
   using Policy = Unchecked<DeepNorm<2.0>>;
-  using Block = Sequence<Residual<Policy, Attention<8, 2>>, Residual<Policy, FeedForward<8, 4, GeluTanh>>>;
+  using Block = Sequence<Residual<Policy, Attention<8, 2, Full>>, Residual<Policy, FeedForward<8, 4, GeluTanh>>>;
   using Scaled = MaskedLanguageModel<Vocabulary<7>, ContextLength<6>, Repeat<3, Block>, TiedOutput>;
   using Model = MaskedLanguageModel<Vocabulary<7>, ContextLength<6>, Repeat<3, Block>, TiedOutput, PlainLogits>;
   const Json expected = detail::describe_model<Model>();
   const double beta = Policy::beta;
   const Json norm{{"policy", "DeepNorm"}, {"alpha", 2.0}, {"beta", beta}, {"norm_kind", 0}, {"norm_epsilon", 1e-5}};
-  Json attention{{"name", "attention"}, {"heads", 2}, {"kv_heads", 2}, {"rotary", 0.0}, {"causal", true}};
+  Json attention{{"name", "attention"}, {"heads", 2}, {"kv_heads", 2}, {"rotary", 0.0}, {"causal", false}};
   Json feed_forward{{"name", "feed_forward"}, {"hidden", 4}, {"activation", 2}, {"gated", false}};
   attention.update(norm);
   feed_forward.update(norm);

@@ -21,6 +21,20 @@
 
 namespace fathom::inline FATHOM_ABI {
 
+/// A text may come to `L` in pieces; the template argument is the message.
+template <class L>
+struct CheckPieces {
+  static_assert(L::sees != Sees::all,
+                "fathom: a row of this layer sees rows behind it, which are not there yet when a text is continued: "
+                "Inference and Generator take a LanguageModel. For a MaskedLanguageModel there are evaluate(weights, "
+                "batches), and Model::logits after a Model::forward without a cache");
+  static_assert(L::sees == Sees::all || reads_in_pieces<L>,
+                "fathom: a row of this layer sees earlier rows, and it does not say that it caches them, so it cannot "
+                "continue a text: let forward keep them with flow.take_cache and say `static constexpr bool caches = "
+                "true;`; see layer.hpp");
+  static constexpr bool value = reads_in_pieces<L>;
+};
+
 /// What inference is planned for.
 struct InferenceSize {
   int sequences = 1;  ///< side by side
@@ -34,7 +48,7 @@ struct InferenceSize {
 
 /// Bytes that inference needs beside the weights.
 struct InferenceMemory {
-  std::int64_t cache = 0;        ///< keys and values of every attention layer
+  std::int64_t cache = 0;        ///< what layers keep of earlier rows: keys and values of every attention layer
   std::int64_t activations = 0;  ///< what outlives a block, and the logits: the same for every depth
   WorkspaceSize workspace;       ///< one block's values and temporaries
 
@@ -50,8 +64,12 @@ struct InferenceMemory {
 ///
 /// Takes only `const` weights, which any number of threads may share; the object itself, with its context, belongs to
 /// one thread at a time. The weights must outlive it. Everything is allocated here; `append` allocates nothing.
+///
+/// Does not compile for a model with a layer whose rows see rows behind them, or earlier ones that it does not cache.
 template <class ModelType, class B>
 class Inference {
+  static_assert(check_leaves<CheckPieces, typename ModelType::Stack> && reads_in_pieces<typename ModelType::Stack>);
+
  public:
   using Model = ModelType;
   using P = typename B::Precision;

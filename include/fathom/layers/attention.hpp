@@ -89,6 +89,8 @@ struct Attention {
   using Shape = AttentionShape<Width, Heads, Options...>;
   static constexpr const char* name = "attention";
   static constexpr int input_width = Width, output_width = Width;
+  static constexpr Sees sees = Mask::causal ? Sees::earlier : Sees::all;
+  static constexpr bool caches = true;
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
   static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values;
   static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
@@ -156,7 +158,9 @@ struct Attention {
                             .q = query(projected),
                             .k = key(projected),
                             .v = v,
-                            .cache = take_cache(flow, worker.packing()),
+                            .cache = {.keys = flow.take_cache(worker.packing(), kv_width),
+                                      .values = flow.take_cache(worker.packing(), kv_width),
+                                      .length = flow.cache_length},
                             .o = o,
                             .lse = saved.by_head(x.count)});
     worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
@@ -235,15 +239,6 @@ struct Attention {
             .backward = backward,
             .x = qkv.template columns<0, Width + kv_width>()};
   }
-
-  template <class P>
-  static constexpr KeyValueCache<P> take_cache(const Flow<P>& flow, const Packing& packing) {
-    if (flow.cache == nullptr) return {};
-    const std::int64_t slab = std::int64_t(packing.capacity.sequences) * flow.cache_length * kv_width;
-    auto* keys = flow.cache->template take<typename P::Activation>(slab);
-    auto* values = flow.cache->template take<typename P::Activation>(slab);
-    return {keys, values, flow.cache_length};
-  }
 };
 
 /// Cross-attention: queries from x, keys and values from the encoder's output `flow.memory` (S, MemoryWidth).
@@ -258,6 +253,7 @@ struct CrossAttention {
   static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");
   static constexpr const char* name = "cross_attention";
   static constexpr int input_width = Width, output_width = Width;
+  static constexpr Sees sees = Sees::itself;  // and all of the memory
   static constexpr int kv_width = Shape::kv_width;
 
   static constexpr void describe(auto&& fact) { Shape::describe(fact); }

@@ -173,9 +173,8 @@ struct DlclLoop {
 /// alone. Source     Wang et al. 2019, arXiv:1906.01787, section 3 (pre-norm form).
 template <int N, class BlockType, class RecomputePolicy = StoreAll,
           class NormLayer = LayerNorm<BlockType::output_width>>
-struct Dlcl {
+struct Dlcl : Composition<BlockType, NormLayer> {
   static_assert(N > 0, "Dlcl: the number of blocks must be positive");
-  static_assert(CheckLayer<0, BlockType>::value);
   static_assert(CheckChain<0, BlockType::output_width, BlockType::input_width>::value);
   static_assert(CheckChain<0, BlockType::output_width, NormLayer::input_width>::value);
   using Block = BlockType;

@@ -36,6 +36,7 @@ struct FeedForward {
                 "FeedForward: an option that it does not know; it takes NoBias");
   static constexpr const char* name = "feed_forward";
   static constexpr int input_width = Width, output_width = Width;
+  static constexpr Sees sees = Sees::itself;
   static constexpr bool biased = Option<WithBias, Options...>::value;
   static constexpr int fused_width = Act::gated ? 2 * Hidden : Hidden;
 

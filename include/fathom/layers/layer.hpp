@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <fathom/backend/worker.hpp>
 #include <fathom/core/config.hpp>
@@ -8,11 +9,14 @@
 #include <fathom/core/packing.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
+#include <type_traits>
+#include <utility>
 
 /// What a layer is: an empty type with static functions and these members.
 ///
 ///   name                    what scopes and checkpoints call it
 ///   input_width, output_width
+///   sees                    which rows of its sequence a row of y follows from, a `Sees`
 ///   Params<T>               views of its parameters, or of their gradients; `each(visitor)` lists them
 ///   Saved<P>                views of what backward needs; `take(memory, capacity)` lays them out
 ///   forward(worker, params, flow, x, y, saved)
@@ -27,12 +31,18 @@
 ///   restore(worker, params, flow, saved, y)
 ///       y (N, output_width) OVERWRITTEN with the bits that forward gave it.
 ///
+/// and, where rows see earlier ones, so that a sequence may come in pieces (`Inference`, `Generator`):
+///
+///   caches = true           forward keeps in the flow's cache what later rows will see, see `Flow::take_cache`
+///
 /// and, where its numbers depend on more than its name and the shapes of its parameters:
 ///
 ///   describe(fact)
 ///       calls `fact(key, value)` for each such choice: a number, a truth value or a text, or `std::type_identity<L>{}`
 ///       for what a layer inside it says. Checkpoints store what is said, and a layer that says something else is
 ///       refused. So a layer of your own says here what a new version of it would compute in another way.
+///
+/// A layer that is made of others has `Composition` as its base: `sees` and `caches` follow.
 ///
 /// Workspace that they take is the caller's, who gives it back: a loop over layers opens a frame for each backward, and
 /// a turn for each forward, which puts nothing off and takes the same each time. A layer has no state, names no device
@@ -41,6 +51,13 @@ namespace fathom::inline FATHOM_ABI {
 
 template <class W>
 using PrecisionOf = typename W::Precision;
+
+/// Which rows of its sequence a row may see. No row sees another sequence; side inputs in `Flow` do not count.
+enum class Sees {
+  itself,   ///< itself alone
+  earlier,  ///< itself and all before it
+  all,      ///< those behind it too
+};
 
 /// What Admin's profiling pass gathers, on one thread.
 struct AdminProfile {
@@ -60,10 +77,20 @@ struct Flow {
   const Packing* memory_packing = nullptr;
   Matrix<typename P::Activation> memory_gradient;
 
-  Memory* cache = nullptr;  ///< key/value cache: attention layers take their slabs from it, in order
-  int cache_length = 0;     ///< rows of a slab
+  Memory* cache = nullptr;  ///< where a sequence comes in pieces: what layers keep of the pieces before
+  int cache_length = 0;     ///< most rows of a sequence, all pieces together
 
   AdminProfile* profile = nullptr;  ///< set during the profiling pass
+
+  /// Room for a row at every place of every sequence: (sequences of the capacity, cache_length, width). Row i of
+  /// sequence s in this pass has place past_of(s) + i. The places before past_of(s) hold what earlier passes wrote;
+  /// those behind may hold anything. All lanes get the same memory; null without a cache, and in a dry run. Layers take
+  /// theirs one after another, so each takes the same in every pass.
+  constexpr typename P::Activation* take_cache(const Packing& packing, int width) const {
+    if (cache == nullptr) return nullptr;
+    return cache->template take<typename P::Activation>(std::int64_t(packing.capacity.sequences) * cache_length *
+                                                        width);
+  }
 };
 
 template <class L>
@@ -81,7 +108,16 @@ concept HasSaved = requires(Memory& memory, Capacity capacity) {
   { L::template Saved<Single>::take(memory, capacity) } -> std::same_as<typename L::template Saved<Single>>;
 };
 template <class L>
-concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L>;
+concept HasSees = requires {
+  { L::sees } -> std::convertible_to<Sees>;
+};
+template <class L>
+concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L> && HasSees<L>;
+
+/// Whether a sequence may come to `L` in pieces: its rows see themselves alone, or it caches the earlier ones.
+template <class L>
+inline constexpr bool reads_in_pieces = L::sees == Sees::itself ||
+                                        (L::sees == Sees::earlier && requires { requires L::caches; });
 
 /// Whether `L` has `restore`: a `Residual` with a post-norm has, and a composition that ends in one.
 template <class L>
@@ -96,6 +132,9 @@ struct CheckLayer {
   static_assert(HasParams<L>, "fathom: the layer at this Place lacks Params<T> with each(visitor); see layer.hpp");
   static_assert(HasSaved<L>,
                 "fathom: the layer at this Place lacks Saved<P> with take(memory, capacity); see layer.hpp");
+  static_assert(HasSees<L>,
+                "fathom: the layer at this Place does not say which rows a row of it sees; say `static constexpr Sees "
+                "sees = Sees::itself;`, or ::earlier or ::all; see layer.hpp");
   static constexpr bool value = true;
 };
 
@@ -107,6 +146,33 @@ struct CheckChain {
                 "equal");
   static constexpr bool value = Produces == NextExpects;
 };
+
+/// What follows for a layer from those that it is made of: the base of `Sequence`, `Residual`, `Repeat` and `Dlcl`.
+template <class... Layers>
+struct Composition {
+  static constexpr Sees sees = std::max({Layers::sees...});
+  static constexpr bool caches = (reads_in_pieces<Layers> && ...);
+  using Parts = Composition;
+
+  /// Calls `f` with each of them as a `std::type_identity`.
+  static constexpr void each_child(auto&& f) { (f(std::type_identity<Layers>{}), ...); }
+
+ private:
+  template <int... Place>
+  static constexpr bool check(std::integer_sequence<int, Place...>) {
+    return (CheckLayer<Place, Layers>::value && ...);
+  }
+  static_assert(check(std::make_integer_sequence<int, int(sizeof...(Layers))>{}));
+};
+
+/// `Check<…>::value` of every layer inside `L` that is no composition, or of `L` itself.
+template <template <class> class Check, class L>
+inline constexpr bool check_leaves = Check<L>::value;
+template <template <class> class Check, class... Layers>
+inline constexpr bool check_leaves<Check, Composition<Layers...>> = (check_leaves<Check, Layers> && ...);
+template <template <class> class Check, class L>
+requires requires { typename L::Parts; }
+inline constexpr bool check_leaves<Check, L> = check_leaves<Check, typename L::Parts>;
 
 /// Parameters of a layer that has none.
 template <class T>

@@ -27,6 +27,7 @@ struct Linear {
   static_assert(In > 0 && Out > 0, "Linear: both widths must be positive");
   static constexpr const char* name = "linear";
   static constexpr int input_width = In, output_width = Out;
+  static constexpr Sees sees = Sees::itself;
 
   template <class T>
   using Params = LinearParams<T, In, Out, Biased>;

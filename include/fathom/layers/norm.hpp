@@ -17,6 +17,7 @@ struct Normalization {
   static_assert(Epsilon > 0, "LayerNorm, RmsNorm: epsilon must be positive");
   static constexpr const char* name = "norm";
   static constexpr int input_width = Width, output_width = Width;
+  static constexpr Sees sees = Sees::itself;
   static constexpr NormKind kind = Kind;
   static constexpr double epsilon = Epsilon;
 

@@ -191,11 +191,10 @@ struct BlockLoop {
 /// Saves      StoreAll: what every block saves, and its output unless it restores that.
 ///            Otherwise the inputs of segments.
 template <int N, class BlockType, class... Options>
-struct Repeat {
+struct Repeat : Composition<BlockType> {
   static_assert(N > 0, "Repeat: the number of blocks must be positive");
   static_assert((option_is_one_of<Options, RecomputeTag> && ...),
                 "Repeat: an option that it does not know; it takes StoreAll, Recompute<every>, RecomputeSqrt");
-  static_assert(CheckLayer<0, BlockType>::value);
   static_assert(CheckChain<0, BlockType::output_width, BlockType::input_width>::value);
   using Block = BlockType;
   using Loop = BlockLoop<Block>;

@@ -18,8 +18,7 @@ namespace fathom::inline FATHOM_ABI {
 ///            a skip vector, Σ dz ⊙ G for a branch scalar.
 /// Saves      what G saves; with a post-norm z, with a learned branch scale G(x). Outputs of norms are computed again.
 template <class Policy, class Sublayer, class NormLayer = LayerNorm<Sublayer::output_width>>
-struct Residual {
-  static_assert(CheckLayer<0, Sublayer>::value);
+struct Residual : Composition<Sublayer, NormLayer> {
   static_assert(CheckChain<0, Sublayer::output_width, Sublayer::input_width>::value);
   static_assert(CheckChain<0, Sublayer::output_width, NormLayer::input_width>::value);
   static constexpr const char* name = Sublayer::name;

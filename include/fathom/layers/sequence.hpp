@@ -17,7 +17,7 @@ namespace fathom::inline FATHOM_ABI {
 /// Shapes     x (N, input width of the first); y (N, output width of the last).
 /// Saves      what each layer saves, and those streams between them that their layers do not restore.
 template <class... Layers>
-struct Sequence {
+struct Sequence : Composition<Layers...> {
   static constexpr int count = sizeof...(Layers);
   static_assert(count > 0, "Sequence: name at least one layer");
   static_assert(count <= 16, "Sequence: more than 16 layers; use Repeat<N, Block> for repeated blocks");
@@ -27,14 +27,9 @@ struct Sequence {
 
  private:
   template <int... Index>
-  static constexpr bool check(std::integer_sequence<int, Index...>) {
-    return (CheckLayer<Index, Child<Index>>::value && ...);
-  }
-  template <int... Index>
   static constexpr bool check_chain(std::integer_sequence<int, Index...>) {
     return (CheckChain<Index, Child<Index>::output_width, Child<Index + 1>::input_width>::value && ...);
   }
-  static_assert(check(std::make_integer_sequence<int, count>{}));
   static_assert(check_chain(std::make_integer_sequence<int, count - 1>{}));
 
  public:
@@ -101,9 +96,6 @@ struct Sequence {
                                  Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
     backward_from<count - 1>(worker, p, dp, flow, x, saved, dy, dx, skip);
   }
-
-  /// Calls `f` with each child as a `std::type_identity`.
-  static constexpr void each_child(auto&& f) { (f(std::type_identity<Layers>{}), ...); }
 
  private:
   /// Index among siblings of the same name, or -1 where the name is unique.
@@ -194,8 +186,6 @@ template <class L>
 constexpr void each_residual(auto&& f) {
   if constexpr (requires { typename L::ResidualPolicy; })
     f(std::type_identity<L>{});
-  else if constexpr (requires { typename L::Block; })
-    each_residual<typename L::Block>(f);
   else if constexpr (requires { L::each_child([](auto) {}); })
     L::each_child([&](auto child) { each_residual<typename decltype(child)::type>(f); });
 }

@@ -43,21 +43,44 @@ constexpr bool depth_fits() {
   return fits;
 }
 
+/// A row of `L` sees no row behind it; the template argument is the message.
+template <class L>
+struct CheckCausal {
+  static_assert(L::sees != Sees::all,
+                "fathom: a row of this layer sees rows behind it, so a LanguageModel sees the token that it is to "
+                "predict: use Causal attention, or MaskedLanguageModel");
+  static constexpr bool value = L::sees != Sees::all;
+};
+
+/// Rows of `Stack` see both sides; the template argument is the message.
+template <class Stack>
+struct CheckBothSides {
+  static_assert(
+      Stack::sees == Sees::all,
+      "fathom: no row of this stack sees rows behind it, but a MaskedLanguageModel predicts hidden tokens from "
+      "both sides: use Full attention, or LanguageModel");
+  static constexpr bool value = Stack::sees == Sees::all;
+};
+
 /// Decoder-only language model: every row predicts the next token from the tokens before it.
 ///
 ///   LanguageModel<Vocabulary<256>, ContextLength<128>, Repeat<depth, Block>, TiedOutput>
 ///
-/// Does not compile when a DeepNorm alpha in the stack belongs to another depth. Options: see `TokenModel`.
+/// Does not compile when a row of the stack sees rows behind it, or a DeepNorm alpha in the stack belongs to another
+/// depth. Options: see `TokenModel`.
 template <class VocabularyType, class LengthType, class Stack, class... Options>
 struct LanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
+  static_assert(check_leaves<CheckCausal, Stack> && Stack::sees != Sees::all);
   static_assert(depth_fits<Stack::depth, Stack>());
   static constexpr const char* name = "LanguageModel";
 };
 
 /// Encoder-only masked language model: rows whose token was hidden predict it from both sides. The same model; its
-/// blocks attend with `Full`, and its batches have targets at hidden tokens alone.
+/// blocks attend with `Full`, and its batches have targets at hidden tokens alone. Does not compile when no row of the
+/// stack sees rows behind it.
 template <class VocabularyType, class LengthType, class Stack, class... Options>
 struct MaskedLanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
+  static_assert(CheckBothSides<Stack>::value);
   static_assert(depth_fits<Stack::depth, Stack>());
   static constexpr const char* name = "MaskedLanguageModel";
 };

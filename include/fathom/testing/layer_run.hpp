@@ -33,6 +33,7 @@ struct Batch {
 ///   run.forward();                        // overwrites y
 ///   run.backward();                       // overwrites dx, adds to gradients and memory_gradient
 ///   run.restore();                        // overwrites y, for a layer that restores its output
+///   run.forward_piece(begin, end);        // overwrites some rows of y, for a layer that reads in pieces
 template <Layer L, Backend B = Ref<double>>
 class LayerRun {
  public:
@@ -99,20 +100,44 @@ class LayerRun {
   }
 
   void forward() {
-    context_.run(packing_, pass, [&](auto& worker) { forward_on(worker); });
+    context_.run(packing_, pass, [&](auto& worker) {
+      forward_on(worker, flow(), rows_of<const T, L::input_width>(x), rows_of<T, L::output_width>(y));
+    });
   }
   void backward(const Skip<P>& skip = {}) {
     context_.run(packing_, pass, [&](auto& worker) { backward_on(worker, skip); });
   }
   /// Overwrites y with what the layer makes of what `forward` saved.
-  void restore()
-    requires restores_output<L>
-  {
+  void restore() requires restores_output<L> {
     context_.run(packing_, pass, [&](auto& worker) {
       const auto frame = worker.frame();
       L::restore(worker, bind_parameters<L, const T>(parameters.data()), flow(), take_saved(),
                  rows_of<T, L::output_width>(y));
     });
+  }
+
+  /// Overwrites rows begin[s] to end[s] of every sequence s in y, by a pass over these rows that continues what earlier
+  /// such passes have left in a cache.
+  void forward_piece(const std::vector<int>& begin, const std::vector<int>& end) requires reads_in_pieces<L> {
+    std::vector<int> counts, rows_of_piece;
+    for (int s = 0; s < packed_.sequences(); ++s) {
+      counts.push_back(end[s] - begin[s]);
+      for (int row = begin[s]; row < end[s]; ++row) rows_of_piece.push_back(packed_.view().offsets[s] + row);
+    }
+    const int count = int(rows_of_piece.size());
+    if (count == 0) return;
+    PackedRows piece(packing_.capacity);
+    piece.assign(counts, begin);
+    Buffer<T> piece_x(std::int64_t(count) * L::input_width), piece_y(std::int64_t(count) * L::output_width);
+    for (int i = 0; i < count; ++i)
+      std::copy_n(x.data() + rows_of_piece[i] * L::input_width, L::input_width, piece_x.data() + i * L::input_width);
+    reserve_cache();
+    context_.run(piece, pass, [&](auto& worker) {
+      Memory cache = cache_.memory();
+      forward_on(worker, cached_flow(cache), {piece_x.data(), count}, {piece_y.data(), count});
+    });
+    for (int i = 0; i < count; ++i)
+      std::copy_n(piece_y.data() + i * L::output_width, L::output_width, y.data() + rows_of_piece[i] * L::output_width);
   }
 
  private:
@@ -130,17 +155,28 @@ class LayerRun {
   WorkspaceSize measure() {
     return dry_run<B>(packing_.capacity, {0.5, 0.5, 0.5, 0.5},
                       [&](auto& worker) {
-                        forward_on(worker);
+                        forward_on(worker, flow(), rows_of<const T, L::input_width>(x), rows_of<T, L::output_width>(y));
                         backward_on(worker, {{x.data(), packed_.rows(), L::input_width}, 1});
                       })
         .size;
   }
 
-  void forward_on(auto& worker) {
+  /// The cache and what else passes with it need.
+  void reserve_cache() {
+    if (cache_.size() > 0) return;
+    Memory cache;
+    context_.reserve(dry_run<B>(packing_.capacity, {0.5, 0.5, 0.5, 0.5}, [&](auto& worker) {
+                       forward_on(worker, cached_flow(cache), rows_of<const T, L::input_width>(x),
+                                  rows_of<T, L::output_width>(y));
+                     }).size);
+    cache_ = Buffer<std::byte>(cache.peak());
+    std::ranges::fill(cache_.span(), poison_byte);
+  }
+
+  void forward_on(auto& worker, const Flow<P>& flow, Rows<const T, L::input_width> from, Rows<T, L::output_width> to) {
     Saved saved = take_saved();
     const auto frame = worker.frame();
-    L::forward(worker, bind_parameters<L, const T>(parameters.data()), flow(), rows_of<const T, L::input_width>(x),
-               rows_of<T, L::output_width>(y), saved);
+    L::forward(worker, bind_parameters<L, const T>(parameters.data()), flow, from, to, saved);
   }
   void backward_on(auto& worker, const Skip<P>& skip) {
     const Saved saved = take_saved();
@@ -162,6 +198,11 @@ class LayerRun {
     flow.memory_gradient = {memory_gradient.data(), memory_packed_.rows(), memory_width_};
     return flow;
   }
+  Flow<P> cached_flow(Memory& cache) {
+    Flow<P> cached = flow();
+    cached.cache = &cache, cached.cache_length = packing_.capacity.longest;
+    return cached;
+  }
   template <class Element, int Width>
   Rows<Element, Width> rows_of(Buffer<T>& buffer) const {
     return {buffer.data(), packed_.rows()};
@@ -171,7 +212,7 @@ class LayerRun {
   Context<B> context_;
   PackedRows packed_, memory_packed_;
   Packing packing_, memory_packing_;
-  Buffer<std::byte> saved_;
+  Buffer<std::byte> saved_, cache_;
   WorkspaceSize size_;
 };
 
