@@ -105,7 +105,7 @@ class RunCheckpoints {
     folder_.check();
     detail::make_directories(folder_.path() / "checkpoints");
     remove_old();
-    if (run_.best().step > 0 && run_.best().step == run_.step() && !best_is_saved()) save(true, false);
+    if (run_.best().step > 0 && run_.best().step == run_.step() && best_is_missing()) save(true, false);
   }
 
   /// Saves the best checkpoint if the update at hand is the best, and one to resume from if that is due. Those that are
@@ -172,9 +172,10 @@ class RunCheckpoints {
 
   std::int64_t updates() const { return run_.trainer().progress().updates; }
 
-  bool best_is_saved() const try {
-    return read_checkpoint_info(folder_.path() / "best").best.step == run_.best().step;
-  } catch (const FileError&) {
+  bool best_is_missing() const try {
+    const auto best = find_committed_directory(folder_.path() / "best");
+    return !best || read_checkpoint_info(*best).best.step != run_.best().step;
+  } catch (const FileError&) {  // a damaged one is not replaced unseen
     return false;
   }
 
