@@ -28,7 +28,8 @@
 ///   state.safetensors   the optimizer's state, named as in `Optimizer::describe_state`
 ///   average.safetensors the average of the weights, where training keeps one; inference uses it then
 ///   config.json         format, what the model is, options of trainer and optimizer, progress, the sampler's
-///                       position, the best validation, metadata; see checkpoint_config.hpp
+///                       position, the best validation, an update whose validation is still to be made,
+///                       metadata; see checkpoint_config.hpp
 ///
 /// All tensor files hold the checksum of config.json and say which of the three they are: it is as safe as they are,
 /// and files of two checkpoints, or of one, do not mix.
