@@ -41,8 +41,8 @@ struct StepReport {
   double cross_entropy = 0;
   double gradient_norm = 0;  ///< before clipping
   double learning_rate = 0;
-  std::int64_t tokens = 0;  ///< rows
-  std::string skipped;      ///< empty, or why the weights were left as they were, and where it began
+  std::int64_t tokens = 0;   ///< rows
+  std::string skipped = {};  ///< empty, or why the weights were left as they were, and where it began
 };
 
 /// The running mean of gradient norms, by which a spike is told. Part of the training state.
