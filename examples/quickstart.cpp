@@ -32,10 +32,9 @@ int main(int argc, char** argv) try {
   for (const RunReport& report : TrainingRun(trainer, batches, {.steps = 500, .learning_rate = schedule}))
     if (report.step % 50 == 0)
       std::cout << "step " << report.step << "  loss " << report.loss << " nats per byte" << std::endl;
-  if (!(std::cout << generate(trainer.weights(), "The ",
-                              {.tokens = 200, .slide = true, .sampling = {.temperature = 0.8}})
-                  << std::endl))
-    throw Error("cannot write to stdout");
+  std::cout << generate(trainer.weights(), "The ", {.tokens = 200, .slide = true, .sampling = {.temperature = 0.8}})
+            << std::endl;
+  if (!std::cout) throw Error("cannot write to stdout");
   return 0;
 } catch (const std::exception& error) {
   std::cerr << "fathom-quickstart: " << error.what() << "\n";
