@@ -69,6 +69,11 @@ static_assert(vector.rows == 1 && vector.columns == 5);
 static_assert(Elements<const int>(vector).size() == 5 && Elements<const int>(vector)[4] == 5);
 static_assert(Elements<const int>(vector).part(3, 2)[1] == 5 && *(Elements<const int>(vector).end() - 1) == 5);
 
+// Gaps lie between rows alone: one row has none, nor has an absent matrix.
+static_assert(Matrix<const int>(numbers.data(), 3, 4).contiguous() &&
+              !Matrix<const int>(numbers.data(), 3, 2, 4).contiguous());
+static_assert(Matrix<const int>(numbers.data(), 1, 2, 4).contiguous() && Matrix<const int>().contiguous());
+
 // An absent vector is one without elements.
 static_assert(std::is_same_v<OptionalVector<int, 5, true>, Vector<int, 5>>);
 static_assert(std::is_same_v<OptionalVector<int, 5, false>, NoVector<int>>);

@@ -22,11 +22,19 @@
 ///   bytes()      bytes that must move when every view is touched once
 ///   outputs(f)   calls f(matrix) for each result and gradient that is written, if it is there; a vector is one row
 ///
-/// Common rules. Matrices are row-major, one row per token, packed as the worker's current `Packing` says.
-/// "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value. Unless an alias is
-/// allowed here, views of one op do not overlap. A null view means "absent" or "not wanted" where the comment allows
-/// it. Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two
-/// ops of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
+/// Common rules.
+/// - Matrices are row-major, one row per token, packed as the worker's current `Packing` says. There may be no rows.
+/// - Every matrix may be strided. An op takes each one's own stride, which is at least its columns, and neither reads
+///   nor writes what lies between the rows. No view need be aligned. Vectors and the slabs of a cache have no gaps.
+/// - "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value.
+/// - Unless an alias is allowed here, views of one op do not overlap. "May be x" means the very view x: its first
+///   element and its stride.
+/// - "Null" means without rows or elements, wherever the pointer points. A null view is absent, or not wanted, where
+/// the
+///   comment allows it.
+/// - The rows of dropout count from the start of their sequence, past rows included.
+/// - Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two ops
+///   of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
 namespace fathom::inline FATHOM_ABI {
 
 enum class ActivationKind { relu, gelu, gelu_tanh, silu };
@@ -203,8 +211,10 @@ struct ActivationBackward {
 /// q, o (N, H·K); k, v (M, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
 /// `packing`, of T rows, attends to sequence s of `key_packing`, of S rows, and to no other. With `causal` the queries
 /// are the last T of the S positions: S >= T, and row i of T sees keys j <= i + (S − T). With a cache, k and v are
-/// appended behind the `past` rows of each sequence first, and the keys, S of them, are all that the cache then holds.
-/// lse (H, N): natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities. o overwritten.
+/// appended behind the past rows of each sequence of `key_packing` first, and the keys, S of them, are all that the
+/// cache then holds; without one, past rows are no keys.
+/// lse (H, N): natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities: its row is the
+/// query's, past rows of `packing` included, its column is j. o overwritten. A sequence that has queries has keys.
 template <class P>
 struct Attention {
   static constexpr const char* name = "attention";
@@ -212,7 +222,7 @@ struct Attention {
   bool causal;
   double scale;
   Dropout dropout;
-  const Packing* packing;      ///< of q and o
+  const Packing* packing;      ///< of q and o: the worker's current one
   const Packing* key_packing;  ///< of k and v
   Matrix<const typename P::Activation> q, k, v;
   KeyValueCache<P> cache;
@@ -295,8 +305,8 @@ struct Norm {
   constexpr void outputs(auto&& f) const { f(y); }
 };
 
-/// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain,
-/// dbias (D) added to. dx may be dy.
+/// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain (D),
+/// and dbias (D) or empty, added to. dx may be dy.
 template <class P>
 struct NormBackward {
   static constexpr const char* name = "norm backward";
@@ -334,7 +344,7 @@ struct Join {
 };
 
 /// Backward of `Join`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
-/// the gradients of the learned factors, added to, empty when there are none (x is read for da, f for db; null
+/// the gradients of the learned factors, as many, added to, or empty when not wanted (x is read for da, f for db; null
 /// otherwise; db takes df, which must then be wanted).
 template <class P>
 struct JoinBackward {
@@ -384,8 +394,8 @@ struct JoinNorm {
   }
 };
 
-/// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart.   x_k, y (N, D); w (>= count); y
-/// overwritten. Source: Wang et al. 2019, arXiv:1906.01787, eq. 6.
+/// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart, all with the stride of the first.   x_k, y
+/// (N, D); w (>= count); y overwritten, 0 for a count of 0. Source: Wang et al. 2019, arXiv:1906.01787, eq. 6.
 template <class P>
 struct WeightedSum {
   static constexpr const char* name = "weighted sum";
@@ -438,8 +448,8 @@ struct Embedding {
   constexpr void outputs(auto&& f) const { f(y); }
 };
 
-/// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy), dpositions likewise (null: not wanted), summed in
-/// the order of the rows.
+/// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy); dpositions += dropout'(dy), its rows as those of
+/// `positions`; each null when not wanted. Summed in the order of the rows.
 template <class P>
 struct EmbeddingBackward {
   static constexpr const char* name = "embedding backward";
@@ -485,8 +495,8 @@ struct LinearCrossEntropy {
   }
 };
 
-/// *result = population variance of all elements of x (N, D); every lane names a result of its own. For Admin's
-/// profiling pass.
+/// *result = population variance of all elements of x (N, D), which has rows; every lane names a result of its own. For
+/// Admin's profiling pass.
 template <class P>
 struct Variance {
   static constexpr const char* name = "variance";
@@ -561,7 +571,7 @@ struct Average {
 
 /// SGD with momentum m, as PyTorch's without dampening. With d = g + weight_decay · w:
 ///   m = factor · m + d;   w −= learning_rate · m, with `nesterov` w −= learning_rate · (d + factor · m).
-/// momentum: m (n), or empty when the factor is 0, and then w −= learning_rate · d.
+/// momentum: m (n); or empty, which takes a factor of 0: m is not kept then.
 template <class P>
 struct Sgd {
   static constexpr const char* name = "sgd";

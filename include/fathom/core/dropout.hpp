@@ -12,7 +12,8 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Dropout of one tensor. The mask is not stored: whether element (sequence, head, row, column) is kept follows from
 /// the key, which stands for (seed, step, scope), and from these logical indices alone, so no mask depends on how a
-/// batch is packed, cut or recomputed.
+/// batch is packed, cut or recomputed. Rows count from the start of their sequence, past rows of a cache included, as
+/// positions do. So a sequence that is read piece by piece gets the masks that it would get as a whole.
 ///
 /// The mapping: counter (column / 8, row, sequence, head) of Philox gives eight 16-bit numbers, the low half of each
 /// word before its high half; number `column % 8` below `threshold()` drops the element. Rates are multiples of 2^-16.

@@ -62,6 +62,8 @@ struct Matrix {
   constexpr Matrix(Matrix<Element> other) : Matrix(other.data, other.rows, other.columns, other.stride) {}
 
   constexpr explicit operator bool() const { return rows > 0; }
+  /// Whether its elements lie one behind another, without gaps between the rows.
+  constexpr bool contiguous() const { return rows <= 1 || stride == columns; }
   constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
   constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
 };

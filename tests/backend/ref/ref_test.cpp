@@ -78,6 +78,44 @@ TEST_CASE("dropout of attention follows sequence, head, query and key", "[ref]")
         }
 }
 
+TEST_CASE("a sequence that is read in two pieces gets the dropout that it gets as a whole", "[ref]") {
+  constexpr int length = 9, first = 4, width = 4;
+  const Dropout dropout{0.3, Key{7}};
+  const Values x = random(length, width, 1), q = random(length, width, 2), k = random(length, width, 3);
+  const auto rows_from = [](const Values& of, int row) {
+    return Values({of.data.begin() + row * width, of.data.end()}, width);
+  };
+  // y and o of the last rows; a cache holds the keys and values of those before them.
+  const auto read = [&](int past, Values& cache_keys, Values& cache_values) {
+    PackedRows packed({length, 1, length});
+    packed.assign(std::vector{length - past}, std::vector{past});
+    const Packing packing = packed;
+    const Values own_x = rows_from(x, past), own_q = rows_from(q, past), own_k = rows_from(k, past);
+    Values y = like(own_x), o = like(own_q), lse(1, length - past);
+    run(packed, op::Activation<P>{.kind = ActivationKind::gelu, .dropout = dropout, .x = own_x, .y = y});
+    run(packed, op::Attention<P>{.heads = 1,
+                                 .kv_heads = 1,
+                                 .head_width = width,
+                                 .causal = true,
+                                 .scale = 1,
+                                 .dropout = dropout,
+                                 .packing = &packing,
+                                 .key_packing = &packing,
+                                 .q = own_q,
+                                 .k = own_k,
+                                 .v = own_k,
+                                 .cache = {cache_keys.data.data(), cache_values.data.data(), length},
+                                 .o = o,
+                                 .lse = lse});
+    return std::pair(y, o);
+  };
+  Values keys(length, width), values(length, width);
+  const auto whole = read(0, keys, values);
+  const auto last = read(first, keys, values);
+  REQUIRE(last.first.data == rows_from(whole.first, first).data);
+  REQUIRE(last.second.data == rows_from(whole.second, first).data);
+}
+
 TEST_CASE("a NaN that goes in comes out", "[ref]") {
   const PackedRows packed = one_sequence(1);
   for (const ActivationKind kind : kinds) {

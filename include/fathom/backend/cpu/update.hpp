@@ -45,7 +45,7 @@ struct LionStep {
   bool clear_gradient = false;
 };
 
-/// momentum may be null when beta is 0; it starts as zeros.
+/// momentum may be null when beta is 0, and is then not kept; it starts as zeros.
 template <class T>
 void sgd_update(std::size_t n, const SgdStep& step, T* weight, T* gradient, T* momentum) {
   const T rate = T(step.rate), beta = T(step.beta), decay = T(step.decay), scale = T(step.gradient_scale);
@@ -53,7 +53,7 @@ void sgd_update(std::size_t n, const SgdStep& step, T* weight, T* gradient, T* m
     const Simd<T> w = place.load(weight);
     Simd<T> d = place.load(gradient) * scale + w * decay;
     if (step.clear_gradient) place.store(gradient, Simd<T>{});
-    if (step.beta != 0) {
+    if (momentum != nullptr) {
       const Simd<T> m = place.load(momentum) * beta + d;
       place.store(momentum, m);
       d = step.nesterov ? d + m * beta : m;

@@ -55,7 +55,8 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
 
         std::fill_n(o, op.head_width, T(0));
         for (int j = 0; j < seen; ++j) {
-          const T probability = std::exp(score[j] - log_sum_exp) * factor<T>(op.dropout, s, h, i, j);
+          const T probability =
+              std::exp(score[j] - log_sum_exp) * factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
           const T* v = row_of(op.v, op.cache.values, head, j);
           for (int c = 0; c < op.head_width; ++c) o[c] += probability * v[c];
         }
@@ -91,7 +92,7 @@ void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
           T* o = op.restored.row(n) + query_column;
           std::fill_n(o, op.head_width, T(0));
           for (int j = 0; j < seen; ++j) {
-            const T weight = probability(j) * factor<T>(op.dropout, s, h, i, j);
+            const T weight = probability(j) * factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
             const T* v = op.v.row(first_key + j) + key_column;
             for (int c = 0; c < op.head_width; ++c) o[c] += weight * v[c];
           }
@@ -105,7 +106,7 @@ void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
           T* dk = op.dk.row(m) + key_column;
           T* dv = op.dv.row(m) + key_column;
           const T p = probability(j);
-          const T keep = factor<T>(op.dropout, s, h, i, j);
+          const T keep = factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
           const T ds = p * (keep * dot(d_o, v, op.head_width) - delta);
           for (int c = 0; c < op.head_width; ++c) {
             dv[c] += keep * p * d_o[c];

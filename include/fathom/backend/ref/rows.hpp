@@ -9,26 +9,24 @@ namespace fathom::inline FATHOM_ABI::ref {
 /// Where a row of a packed matrix stands.
 struct Place {
   int sequence;  ///< that it belongs to
-  int row;       ///< in the sequence, from 0
-  int position;  ///< from the start of the text: `row` behind the rows that a cache holds
+  int position;  ///< in the sequence, past rows included
 };
 
 /// Calls f(row of the matrix, place) for every row.
 void each_row(const Packing& packing, auto&& f) {
   for (int s = 0; s < packing.sequences(); ++s)
-    for (int row = 0; row < packing.length(s); ++row)
-      f(packing.offsets[s] + row, Place{s, row, packing.past_of(s) + row});
+    for (int row = 0; row < packing.length(s); ++row) f(packing.offsets[s] + row, Place{s, packing.past_of(s) + row});
 }
 
 /// What dropout multiplies one element by.
 template <class T>
-T factor(const Dropout& dropout, int sequence, int head, int row, int column) {
+T factor(const Dropout& dropout, int sequence, int head, int position, int column) {
   if (!dropout.active()) return 1;
-  return dropout.factors<T>(sequence, head, row, column / Dropout::block)[column % Dropout::block];
+  return dropout.factors<T>(sequence, head, position, column / Dropout::block)[column % Dropout::block];
 }
 template <class T>
 T factor(const Dropout& dropout, const Place& place, int column) {
-  return factor<T>(dropout, place.sequence, 0, place.row, column);
+  return factor<T>(dropout, place.sequence, 0, place.position, column);
 }
 
 /// scale · value of a skip, 0 where there is none.

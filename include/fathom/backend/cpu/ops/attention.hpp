@@ -42,7 +42,7 @@ struct AttentionOps {
       if (op.cache.keys != nullptr) {
         k = append(op, op.cache.keys, op.k, sequence, head);
         v = append(op, op.cache.values, op.v, sequence, head);
-        shape.keys = std::size_t(op.packing->past_of(sequence) + op.packing->length(sequence));
+        shape.keys += std::size_t(op.key_packing->past_of(sequence));
         shape.ahead = std::size_t(op.cache.length) * shape.width;
       }
       const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
@@ -110,10 +110,11 @@ struct AttentionOps {
   /// fetched.
   static Rows<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
                               int head) {
-    const int width = op.head_width, past = op.packing->past_of(sequence);
+    const Packing& packing = *op.key_packing;
+    const int width = op.head_width, past = packing.past_of(sequence);
     T* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;
-    for (int r = 0; r < op.packing->length(sequence); ++r)
-      std::memcpy(slab + std::int64_t(past + r) * width, rows.row(op.packing->offsets[sequence] + r) + head * width,
+    for (int r = 0; r < packing.length(sequence); ++r)
+      std::memcpy(slab + std::int64_t(past + r) * width, rows.row(packing.offsets[sequence] + r) + head * width,
                   std::size_t(width) * sizeof(T));
     const T* next = slab + std::int64_t(op.cache.length) * width;
     for (int line = 0; line < 8; ++line) __builtin_prefetch(next + line * (alignment / std::int64_t(sizeof(T))));

@@ -131,11 +131,11 @@ struct LinearOps {
 
   static void input_gradient(Lane& lane, Range rows, const op::LinearBackwardInput<P>& op) {
     const MatmulSize size{std::size_t(rows.size()), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
-    const auto& skip = op.skip.value;
+    RowMajor<const T> skip;
+    if (op.skip.value) skip = {op.skip.value.row(rows.begin), std::size_t(op.skip.value.stride)};
     Matmul::template input_gradient<T>(
-        size, {op.dy.row(rows.begin), std::size_t(op.dy.stride)}, {op.weight.data, std::size_t(op.weight.stride)},
-        {skip.row(rows.begin), std::size_t(skip.stride)}, T(op.skip.scale),
-        RowMajor<T>{op.dx.row(rows.begin), std::size_t(op.dx.stride)}, scratch(lane, size));
+        size, {op.dy.row(rows.begin), std::size_t(op.dy.stride)}, {op.weight.data, std::size_t(op.weight.stride)}, skip,
+        T(op.skip.scale), RowMajor<T>{op.dx.row(rows.begin), std::size_t(op.dx.stride)}, scratch(lane, size));
   }
 };
 

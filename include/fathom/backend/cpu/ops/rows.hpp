@@ -12,6 +12,24 @@
 
 namespace fathom::inline FATHOM_ABI::cpu {
 
+/// Calls f(first, count) for pieces of a range of rows: all at once if they are `contiguous` in every matrix that f
+/// reads or writes, else row by row.
+template <class F>
+void each_piece(Range rows, bool contiguous, F&& f) {
+  // Kernels are not inlined into the loop: that would only multiply their code.
+  const auto piece = [&](int first, std::size_t count) __attribute__((noinline)) { f(first, count); };
+  const int step = contiguous ? rows.size() : 1;
+  for (int first = rows.begin; first < rows.end; first += step) piece(first, std::size_t(step));
+}
+
+/// y = x, for the rows of a share.
+template <class T>
+void copy_rows(Range rows, const Matrix<const T>& x, const Matrix<T>& y) {
+  each_piece(rows, x.contiguous() && y.contiguous(), [&](int first, std::size_t count) {
+    std::memcpy(y.row(first), x.row(first), count * std::size_t(x.columns) * sizeof(T));
+  });
+}
+
 /// Calls f(row, column, factors) for the rows of a packing and blocks of columns that cover [columns.begin,
 /// columns.end), as each_dropout_block does for those of a sequence.
 template <class T, class F>
@@ -22,11 +40,12 @@ void each_dropped(const Packing& packing, Range rows, Range columns, const Dropo
   });
 }
 
-/// data (rows of a matrix) *= the factors of `dropout`, for the rows of a share.
+/// x *= the factors of `dropout`, for the rows of a share.
 template <class T>
-void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, T* data, int width) {
+void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, Matrix<T> matrix) {
+  const int width = matrix.columns;
   each_dropped<T>(packing, rows, {0, width}, dropout, [&](int row, int column, const T* factors) {
-    T* x = data + std::int64_t(row) * width + column;
+    T* x = matrix.row(row) + column;
     if (width - column >= Dropout::block) {
       using Eight [[gnu::vector_size(Dropout::block * sizeof(T))]] = T;
       Eight values, eight_factors;
@@ -75,50 +94,51 @@ struct RowOps {
 
   static void run(Lane& lane, const op::Activation<P>& op) {
     const Range rows = lane.share().rows;
-    const auto count = std::size_t(rows.size()), width = std::size_t(op.y.columns);
-    if (count > 0) {
-      with_activation(op.kind, [&]<class Kind>(Kind) {
+    const auto width = std::size_t(op.y.columns);
+    with_activation(op.kind, [&]<class Kind>(Kind) {
+      each_piece(rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
         if (op.gated)
-          gated_forward<Kind, T>(count, width, op.x.row(rows.begin), op.y.row(rows.begin));
+          gated_forward<Kind, T>(count, width, op.x.row(first), op.y.row(first));
         else
-          activation_forward<Kind, T>(count * width, op.x.row(rows.begin), op.y.row(rows.begin));
+          activation_forward<Kind, T>(count * width, op.x.row(first), op.y.row(first));
       });
-      if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
-    }
+    });
+    if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y);
   }
 
   static void run(Lane& lane, const op::ActivationBackward<P>& op) {
     const Range rows = lane.share().rows;
-    const auto count = std::size_t(rows.size()), width = std::size_t(op.dy.columns);
-    if (count > 0) {
-      const T* dy = op.dy.row(rows.begin);
-      T* y = op.y.row(rows.begin);
-      if (op.dropout.active()) {  // the factors act on dy before the slope and on y behind the activation
-        std::memcpy(y, dy, count * width * sizeof(T));
-        drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
-        dy = y;
-      }
-      with_activation(op.kind, [&]<class Kind>(Kind) {
-        if (op.gated)
-          gated_backward<Kind, T>(count, width, op.x.row(rows.begin), dy, op.dx.row(rows.begin), y);
-        else
-          activation_backward<Kind, T>(count * width, op.x.row(rows.begin), dy, op.dx.row(rows.begin), y);
-      });
-      if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y.data, op.y.columns);
+    const auto width = std::size_t(op.dy.columns);
+    Matrix<const T> dy = op.dy;
+    if (op.dropout.active()) {  // the factors act on dy before the slope and on y behind the activation
+      copy_rows<T>(rows, dy, op.y);
+      drop_rows(lane.packing(), rows, op.dropout, op.y);
+      dy = op.y;
     }
+    const bool contiguous = op.x.contiguous() && dy.contiguous() && op.dx.contiguous() && op.y.contiguous();
+    with_activation(op.kind, [&]<class Kind>(Kind) {
+      each_piece(rows, contiguous, [&](int first, std::size_t count) {
+        const T *x = op.x.row(first), *d = dy.row(first);
+        T *dx = op.dx.row(first), *y = op.y.row(first);
+        if (op.gated)
+          gated_backward<Kind, T>(count, width, x, d, dx, y);
+        else
+          activation_backward<Kind, T>(count * width, x, d, dx, y);
+      });
+    });
+    if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y);
   }
 
   static void run(Lane& lane, const op::Norm<P>& op) {
-    const Range rows = lane.share().rows;
-    if (rows.size() > 0) {
-      const auto forward = [&]<Normalization Kind>() {
-        norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
-                              op.bias.empty() ? nullptr : op.bias.data(), op.x.row(rows.begin), op.y.row(rows.begin),
-                              offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin);
-      };
-      op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>()
-                                 : forward.template operator()<Normalization::rms>();
-    }
+    const auto forward = [&]<Normalization Kind>() {
+      each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+        norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+                              op.bias.empty() ? nullptr : op.bias.data(), op.x.row(first), op.y.row(first),
+                              offset(op.mean.data(), first), op.rstd.data() + first);
+      });
+    };
+    op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>()
+                               : forward.template operator()<Normalization::rms>();
   }
 
   static void run(Lane& lane, const op::NormBackward<P>& op) {
@@ -153,41 +173,41 @@ struct RowOps {
                                    .mean = op.mean,
                                    .rstd = op.rstd});
     }
-    if (rows.size() > 0) {
-      const auto forward = [&]<Normalization Kind>(auto a) {
-        join_norm_forward<Kind, T>(std::size_t(rows.size()), std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
-                                   op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(rows.begin),
-                                   op.f.row(rows.begin), op.z.row(rows.begin), op.y.row(rows.begin),
-                                   offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin);
-      };
-      with_scale(op.a, [&](auto a) {
-        op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>(a)
-                                   : forward.template operator()<Normalization::rms>(a);
+    const bool contiguous = op.x.contiguous() && op.f.contiguous() && op.z.contiguous() && op.y.contiguous();
+    const auto forward = [&]<Normalization Kind>(auto a) {
+      each_piece(rows, contiguous, [&](int first, std::size_t count) {
+        join_norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+                                   op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(first), op.f.row(first),
+                                   op.z.row(first), op.y.row(first), offset(op.mean.data(), first),
+                                   op.rstd.data() + first);
       });
-    }
+    };
+    with_scale(op.a, [&](auto a) {
+      op.kind == NormKind::layer ? forward.template operator()<Normalization::layer>(a)
+                                 : forward.template operator()<Normalization::rms>(a);
+    });
   }
 
   static void run(Lane& lane, const op::Join<P>& op) {
     const Range rows = lane.share().rows;
-    const int width = op.x.columns;
     // With y = f the dropped branch can be formed in place; otherwise in y, before x is added.
-    const T* f = op.f.data;
-    if (op.dropout.active() && rows.size() > 0) {
+    Matrix<const T> f = op.f;
+    if (op.dropout.active()) {
       if (op.y.data == op.x.data && op.y.data != op.f.data) {
         add_dropped(lane.packing(), rows, op);
         return;
       }
-      if (op.y.data != op.f.data)
-        std::memcpy(op.y.row(rows.begin), op.f.row(rows.begin), std::size_t(rows.size()) * width * sizeof(T));
-      drop_rows(lane.packing(), rows, op.dropout, op.y.data, width);
-      f = op.y.data;
+      if (op.y.data != op.f.data) copy_rows<T>(rows, op.f, op.y);
+      drop_rows(lane.packing(), rows, op.dropout, op.y);
+      f = op.y;
     }
     with_scale(op.a, [&](auto a) {
       with_scale(op.b, [&](auto b) {
         for (int r = rows.begin; r < rows.end; ++r) {
-          const std::int64_t at = std::int64_t(r) * width;
-          sweep<T>(std::size_t(width), [&](auto place) {
-            place.store(op.y.data + at, fma(a.at(place), place.load(op.x.data + at), b.at(place) * place.load(f + at)));
+          const T *x = op.x.row(r), *branch = f.row(r);
+          T* y = op.y.row(r);
+          sweep<T>(std::size_t(op.x.columns), [&](auto place) {
+            place.store(y, fma(a.at(place), place.load(x), b.at(place) * place.load(branch)));
           });
         }
       });
@@ -196,17 +216,17 @@ struct RowOps {
 
   static void run(Lane& lane, const op::JoinBackward<P>& op) {
     const Range rows = lane.share().rows;
-    const int width = op.dy.columns, shards = lane.packing().shard_count();
-    if (op.df && op.dropout.active() && rows.size() > 0) {
-      std::memcpy(op.df.row(rows.begin), op.dy.row(rows.begin), std::size_t(rows.size()) * width * sizeof(T));
-      drop_rows(lane.packing(), rows, op.dropout, op.df.data, width);
+    Matrix<const T> dropped = op.dy;
+    if (op.df && op.dropout.active()) {
+      copy_rows<T>(rows, op.dy, op.df);
+      drop_rows(lane.packing(), rows, op.dropout, op.df);
+      dropped = op.df;
     }
-    const T* dropped = op.df && op.dropout.active() ? op.df.data : op.dy.data;
     // The branch's factor sees the dropped gradient, so its sums come before df is scaled by b.
-    sum_products(lane, op.da, op.a.constant, op.dy.data, op.x.data, width, shards);
-    sum_products(lane, op.db, op.b.constant, dropped, op.f.data, width, shards);
-    scale_rows(rows, width, op.a, op.dy.data, op.dx.data);
-    scale_rows(rows, width, op.b, dropped, op.df.data);
+    sum_products(lane, op.da, op.a.constant, op.dy, op.x);
+    sum_products(lane, op.db, op.b.constant, dropped, op.f);
+    scale_rows(rows, op.a, op.dy, op.dx);
+    scale_rows(rows, op.b, dropped, op.df);
   }
 
  private:
@@ -244,39 +264,45 @@ struct RowOps {
 
   template <Normalization Kind>
   static void backward_rows(const op::NormBackward<P>& op, Range rows, Gradient* dgain, Gradient* dbias) {
-    const auto count = std::size_t(rows.size()), width = std::size_t(op.x.columns);
-    const NormSaved<T> saved{op.x.row(rows.begin), offset(op.mean.data(), rows.begin), op.rstd.data() + rows.begin};
-    const T* dy = op.dy.row(rows.begin);
-    T* dx = op.dx.row(rows.begin);
-    if (!op.skip.value) return norm_backward<Kind, T>(count, width, saved, op.gain.data(), dy, dx, dgain, dbias);
-    norm_backward_with_skip<Kind, T>(count, width, saved, op.gain.data(), dy, op.skip.value.row(rows.begin),
-                                     T(op.skip.scale), dx, dgain, dbias);
+    const auto& skip = op.skip.value;
+    const bool contiguous = op.x.contiguous() && op.dy.contiguous() && skip.contiguous() && op.dx.contiguous();
+    each_piece(rows, contiguous, [&](int first, std::size_t count) {
+      const auto width = std::size_t(op.x.columns);
+      const NormSaved<T> saved{op.x.row(first), offset(op.mean.data(), first), op.rstd.data() + first};
+      const T* dy = op.dy.row(first);
+      T* dx = op.dx.row(first);
+      if (!skip)
+        norm_backward<Kind, T>(count, width, saved, op.gain.data(), dy, dx, dgain, dbias);
+      else
+        norm_backward_with_skip<Kind, T>(count, width, saved, op.gain.data(), dy, skip.row(first), T(op.skip.scale), dx,
+                                         dgain, dbias);
+    });
   }
 
   /// sum += constant · Σ a ⊙ b over all rows: per column, or in one number.
-  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const T* a, const T* b, int width,
-                           int shards) {
+  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const Matrix<const T>& a,
+                           const Matrix<const T>& b) {
     if (sum.empty()) return;
-    const int size = int(sum.size());
+    const int size = int(sum.size()), shards = lane.packing().shard_count();
     Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * size);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
       Gradient* partial = partials + std::int64_t(shard) * size;
       std::fill_n(partial, size, Gradient(0));
-      for (int r = lane.packing().shards[shard]; r < lane.packing().shards[shard + 1]; ++r)
-        for (int c = 0; c < width; ++c) {
-          const std::int64_t at = std::int64_t(r) * width + c;
-          partial[size > 1 ? c : 0] += Gradient(constant) * a[at] * b[at];
-        }
+      for (int r = lane.packing().shards[shard]; r < lane.packing().shards[shard + 1]; ++r) {
+        const T *x = a.row(r), *y = b.row(r);
+        for (int c = 0; c < a.columns; ++c) partial[size > 1 ? c : 0] += Gradient(constant) * x[c] * y[c];
+      }
     }
     lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
   }
 
-  static void scale_rows(Range rows, int width, const JoinScale<P>& scale, const T* x, T* y) {
-    if (y == nullptr) return;
+  static void scale_rows(Range rows, const JoinScale<P>& scale, const Matrix<const T>& x, const Matrix<T>& y) {
+    if (!y) return;
     with_scale(scale, [&](auto s) {
       for (int r = rows.begin; r < rows.end; ++r) {
-        const std::int64_t at = std::int64_t(r) * width;
-        sweep<T>(std::size_t(width), [&](auto place) { place.store(y + at, s.at(place) * place.load(x + at)); });
+        const T* from = x.row(r);
+        T* to = y.row(r);
+        sweep<T>(std::size_t(x.columns), [&](auto place) { place.store(to, s.at(place) * place.load(from)); });
       }
     });
   }

@@ -25,41 +25,43 @@ struct StreamOps {
 
   static void run(Lane& lane, const op::Copy<P>& op) {
     const Range rows = lane.share().rows;
-    const std::int64_t count = std::int64_t(rows.size()) * op.x.columns;
-    if (op.add)
-      axpy<T>(std::size_t(count), T(1), op.x.row(rows.begin), op.y.row(rows.begin));
-    else if (count > 0)
-      std::memcpy(op.y.row(rows.begin), op.x.row(rows.begin), std::size_t(count) * sizeof(T));
+    if (!op.add) return copy_rows<T>(rows, op.x, op.y);
+    each_piece(rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      axpy<T>(count * std::size_t(op.x.columns), T(1), op.x.row(first), op.y.row(first));
+    });
   }
 
   static void run(Lane& lane, const op::Zero<P>& op) {
-    const Range rows = lane.share().rows;
-    std::fill_n(op.y.row(rows.begin), std::int64_t(rows.size()) * op.y.columns, T(0));
+    each_piece(lane.share().rows, op.y.contiguous(), [&](int first, std::size_t count) {
+      std::fill_n(op.y.row(first), count * std::size_t(op.y.columns), T(0));
+    });
   }
 
   static void run(Lane& lane, const op::WeightedSum<P>& op) {
-    const Range rows = lane.share().rows;
-    const auto count = std::size_t(rows.size()) * std::size_t(op.y.columns);
-    T* y = op.y.row(rows.begin);
-    for (int k = 0; k < op.count && count > 0; ++k) {
-      const T* x = op.first.row(rows.begin) + k * op.pitch;
-      if (k == 0) std::fill_n(y, count, T(0));
-      axpy<T>(count, op.weights[k], x, y);
-    }
+    each_piece(lane.share().rows, op.first.contiguous() && op.y.contiguous(), [&](int first, std::size_t rows) {
+      const std::size_t count = rows * std::size_t(op.y.columns);
+      T* y = op.y.row(first);
+      std::fill_n(y, count, T(0));
+      for (int k = 0; k < op.count; ++k) axpy<T>(count, op.weights[k], op.first.row(first) + k * op.pitch, y);
+    });
   }
 
   static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
     const int shards = lane.packing().shard_count();
+    const bool contiguous = op.first.contiguous() && op.dy.contiguous() && op.dfirst.contiguous();
     Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * op.count);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
-      const int row = lane.packing().shards[shard];
-      const auto count = std::size_t(lane.packing().shards[shard + 1] - row) * std::size_t(op.dy.columns);
-      const T* dy = op.dy.row(row);
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
       for (int k = 0; k < op.count; ++k) {
-        const T* x = op.first.row(row) + k * op.pitch;
-        axpy<T>(count, op.weights[k], dy, op.dfirst.row(row) + k * op.pitch);
         Simd<T> sum{};
-        sweep<T>(count, [&](auto place) { sum = fma(place.load(dy), place.load(x), sum); });
+        each_piece(rows, contiguous, [&](int first, std::size_t piece) {
+          const std::size_t count = piece * std::size_t(op.dy.columns);
+          const T *dy = op.dy.row(first), *x = op.first.row(first) + k * op.pitch;
+          axpy<T>(count, op.weights[k], dy, op.dfirst.row(first) + k * op.pitch);
+          Simd<T> products = sum;  // in a register
+          sweep<T>(count, [&](auto place) { products = fma(place.load(dy), place.load(x), products); });
+          sum = products;
+        });
         partials[std::int64_t(shard) * op.count + k] = horizontal_sum(sum);
       }
     }
@@ -69,12 +71,14 @@ struct StreamOps {
   /// Every lane takes the variance of all rows by itself: the op is for one profiling pass.
   static void run(Lane& lane, const op::Variance<P>& op) {
     lane.barrier();
-    double sum = 0, squares = 0;
-    const std::int64_t count = std::int64_t(op.x.rows) * op.x.columns;
-    for (std::int64_t i = 0; i < count; ++i) sum += double(op.x.data[i]);
-    const double mean = sum / double(count);
-    for (std::int64_t i = 0; i < count; ++i) squares += (double(op.x.data[i]) - mean) * (double(op.x.data[i]) - mean);
-    *op.result = squares / double(count);
+    const auto mean_over_all = [&](auto&& f) {
+      double sum = 0;
+      for (int r = 0; r < op.x.rows; ++r)
+        for (int c = 0; c < op.x.columns; ++c) sum += f(double(op.x.row(r)[c]));
+      return sum / (double(op.x.rows) * op.x.columns);
+    };
+    const double mean = mean_over_all([](double x) { return x; });
+    *op.result = mean_over_all([mean](double x) { return (x - mean) * (x - mean); });
     lane.barrier();
   }
 
@@ -95,7 +99,7 @@ struct StreamOps {
         if (op.sinusoidal) add_sinusoid(position + r, y, width);
       }
     });
-    if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y.data, width);
+    if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y);
   }
 
   /// Each lane adds its own columns of all rows, in the order of the rows.
@@ -109,7 +113,7 @@ struct StreamOps {
       each_run(lane.packing(), all, [&](int, int position, int first, int run) {
         for (int r = 0; r < run; ++r) {
           const T* dy = op.dy.row(first + r) + columns.begin;
-          axpy<T>(count, T(op.scale), dy, op.dtable.row(op.tokens[first + r]) + columns.begin);
+          if (op.dtable) axpy<T>(count, T(op.scale), dy, op.dtable.row(op.tokens[first + r]) + columns.begin);
           if (op.dpositions) axpy<T>(count, T(1), dy, op.dpositions.row(position + r) + columns.begin);
         }
       });
@@ -123,11 +127,11 @@ struct StreamOps {
       each_dropout_block<T>(op.dropout, sequence, position, run, columns.begin, columns.end,
                             [&](int r, int column, const T* factors) {
                               const T* dy = op.dy.row(first + r) + column;
-                              Gradient* token = op.dtable.row(op.tokens[first + r]) + column;
+                              Gradient* token = op.dtable ? op.dtable.row(op.tokens[first + r]) + column : nullptr;
                               Gradient* place = op.dpositions ? op.dpositions.row(position + r) + column : nullptr;
                               for (int i = 0; i < std::min(Dropout::block, columns.end - column); ++i) {
                                 const T d = dy[i] * factors[i];
-                                token[i] += T(op.scale) * d;
+                                if (token != nullptr) token[i] += T(op.scale) * d;
                                 if (place != nullptr) place[i] += d;
                               }
                             });
@@ -199,7 +203,7 @@ struct UpdateOps {
                        .clear_gradient = true};
     each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
       sgd_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
-                         offset(op.momentum.data(), begin));
+                         op.momentum.empty() ? nullptr : op.momentum.data() + begin);
     });
   }
 

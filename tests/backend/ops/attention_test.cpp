@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/ops/check_op.hpp"
+
+using namespace fathom_test;
+
+namespace {
+
+using sample::Heads;
+using sample::Keys;
+/// f(heads, causal, keys) for what attention is defined on: causal queries are among the keys.
+template <class F>
+void each_case(F f) {
+  constexpr Heads one{1, 1, 20}, several{4, 4, 8}, grouped{6, 2, 16};
+  f(one, true, Keys::own);
+  f(several, false, Keys::own);
+  f(grouped, true, Keys::own);
+  f(several, true, Keys::longer);
+  f(grouped, false, Keys::longer);
+  f(several, false, Keys::other);
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("attention", "[ops][threads]", Backends) {
+  each_case([](const Heads& heads, bool causal, Keys keys) {
+    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, false); }, {.dropout = true});
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("attention with a cache", "[ops][threads]", Backends) {
+  each_case([](const Heads& heads, bool causal, Keys keys) {
+    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, true); }, {.dropout = true});
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("attention, backward", "[ops][threads]", Backends) {
+  each_case([](const Heads& heads, bool causal, Keys keys) {
+    for (const bool restores : {false, true})
+      if (!restores || keys != Keys::own || causal)
+        check_op<TestType>([=](auto& o) { return sample::attention_backward(o, heads, causal, keys, restores); },
+                           {.dropout = true});
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("rotary", "[ops][threads]", Backends) {
+  for (const bool backward : {false, true})
+    check_op<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
+}
