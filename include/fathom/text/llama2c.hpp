@@ -30,9 +30,11 @@ class Llama2c {
   using Token = std::uint16_t;
   static constexpr int begin = 1, end = 2;
 
-  /// Errors: `FileError` for a file that is missing, cut off or of another format.
+  /// Errors: `FileError` for a path that is missing or no regular file, a file that is cut off, of another format or
+  /// longer than 16 MiB.
   static Llama2c from_file(const std::filesystem::path& path) {
-    const std::string file = read_file(path);
+    const MappedFile mapped(path);
+    const std::string_view file(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
     Llama2c tokenizer;
     std::size_t place = sizeof(std::int32_t);  // after the longest length, which nothing here needs
     const auto take = [&](auto& value) {
@@ -40,15 +42,16 @@ class Llama2c {
       std::memcpy(&value, file.data() + place, sizeof value);
       place += sizeof value;
     };
-    if (file.size() < place) refuse(path, file);
+    if (file.size() < place || file.size() > longest_file) refuse(path, file);
     while (place < file.size()) {
       float score;
       std::int32_t length;
       take(score);
       take(length);
       if (std::isnan(score) || length < 0 || file.size() - place < static_cast<std::size_t>(length)) refuse(path, file);
-      tokenizer.ids_.try_emplace(file.substr(place, static_cast<std::size_t>(length)), tokenizer.vocabulary());
-      tokenizer.pieces_.push_back({file.substr(place, static_cast<std::size_t>(length)), score});
+      const std::string piece(file.substr(place, static_cast<std::size_t>(length)));
+      tokenizer.ids_.try_emplace(piece, tokenizer.vocabulary());
+      tokenizer.pieces_.push_back({piece, score});
       place += static_cast<std::size_t>(length);
     }
     if (tokenizer.vocabulary() < first_byte + 256 || tokenizer.vocabulary() > 1 << 16) refuse(path, file);
@@ -93,6 +96,7 @@ class Llama2c {
 
  private:
   static constexpr int first_byte = 3;
+  static constexpr std::size_t longest_file = std::size_t{1} << 24;  ///< 256 bytes for each token that there can be
   struct Piece {
     std::string text;
     float score;
@@ -116,8 +120,10 @@ class Llama2c {
 
   [[noreturn]] static void refuse(const std::filesystem::path& path, std::string_view file) {
     const std::string known = foreign_file(file);
-    throw FileError(path.string() + ": " + (known.empty() ? "is not a whole llama2.c tokenizer" : known) +
-                    "; a tokenizer is the .bin file that belongs to the model");
+    throw FileError(path.string() + ": " +
+                    (!known.empty() ? known
+                                    : "is not a whole llama2.c tokenizer; give the .bin file that belongs to the "
+                                      "model"));
   }
 
   /// The pieces stay at the place of their first character, linked to their neighbours; the pairs wait in a queue,
