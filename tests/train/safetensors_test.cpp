@@ -239,10 +239,14 @@ TEST_CASE("malformed files are refused in one line that says why", "[safetensors
   const std::string a4 = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
   const auto with = [](const std::string& description) { return file_of("{\"a\":" + description + "}", "1234"); };
   const std::vector<std::pair<std::string, std::string>> cases{
-      {"", "has 0 bytes"},
+      {"", "is empty"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 433869\n", "is a pointer of git-lfs"},
+      {"<!DOCTYPE html>\n<html></html>\n", "is a web page"},
+      {std::string("PK\3\4\0\0\0\0", 8) + "data.pkl", "is a zip archive"},
       {"1234567", "has 7 bytes"},
       {std::string("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10), "exceeds the format's limit"},
       {std::string("\x09\0\0\0\0\0\0\0{}", 10), "header of 9 bytes is cut off at 2"},
+      {std::string("\x80\2\0\0\0\0\0\0{}", 10), "header of 640 bytes is cut off at 2"},  // begins as a pickle does
       {file_of(""), "does not start with '{'"},
       {file_of(" {}"), "does not start with '{'"},
       {file_of("{"), "not valid JSON"},

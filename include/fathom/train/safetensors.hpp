@@ -8,6 +8,7 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/train/file.hpp>
+#include <fathom/train/foreign_file.hpp>
 #include <fathom/train/safetensors_format.hpp>
 #include <filesystem>
 #include <functional>
@@ -117,21 +118,30 @@ class File {
     refuse("tensor " + detail::quoted(tensor.name) + " " + what, remedy);
   }
 
+  /// Says what the file is instead, where its first bytes tell.
+  [[noreturn]] void refuse_beginning(const std::string& what, const std::string& remedy = damaged) const {
+    const std::string_view bytes(reinterpret_cast<const char*>(file_.bytes().data()), file_.bytes().size());
+    const bool begins_json = bytes.size() > sizeof(std::uint64_t) && bytes[sizeof(std::uint64_t)] == '{';
+    const std::string known = begins_json ? "" : foreign_file(bytes);  // else it is one of safetensors, but damaged
+    if (!known.empty()) throw FileError(path().string() + ": " + known);
+    refuse(what, remedy);
+  }
+
   void parse() {
     const std::span<const std::byte> bytes = file_.bytes();
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length)
-      refuse("has " + std::to_string(bytes.size()) + " bytes, too few for a safetensors file");
+      refuse_beginning("has " + std::to_string(bytes.size()) + " bytes, too few for a safetensors file");
     std::memcpy(&length, bytes.data(), sizeof length);
     if (length > detail::longest_header)
-      refuse("header length " + std::to_string(length) + " exceeds the format's limit of " +
-                 std::to_string(detail::longest_header),
-             "this is not a safetensors file");
+      refuse_beginning("header length " + std::to_string(length) + " exceeds the format's limit of " +
+                           std::to_string(detail::longest_header),
+                       "this is not a safetensors file");
     if (length > bytes.size() - sizeof length)
-      refuse("header of " + std::to_string(length) + " bytes is cut off at " +
-             std::to_string(bytes.size() - sizeof length));
+      refuse_beginning("header of " + std::to_string(length) + " bytes is cut off at " +
+                       std::to_string(bytes.size() - sizeof length));
     const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
-    if (!header.starts_with('{')) refuse("header does not start with '{'", "this is not a safetensors file");
+    if (!header.starts_with('{')) refuse_beginning("header does not start with '{'", "this is not a safetensors file");
     if (header.find('\0') != header.npos) refuse("header has a zero byte");  // which would end the JSON for its parser
 
     const Json root = parse_json(header);
