@@ -94,7 +94,7 @@ TEST_CASE("what of a folder does not count is named with the reason", "[corpus]"
   const auto convert = [](const std::string& encoding) {
     return "is " + encoding + " (convert it: iconv -f " + encoding + " -t UTF-8)";
   };
-  const std::string zero = "has a zero byte at 33, so it is no text", nothing = "is a link to nothing";
+  const std::string zero = "has a zero byte, so it is no text (at byte 33)", nothing = "is a link to nothing";
   const std::vector<std::pair<std::string, std::string>> expected{{"b", convert("UTF-16")},
                                                                   {"c", convert("UTF-16")},
                                                                   {"d", convert("UTF-16")},
@@ -118,7 +118,9 @@ TEST_CASE("what of a folder does not count is named with the reason", "[corpus]"
   REQUIRE(lines.size() == 7);
   CHECK(lines[0] == folder.path().string() + ": 1 file, 33 bytes of text");
   CHECK(lines[1] == "left out: " + (folder / "b.txt").string() + " " + convert("UTF-16"));
-  CHECK(lines[6] == "left out: 8 more, 1 hidden name, 1 file with other extensions");
+  CHECK(lines[6] ==
+        "left out: 8 more (has a zero byte, so it is no text: 1, is UTF-32: 1, is UTF-32BE: 1, is UTF-32LE: 1, is a "
+        "link to nothing: 2, is empty: 1, is not a regular file: 1), 1 hidden name, 1 file with other extensions");
 
   for (const char* name : {"b.txt", "d.txt"})
     CHECK(message_of<FileError>([&] { text::read_documents(folder / name); }) ==
@@ -175,7 +177,7 @@ TEST_CASE("what holds no text is refused in one line", "[corpus]") {
         (folder / "none").string() + ": cannot open: No such file or directory; check the path");
   CHECK_THAT(message(folder.write("empty.txt", "")), ContainsSubstring("empty.txt: is empty; give a file with text"));
   CHECK_THAT(message(folder.write("binary", std::string("ab\0", 3))),
-             ContainsSubstring("binary: has a zero byte at 2"));
+             ContainsSubstring("binary: has a zero byte, so it is no text (at byte 2)"));
   CHECK_THAT(message("/dev/zero"), ContainsSubstring("is a device, which may have no end; give"));
   CHECK_THAT(message(folder.path()), ContainsSubstring("is a folder without text files; give"));
   CHECK_THAT(message(folder.path()), ContainsSubstring("text (left out: ") && ContainsSubstring("binary has a zero"));

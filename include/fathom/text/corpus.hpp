@@ -13,6 +13,7 @@
 #include <fathom/train/file.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -34,7 +35,7 @@ struct Document {
 /// What does not count as text, and why.
 struct LeftOut {
   std::filesystem::path path;
-  std::string reason;  ///< follows the path in a sentence
+  std::string reason;  ///< follows the path in a sentence; in parentheses at its end is what is of this path alone
 };
 
 /// What was read, and what was not.
@@ -46,7 +47,7 @@ struct ReadReport {
   std::size_t other_extensions = 0;
 
   /// For people: nothing when a file was named; else how much text the folder has, the first five that were left out,
-  /// and how many more.
+  /// and how many more for each reason.
   std::vector<std::string> lines() const;
 };
 
@@ -85,7 +86,7 @@ inline std::string why_no_text(std::string_view content) {
   if (const std::string encoding = wide_encoding(content); !encoding.empty())
     return "is " + encoding + " (convert it: iconv -f " + encoding + " -t UTF-8)";
   if (const std::size_t zero = content.find('\0'); zero != content.npos)
-    return "has a zero byte at " + std::to_string(zero) + ", so it is no text";
+    return "has a zero byte, so it is no text (at byte " + std::to_string(zero) + ")";
   return {};
 }
 
@@ -233,7 +234,12 @@ inline std::vector<std::string> ReadReport::lines() const {
   const auto add = [&](std::size_t number, const std::string& text) {
     if (number > 0) rest += (rest.empty() ? "left out: " : ", ") + text;
   };
-  add(more, std::to_string(more) + " more");
+  std::map<std::string, std::size_t> reasons;
+  for (const LeftOut& one : std::span(left_out).subspan(named)) ++reasons[one.reason.substr(0, one.reason.find(" ("))];
+  std::string counts;
+  for (const auto& [reason, number] : reasons)
+    counts += (counts.empty() ? "" : ", ") + reason + ": " + std::to_string(number);
+  add(more, std::to_string(more) + " more (" + counts + ")");
   add(hidden, count(hidden, "hidden name"));
   add(other_extensions, count(other_extensions, "file", " with other extensions"));
   if (!rest.empty()) lines.push_back(rest);
