@@ -17,8 +17,7 @@ inline void check_arithmetic() {
   if ((half + rounds) - rounds == 0 && five / 3.0f == quotient && 1 / zero > 0 && value != value) return;
   throw Error(
       "fathom: this program was compiled with a part of -ffast-math, such as -funsafe-math-optimizations, which "
-      "removes "
-      "the guard against NaN; add -fno-fast-math behind it for all files that include fathom");
+      "removes the guard against NaN; add -fno-fast-math behind it for all files that include fathom");
 }
 
 }  // namespace fathom::inline FATHOM_ABI
