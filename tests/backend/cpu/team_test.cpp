@@ -12,14 +12,19 @@
 #include <fathom/backend/cpu/team.hpp>
 #include <fstream>
 #include <string_view>
+#include <system_error>
 #include <thread>
+#include <vector>
 
 #include "support/sanitized.hpp"
 
 namespace {
 using namespace fathom;
 
-TEST_CASE("threads that the system does not give end in an error, not in a wait", "[cpu]") {
+/// Runs `body` in a process of its own that has address space for a few stacks more. It has a minute, and ends with
+/// the code that `body` returns.
+template <class F>
+void check_with_little_space(F&& body) {
   if (fathom_test::sanitized) SKIP("sanitizers need the address space that this test takes away");
   const pid_t child = fork();
   if (child == 0) {
@@ -29,18 +34,49 @@ TEST_CASE("threads that the system does not give end in an error, not in a wait"
     const rlimit space{limit, limit};
     if (setrlimit(RLIMIT_AS, &space) != 0) _exit(2);
     alarm(60);
-    try {
-      const cpu::Team team(10'000);
-      _exit(3);
-    } catch (const Error& error) {
-      _exit(std::string_view(error.what()).starts_with("Cpu: cannot start 10000 threads") ? 0 : 4);
-    }
+    _exit(body());
   }
   REQUIRE(child > 0);
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
   REQUIRE(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("threads that the system does not give end in an error, not in a wait", "[cpu]") {
+  check_with_little_space([] {
+    try {
+      const cpu::Team team(10'000);
+      return 3;
+    } catch (const Error& error) {
+      return std::string_view(error.what()).starts_with("Cpu: cannot start 10000 threads") ? 0 : 4;
+    }
+  });
+}
+
+TEST_CASE("a team of the default size works with the threads that the system gives", "[cpu]") {
+  check_with_little_space([] {
+    std::vector<std::jthread> others;  // take what space there is
+    std::atomic<bool> ends{false};
+    try {
+      for (;;) others.emplace_back([&] { ends.wait(false); });
+    } catch (const std::system_error&) {
+    }
+    int ran = 0;
+    {
+      cpu::Team team(0);
+      team.run([&](int number) {
+        ran += number == 0;
+        team.advance(number);
+        team.await(1);
+        team.barrier();
+      });
+      if (team.size() != 1) return 3;
+    }
+    ends = true;
+    ends.notify_all();
+    return ran == 1 ? 0 : 4;
+  });
 }
 
 TEST_CASE("tickets are drawn once, and begin at 0 in every region", "[cpu][threads]") {

@@ -10,16 +10,16 @@
 #include <fathom/backend/cpu/ops/streams.hpp>
 #include <fathom/backend/cpu/slow_build.hpp>
 #include <fathom/backend/cpu/team.hpp>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
 
-/// The CPU with all cores that the process may use. Threads deal the sequences of a batch among themselves and run the layers' code side by
-/// side; weight gradients are put off until a frame closes and then cut by output rows. Results are bit-equal for any
-/// number of threads, because every product's elements, every shard and every sum's order are fixed by the batch alone.
+/// The CPU with all cores that the process may use. Threads deal the sequences of a batch among themselves and run the
+/// layers' code side by side; weight gradients are put off until a frame closes and then cut by output rows. Results
+/// are bit-equal for any number of threads, because every product's elements, every shard and every sum's order are
+/// fixed by the batch alone.
 template <class P = Single, class MatmulEngine = cpu::DefaultMatmul>
 struct Cpu : cpu::LinearOps<P, MatmulEngine>,
              cpu::AttentionOps<P, MatmulEngine>,
@@ -32,14 +32,13 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
   using Lane = cpu::Lane<cpu::Deferred<P, Matmul>>;
 
   struct Options {
-    int threads = 0;  ///< 0: as many as the process may run at the same time (cpu/threads.hpp)
+    int threads = 0;  ///< 0: as many as the process may run at the same time, of those that the system gives
   };
 
   /// The threads and the memory that ops need while they run.
   class Machine {
    public:
-    explicit Machine(const Options& options)
-        : team_(options.threads > 0 ? options.threads : cpu::available_threads()) {
+    explicit Machine(const Options& options) : team_(options.threads) {
       for (int number = 0; number < team_.size(); ++number) lanes_.emplace_back(number);
       cpu::remark_on_slow_build();
     }

@@ -24,19 +24,20 @@ namespace fathom::inline FATHOM_ABI::cpu {
 /// spin for a moment, then sleep. Allocates only when it is made.
 class Team {
  public:
-  /// Errors: `Error` when the system does not give so many threads.
-  explicit Team(int threads)
-      : spins_(threads <= available_threads() ? 4000 : 0), advances_(threads) {
+  /// `threads`: 0: as many as the process may run at the same time (threads.hpp), or fewer where the system gives
+  /// fewer. Errors: `Error` when the system does not give as many as were asked for.
+  explicit Team(int threads) : Team() {  // from here on the destructor dismisses those that were started
+    const int available = threads == 1 ? 1 : available_threads();
+    const int wanted = threads > 0 ? threads : available;
+    spins_ = wanted <= available ? 4000 : 0;
     try {
-      for (int number = 1; number < threads; ++number) threads_.emplace_back([this, number] { serve(number); });
+      while (size() < wanted) threads_.emplace_back([this, number = size()] { serve(number); });
     } catch (const std::system_error& error) {
-      dismiss();
-      throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() +
-                  "; ask for fewer, or raise the limit of processes (ulimit -u)");
-    } catch (...) {
-      dismiss();
-      throw;
+      if (threads > 0)
+        throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() +
+                    "; ask for fewer, or raise the limit of processes (ulimit -u)");
     }
+    advances_ = std::vector<Count>(size());
   }
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -97,6 +98,8 @@ class Team {
     std::atomic<std::uint32_t> value{0};
   };
 
+  Team() = default;
+
   /// Lets the threads end.
   void dismiss() {
     region_ = nullptr;
@@ -146,7 +149,7 @@ class Team {
   /// As far as any thread can wait for.
   static constexpr std::uint32_t failed_far = std::numeric_limits<std::uint32_t>::max();
 
-  const int spins_;
+  int spins_ = 0;
   std::function<void(int)>* region_ = nullptr;
   std::exception_ptr error_;
   alignas(64) std::atomic<std::uint32_t> epoch_{0};
