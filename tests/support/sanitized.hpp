@@ -12,4 +12,11 @@
 
 namespace fathom_test {
 inline constexpr bool sanitized = FATHOM_TEST_SANITIZED;
+
+/// The debug mode of the standard library: each step of a heap or a search looks at all elements.
+#ifdef _GLIBCXX_DEBUG
+inline constexpr bool containers_are_checked = true;
+#else
+inline constexpr bool containers_are_checked = false;
+#endif
 }  // namespace fathom_test
