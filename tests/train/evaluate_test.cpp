@@ -110,4 +110,36 @@ TEST_CASE("batches that do not fit are refused", "[evaluate]") {
   CHECK(message(by_hand).find("evaluate: a capacity of 24 rows, 4 sequences, longest 32") != std::string::npos);
 }
 
+TEST_CASE("packings that PackedRows would not make are refused", "[evaluate]") {
+  const Weights<SmallModel, Cpu<Single>> weights(1);
+  const std::vector<int> offsets{0, 12, 24, 36, 48}, shards = offsets, sequence_shard{0, 1, 2, 3, 4}, past(4, 0);
+  const auto message = [&](auto change) {
+    const SomeBatch good(1);
+    TokenBatch batch = good;
+    batch.packing = {batch.packing.capacity, offsets, shards, sequence_shard, {}};
+    change(batch.packing);
+    return message_of<ShapeError>([&] { evaluate(weights, std::array{batch}); });
+  };
+  CHECK(message([](Packing&) {}).empty());
+  const std::vector<int> later{1, 12, 24, 36, 48}, negative{-5, 12, 24, 36, 48}, wrong{0, 12, 25, 36, 48},
+      beyond{0, 12, 24, 36, 1 << 20}, more{0, 12, 24, 36, 40, 48}, swapped{0, 2, 1, 3, 4}, finer{0, 1, 2, 3, 5};
+  const std::string fits = "that do not fit a capacity", own = "without the shards that belong to them";
+  const auto check = [&](const std::string& part, auto change) {
+    CHECK(message(change).find("batch: its packing holds ") == 0);
+    CHECK(message(change).find(part + "") != std::string::npos);
+  };
+  check(fits, [&](Packing& packing) { packing.offsets = later; });
+  check(fits, [&](Packing& packing) { packing.offsets = negative; });
+  check("past rows", [&](Packing& packing) { packing.past = past; });
+  check(own, [&](Packing& packing) { packing.shards = {}; });
+  check(own, [&](Packing& packing) { packing.shards = packing.sequence_shard = {}; });
+  check(own, [&](Packing& packing) { packing.sequence_shard = {}; });
+  check(own, [&](Packing& packing) { packing.sequence_shard = packing.sequence_shard.first(4); });
+  check(own, [&](Packing& packing) { packing.shards = packing.shards.first(4); });
+  for (const std::vector<int>* row : {&wrong, &beyond, &more})
+    check(own, [&](Packing& packing) { packing.shards = *row; });
+  for (const std::vector<int>* index : {&swapped, &finer})
+    check(own, [&](Packing& packing) { packing.sequence_shard = *index; });
+}
+
 }  // namespace

@@ -24,19 +24,40 @@ namespace fathom::inline FATHOM_ABI {
 template <class R>
 concept BatchRange = std::ranges::input_range<R> && std::convertible_to<std::ranges::range_reference_t<R>, TokenBatch>;
 
-/// Errors: `ShapeError` unless `batch` has this capacity, sequences that fit it, a token and a target for each row, and
-/// a model of this vocabulary knows them all.
+namespace detail {
+
+/// Whether the shards of a packing are those that `PackedRows` cuts its sequences into.
+constexpr bool has_own_shards(const Packing& packing) {
+  if (packing.sequence_shard.size() != packing.offsets.size()) return false;
+  std::size_t shard = 0;
+  const auto next_is = [&](int row) { return shard < packing.shards.size() && packing.shards[shard++] == row; };
+  for (int s = 0; s < packing.sequences(); ++s) {
+    if (packing.sequence_shard[std::size_t(s)] != int(shard)) return false;
+    for (int row = 0; row < packing.length(s); row += shard_rows)
+      if (!next_is(packing.offsets[std::size_t(s)] + row)) return false;
+  }
+  return packing.sequence_shard.back() == int(shard) && next_is(packing.rows()) && shard == packing.shards.size();
+}
+
+}  // namespace detail
+
+/// Errors: `ShapeError` unless `batch` has this capacity, sequences that fit it, the shards that `PackedRows` gives
+/// them and no past rows, a token and a target for each row, and a model of this vocabulary knows them all.
 inline void check_batch(const TokenBatch& batch, const Capacity& capacity, int vocabulary) {
   const Packing& packing = batch.packing;
   if (packing.capacity != capacity)
     throw ShapeError("batch: a capacity of " + text_of(packing.capacity) + " where memory was planned for " +
                      text_of(capacity) + "; give both the same");
-  bool fits = packing.sequences() > 0 && packing.sequences() <= capacity.sequences && packing.rows() <= capacity.rows;
+  const auto refuse = [](const std::string& what) {
+    throw ShapeError("batch: its packing " + what + "; pack them with PackedRows::assign or text::Batch");
+  };
+  bool fits = packing.sequences() > 0 && packing.sequences() <= capacity.sequences && packing.rows() <= capacity.rows &&
+              packing.offsets[0] == 0;
   for (int s = 0; fits && s < packing.sequences(); ++s)
     fits = packing.length(s) > 0 && packing.length(s) <= capacity.longest;
-  if (!fits)
-    throw ShapeError("batch: its packing holds no sequences, or some that do not fit a capacity of " +
-                     text_of(capacity) + "; pack them with PackedRows::assign or text::Batch");
+  if (!fits) refuse("holds no sequences, or some that do not fit a capacity of " + text_of(capacity));
+  if (!packing.past.empty()) refuse("holds sequences with past rows, which only a cache has");
+  if (!detail::has_own_shards(packing)) refuse("holds sequences without the shards that belong to them");
   const auto rows = std::size_t(packing.rows());
   if (batch.tokens.size() != rows || batch.targets.size() != rows)
     throw ShapeError("batch: " + std::to_string(batch.tokens.size()) + " tokens and " +
