@@ -21,14 +21,14 @@ using Json = nlohmann::json;
 namespace tiny {
 inline constexpr int width = 8, context = 6, vocabulary = 7;
 /// A MaskedLanguageModel, or by name, for it would refuse a causal mask.
-template <class Mask, class Act, class Norm = RmsNorm<width, 1e-6>>
+template <class Mask, class Act, class Norm = RmsNorm<width, 1e-6>, class... Options>
 struct Model
     : TokenModel<
           Vocabulary<vocabulary>, ContextLength<context>,
           Repeat<1,
                  Sequence<Residual<PreNorm, Attention<width, 2, Mask, KeyValueHeads<1>, Rotary<100.0>, NoBias>, Norm>,
                           Residual<PreNorm, FeedForward<width, 4, Act, NoBias>, Norm>>>,
-          SinusoidalPositions, PlainEmbedding> {
+          SinusoidalPositions, PlainEmbedding, Options...> {
   static constexpr const char* name = "MaskedLanguageModel";
 };
 
@@ -93,6 +93,12 @@ TEST_CASE("a checkpoint of format 1 goes on", "[checkpoint]") {
   CHECK_THAT(refused(std::type_identity<tiny::Model<Full, GeGlu>>{}), ContainsSubstring(R"("silu" where "gelu")"));
   CHECK_THAT(refused(std::type_identity<tiny::Model<Full, SwiGlu, LayerNorm<tiny::width>>>{}),
              ContainsSubstring("/residual/norm/"));
+  using Norm = RmsNorm<tiny::width, 1e-6>;
+  CHECK_THAT(refused(std::type_identity<tiny::Model<Full, SwiGlu, Norm, ScaledLogits>>{}),
+             ContainsSubstring("'/model/logits' is \"plain\" where \"scaled\" is needed; format 1 knew no factor: put "
+                               "PlainLogits in the model's type, or LOGITS Plain in fathom_add_language_model"));
+  CHECK_THAT(refused(std::type_identity<tiny::Model<Causal, SwiGlu, Norm, ScaledLogits>>{}),
+             ContainsSubstring("belongs to another model"));
 }
 
 TEST_CASE("the words of format 2 for the numbers of format 1", "[checkpoint]") {
@@ -165,9 +171,51 @@ struct Twice : FeedForward<tiny::width, 4> {
   }
 };
 
+/// It says `key`, which the library says of it as well.
+template <class L, char... Key>
+struct Says : L {
+  static constexpr const char key[]{Key..., 0};
+  static constexpr void describe(auto&& fact) { fact(key, 1); }
+};
+
 TEST_CASE("what a layer says twice is refused", "[checkpoint]") {
-  CHECK_THAT(message_of<Error>([] { detail::describe_model<OwnModel<Twice>>(); }),
-             ContainsSubstring("'feed_forward' describes its 'hidden' twice"));
+  const auto refused = []<class... Layers>(const char* part, Layers...) {
+    CHECK_THAT(message_of<Error>([] { detail::describe_model<OwnModel<typename Layers::type...>>(); }),
+               ContainsSubstring(part));
+  };
+  using Own = OwnLayer<3>;
+  refused("the description of 'feed_forward' has 'hidden' twice", std::type_identity<Twice>{});
+  refused("the description of 'own' has 'name' twice", std::type_identity<Says<Own, 'n', 'a', 'm', 'e'>>{});
+  refused("the description of 'own' has 'residual' twice",
+          std::type_identity<Residual<PreNorm, Says<Own, 'r', 'e', 's', 'i', 'd', 'u', 'a', 'l'>>>{});
+  refused("has 'layers' twice", std::type_identity<Says<Sequence<Own>, 'l', 'a', 'y', 'e', 'r', 's'>>{});
+  refused("has 'block' twice", std::type_identity<Says<Repeat<1, Own>, 'b', 'l', 'o', 'c', 'k'>>{});
+  refused("has 'alpha' twice", std::type_identity<Residual<Says<PreNorm, 'a', 'l', 'p', 'h', 'a'>, Own>>{});
+  refused("has 'norm' twice", std::type_identity<Residual<Says<PreNorm, 'n', 'o', 'r', 'm'>, Own>>{});
+}
+
+/// A user's own wrapper, which says what is inside it.
+template <class Inner>
+struct Wrapper : Inner {
+  static constexpr const char* name = "wrapper";
+  static constexpr void describe(auto&& fact) { fact("inner", std::type_identity<Inner>{}); }
+};
+
+TEST_CASE("what a layer says of one inside it is all that this one says", "[checkpoint]") {
+  const auto first = []<class L>(std::type_identity<L>) {
+    return detail::describe_model<OwnModel<L>>()["stack"]["block"]["layers"][0];
+  };
+  using Branch = Residual<PreNorm, Attention<tiny::width, 2>>;
+  const Json plain = first(std::type_identity<Sequence<Branch, OwnLayer<3>>>{}),
+             wrapped = first(std::type_identity<Wrapper<Sequence<Branch, OwnLayer<3>>>>{});
+  CHECK(plain["layers"][0]["heads"] == 2);
+  CHECK(plain["layers"][1]["taps"] == 3);
+  CHECK(wrapped["inner"] == plain);
+  // A residual directly inside another.
+  const Json nested = first(std::type_identity<Residual<PreNorm, Residual<DeepNorm<1.0>, OwnLayer<3>>>>{});
+  CHECK(nested["residual"]["name"] == "PreNorm");
+  CHECK(nested["layers"][0]["residual"]["name"] == "DeepNorm");
+  CHECK(nested["layers"][0]["taps"] == 3);
 }
 
 /// A checkpoint behind three updates, with an average.

@@ -32,18 +32,25 @@ namespace fathom::inline FATHOM_ABI::detail {
 
 inline constexpr int checkpoint_format = 2;
 
+/// Adds a fact to those of the layer or policy `owner`. Errors: `Error` when there is one of that key.
+inline void add_fact(Json& facts, const char* owner, const char* key, Json fact) {
+  if (!facts.emplace(key, std::move(fact)).second)
+    throw Error("fathom: the description of '" + std::string(owner) + "' has '" + key +
+                "' twice; rename it in its describe");
+}
+
+template <class L>
+Json describe_layer(int depth);
+
 /// What a layer, norm or policy says of itself: its name, and the facts of its `describe`, where it has one.
 template <class L>
-Json facts_of() {
+Json facts_of(int depth) {
   Json facts{{"name", L::name}};
   const auto add = [&]<class T>(const char* key, const T& value) {
-    Json fact;
     if constexpr (requires { typename T::type; })
-      fact = facts_of<typename T::type>();
+      add_fact(facts, L::name, key, describe_layer<typename T::type>(depth));
     else
-      fact = value;
-    if (!facts.emplace(key, std::move(fact)).second)
-      throw Error("fathom: the layer '" + std::string(L::name) + "' describes its '" + key + "' twice; rename one");
+      add_fact(facts, L::name, key, value);
   };
   if constexpr (requires { L::describe(add); }) L::describe(add);
   return facts;
@@ -52,11 +59,12 @@ Json facts_of() {
 /// Skip and gain are those of the first block; a policy's name says how they go on.
 template <class Policy, class NormLayer>
 Json describe_residual(int depth) {
-  Json residual = facts_of<Policy>();
-  residual["alpha"] = Policy::skip({0, depth});
-  residual["beta"] = Policy::gain(Role::feed_forward_output, {0, depth});
-  residual["branch"] = Policy::branch({0, depth});
-  residual["norm"] = facts_of<NormLayer>();
+  Json residual = facts_of<Policy>(depth);
+  const auto add = [&](const char* key, Json fact) { add_fact(residual, Policy::name, key, std::move(fact)); };
+  add("alpha", Policy::skip({0, depth}));
+  add("beta", Policy::gain(Role::feed_forward_output, {0, depth}));
+  add("branch", Policy::branch({0, depth}));
+  add("norm", describe_layer<NormLayer>(depth));
   return residual;
 }
 
@@ -74,20 +82,25 @@ struct ResidualOf<Residual<Policy, SublayerType, NormLayer>> {
 /// A layer with those inside it.
 template <class L>
 Json describe_layer(int depth) {
+  Json json;
   if constexpr (ResidualOf<L>::is_one) {
-    Json json = describe_layer<typename ResidualOf<L>::Sublayer>(depth);
-    json["residual"] = ResidualOf<L>::describe(depth);
-    return json;
+    using Sublayer = typename ResidualOf<L>::Sublayer;
+    if constexpr (ResidualOf<Sublayer>::is_one)
+      json = {{"name", L::name}, {"layers", Json::array({describe_layer<Sublayer>(depth)})}};
+    else
+      json = describe_layer<Sublayer>(depth);
+    add_fact(json, L::name, "residual", ResidualOf<L>::describe(depth));
   } else {
-    Json json = facts_of<L>();
+    json = facts_of<L>(depth);
     if constexpr (requires { typename L::Block; }) {
-      json["block"] = describe_layer<typename L::Block>(depth);
+      add_fact(json, L::name, "block", describe_layer<typename L::Block>(depth));
     } else if constexpr (requires { L::each_child([](auto) {}); }) {
-      L::each_child(
-          [&](auto child) { json["layers"].push_back(describe_layer<typename decltype(child)::type>(depth)); });
+      Json layers = Json::array();
+      L::each_child([&](auto child) { layers.push_back(describe_layer<typename decltype(child)::type>(depth)); });
+      add_fact(json, L::name, "layers", std::move(layers));
     }
-    return json;
   }
+  return json;
 }
 
 /// What a model is, apart from the shapes of its tensors, which stand in their file.
@@ -289,12 +302,21 @@ class Config {
   /// The model must be the one that `expected` describes.
   void require_model(const Json& expected) const {
     Json found = get<Json>("model");
-    if (format_ == 1) try {
+    const char* remedy = "the checkpoint belongs to another model";
+    if (format_ == 1) {
+      try {
         found = from_format_1(found, expected);
       } catch (const Json::exception&) {
         refuse("field '/model' is not a description of format 1", damaged);
       }
-    compare("model", expected, found, "the checkpoint belongs to another model");
+      Json others = found;
+      others["logits"] = expected.at("logits");
+      compare("model", expected, others, remedy);
+      remedy =
+          "format 1 knew no factor: put PlainLogits in the model's type, or LOGITS Plain in "
+          "fathom_add_language_model";
+    }
+    compare("model", expected, found, remedy);
   }
   /// A field must be as expected, all of it.
   void require(const std::string& field, const Json& expected) const {
