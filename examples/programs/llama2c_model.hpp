@@ -42,17 +42,19 @@ class Llama2cFile {
   /// Errors: `FileError`, also for a file that is something else or of a later version.
   explicit Llama2cFile(std::filesystem::path path) : file_(std::move(path)) {
     const std::string_view bytes(reinterpret_cast<const char*>(file_.bytes().data()), file_.bytes().size());
-    if (const std::string known = foreign_file(bytes); !known.empty()) refuse(known);
-    if (bytes.size() < sizeof header_) refuse("is too short for a llama2.c model");
-    std::memcpy(header_.data(), bytes.data(), sizeof header_);
-    if (bytes.starts_with("24ka"))
+    if (bytes.size() >= sizeof header_) std::memcpy(header_.data(), bytes.data(), sizeof header_);
+    const auto [width, hidden, layers, heads, kv_heads, vocabulary, length] = header_;
+    if (std::ranges::min({width, hidden, layers, heads, kv_heads, length}) >= 1 && vocabulary != 0 &&
+        std::ranges::max({width, hidden, layers, heads, kv_heads, vocabulary, length}) <= 1 << 24 &&
+        width % heads == 0 && heads % kv_heads == 0)
+      return;
+    if (bytes.starts_with("24ka") && bytes.size() >= sizeof header_)
       refuse("is of version " + std::to_string(header_[1]) + " of llama2.c's format" +
              (header_[1] == 2 ? ", quantized to 8 bits" : "") + "; export the model with --version 0");
-    const auto [width, hidden, layers, heads, kv_heads, vocabulary, length] = header_;
-    if (std::ranges::min({width, hidden, layers, heads, kv_heads, length}) < 1 || vocabulary == 0 ||
-        std::ranges::max({width, hidden, layers, heads, kv_heads, vocabulary, length}) > 1 << 24 ||
-        width % heads != 0 || heads % kv_heads != 0)
-      refuse("is no llama2.c model, because it does not begin with the sizes of one");
+    const std::string known = foreign_file(bytes);
+    refuse(!known.empty() ? known
+                          : "is no llama2.c model, because it does not begin with the sizes of one; give one of "
+                            "karpathy/tinyllamas");
   }
 
   const std::array<std::int32_t, 7>& header() const { return header_; }
@@ -75,12 +77,13 @@ class Llama2cFile {
     const auto read = [&](const std::string& name) {
       for (auto& element : weights.tensor(table.at(name))) {
         float value;
-        if (file_.bytes().size() - place < sizeof value) refuse("is cut off in the tensor " + name);
+        if (file_.bytes().size() - place < sizeof value) refuse("is cut off in the tensor " + name + again);
         std::memcpy(&value, file_.bytes().data() + place, sizeof value);
         place += sizeof value;
         element = value;
       }
-      if (!all_finite(std::as_const(weights).tensor(table.at(name)))) refuse("is not finite in the tensor " + name);
+      if (!all_finite(std::as_const(weights).tensor(table.at(name))))
+        refuse("is not finite in the tensor " + name + again);
     };
     read("embedding.token.weight");
     for (const char* name : {"attention.norm.gain", "attention.query.weight", "attention.key.weight",
@@ -99,15 +102,17 @@ class Llama2cFile {
         "is a llama2.c model of a shape that is not built in (width, hidden, layers, heads, kv heads, vocabulary, "
         "context: " +
         sizes + ")" +
-        (vocabulary() < 0 ? " and has an output matrix of its own, which fathom-llama2c does not read"
+        (vocabulary() < 0 ? " and has an output matrix of its own, which fathom-llama2c does not read; give one of "
+                            "karpathy/tinyllamas"
                           : "; add Llama2c<" + sizes + "> to the list in examples/llama2c.cpp, and build it"));
   }
 
-  [[noreturn]] void refuse(const std::string& reason) const {
-    throw FileError(file_.path().string() + ": " + reason + "; give one of karpathy/tinyllamas");
-  }
-
  private:
+  static constexpr const char* again = "; copy or download the file again";
+
+  /// `reason`: what is wrong, and what to do.
+  [[noreturn]] void refuse(const std::string& reason) const { throw FileError(file_.path().string() + ": " + reason); }
+
   MappedFile file_;
   std::array<std::int32_t, 7> header_{};
 };

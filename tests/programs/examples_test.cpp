@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstdint>
@@ -108,8 +109,10 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
     check_refused({llama, model, folder.write("other.bin", letters(size))}, {std::to_string(size), "512"});
   const auto pointer =
       folder.write("pointer.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
-  check_refused({llama, pointer, tokenizer}, {pointer, "pointer of git-lfs", "git lfs pull"});
-  check_refused({llama, model, pointer}, {pointer, "pointer of git-lfs", "git lfs pull"});
+  for (const Arguments& command : {Arguments{llama, pointer, tokenizer}, Arguments{llama, model, pointer}}) {
+    check_refused(command, {pointer, "pointer of git-lfs", "git lfs pull"});
+    CHECK(std::ranges::count(run(command).err, ';') == 1);  // one thing to do
+  }
   check_refused({llama, folder.write("empty.bin", ""), tokenizer}, {"is empty"});
   for (const char version : {'\1', '\2'}) {
     const auto later = folder.write("later.bin", "24ka" + std::string(1, version) + std::string(200, '\0'));
@@ -124,6 +127,11 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
         folder.write("shape.bin", std::string(reinterpret_cast<const char*>(shape), sizeof shape) + whole);
     check_refused({llama, other, tokenizer}, {"64, 172, 6, 8, 4, " + std::to_string(vocabulary) + ", 512",
                                               vocabulary > 0 ? "add Llama2c<" : "own"});
+  }
+  for (const int width : {640, 896, 1152, 1408}) {  // they begin as a Python pickle does
+    const std::int32_t shape[]{width, 172, 6, 8, 4, 512, 512};
+    const auto wide = folder.write("wide.bin", std::string(reinterpret_cast<const char*>(shape), sizeof shape) + whole);
+    check_refused({llama, wide, tokenizer}, {std::to_string(width) + ", 172", "add Llama2c<"});
   }
   check_refused({llama, cut, tokenizer, "--prompt", "a"}, {cut, "cut off"});
   check_refused({llama, model, small}, {small, "not a whole"});
@@ -143,7 +151,7 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   const auto pipe = folder / "pipe";
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   check_refused({llama, pipe, tokenizer}, {pipe, "not a regular file"});
-  check_refused({llama, model, pipe}, {pipe});
+  check_refused({llama, model, pipe}, {pipe, "not a regular file"});
   check_refused({llama, model, tokenizer, "--tokens", "510", "--prompt", "abc"}, {"--tokens 510", "of 512", "508"});
   check_refused({llama, model, tokenizer, "--prompt", std::string(600, 'a')}, {"--prompt", "context of 512"});
 

@@ -124,6 +124,10 @@ TEST_CASE("what a system lacks ends no run and changes no number", "[programs]")
     CHECK(ended.code == 0);
     check_same(content_of(output), content_of(workshop.folder / "whole"));
   }
+  const Ended alone = run(without("threads") + workshop.train("alone"));
+  CAPTURE(alone.err);
+  CHECK(alone.code == 0);
+  check_same(content_of(workshop.folder / "alone"), content_of(workshop.folder / "whole"));
   const Ended refused = run(without("threads") + workshop.train("none", {"--threads", "3"}));
   CHECK(refused.code == 1);
   CHECK(error_line(refused).find("cannot start 3 threads: Resource temporarily unavailable; ask for fewer") !=
