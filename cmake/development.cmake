@@ -24,9 +24,6 @@ target_compile_options(fathom_dev INTERFACE
   # g++ 12 finds _mm512_undefined_pd() and its like undefined, which is their purpose (GCC bug 105593).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 
-# Who builds fathom itself chooses how, and tests read what programs write to stderr.
-add_compile_definitions(FATHOM_QUIET)
-
 if(FATHOM_EXAMPLES)
   add_subdirectory(examples)
 endif()

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #[=[
 Looks, when the whole project has been read, at every target that is compiled with fathom, and says which of them are
-compiled to run slowly: without optimization where there is no build type, or not for this processor. The factors are of
-docs/performance.md, which has the commands. Programs say the same when they run (backend/cpu/slow_build.hpp).
+compiled to run slowly: without optimization, or not for this processor. The factors are of docs/performance.md, which
+has the commands. Programs say the same when they run (backend/cpu/slow_build.hpp); of those that define FATHOM_QUIET
+nothing is said here either.
 ]=]
 
 # result: the flags that `target` is compiled with, those of the interfaces that it links to included; empty unless
-# fathom is one of these.
+# fathom is one of these, and where FATHOM_QUIET is defined. What a generator expression might give
+# counts, unless it asks for another build type or for something that is off.
 function(_fathom_flags target result)
   get_target_property(directory ${target} SOURCE_DIR)
   string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
@@ -16,6 +18,12 @@ function(_fathom_flags target result)
     list(APPEND flags "${value}")
   endforeach()
   set(uses OFF)
+  get_directory_property(definitions DIRECTORY ${directory} COMPILE_DEFINITIONS)
+  set(quiet_definition "(^|;)FATHOM_QUIET(=|;|$)")
+  set(quiet OFF)
+  if(definitions MATCHES "${quiet_definition}")
+    set(quiet ON)
+  endif()
   set(seen "")
   set(waiting ${target})
   set(kind "")
@@ -26,18 +34,27 @@ function(_fathom_flags target result)
     elseif(TARGET ${item} AND NOT item IN_LIST seen)
       list(APPEND seen ${item})
       get_target_property(options ${item} ${kind}COMPILE_OPTIONS)
+      get_target_property(definitions ${item} ${kind}COMPILE_DEFINITIONS)
       get_target_property(libraries ${item} ${kind}LINK_LIBRARIES)
-      foreach(list IN ITEMS options libraries)
+      foreach(list IN ITEMS options definitions libraries)
         if(NOT ${list})
           set(${list} "")
         endif()
       endforeach()
-      list(APPEND flags ${options})
+      foreach(option IN LISTS options)
+        if(NOT option MATCHES "^\\$<\\$<(CONFIG:|BOOL:(0|OFF|FALSE|NO)?>)"
+           OR option MATCHES "^\\$<\\$<CONFIG:([^>]*,)?${CMAKE_BUILD_TYPE}[,>]")
+          list(APPEND flags "${option}")
+        endif()
+      endforeach()
       list(APPEND waiting ${libraries})
+      if(definitions MATCHES "${quiet_definition}")
+        set(quiet ON)
+      endif()
     endif()
     set(kind INTERFACE_)
   endwhile()
-  if(NOT uses)
+  if(NOT uses OR quiet)
     set(flags "")
   endif()
   set(${result} "${flags}" PARENT_SCOPE)
@@ -61,11 +78,17 @@ function(_fathom_remark_on_slow_build)
       if(flags STREQUAL "")
         continue()
       endif()
-      if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT flags MATCHES "-O[1-9sfg]")
+      # What compilers do unless they are told stands first, because of several flags the last counts.
+      string(REGEX REPLACE "[;:>]" " " flags " -O0 -march=x86-64 ${flags}")
+      string(REGEX MATCHALL " -O[^ ]*" levels "${flags}")
+      string(REGEX MATCHALL " -march=[^ ]*" processors "${flags}")
+      list(POP_BACK levels level)
+      list(POP_BACK processors processor)
+      if(level STREQUAL " -O0" AND NOT CMAKE_CONFIGURATION_TYPES)  # of several build types one is chosen later
         list(APPEND unoptimized ${target})
       endif()
-      if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT flags MATCHES "-march=|-mavx2"
-         AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
+      if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND processor MATCHES "=x86-64(-v2)?$"
+         AND NOT flags MATCHES " -mavx(2|512)" AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
         list(APPEND any_processor ${target})
       endif()
     endforeach()
@@ -73,7 +96,7 @@ function(_fathom_remark_on_slow_build)
   if(unoptimized)
     list(JOIN unoptimized ", " names)
     message(STATUS "fathom: ${names}: compiled without optimization, more than 20 times slower than with it; "
-                   "give a build type: -DCMAKE_BUILD_TYPE=Release")
+                   "configure with -DCMAKE_BUILD_TYPE=Release")
   endif()
   if(any_processor)
     list(JOIN any_processor ", " names)

@@ -111,7 +111,7 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
       folder.write("pointer.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
   for (const Arguments& command : {Arguments{llama, pointer, tokenizer}, Arguments{llama, model, pointer}}) {
     check_refused(command, {pointer, "pointer of git-lfs", "git lfs pull"});
-    CHECK(std::ranges::count(run(command).err, ';') == 1);  // one thing to do
+    CHECK(std::ranges::count(error_line(run(command)), ';') == 1);  // one thing to do
   }
   check_refused({llama, folder.write("empty.bin", ""), tokenizer}, {"is empty"});
   for (const char version : {'\1', '\2'}) {
@@ -157,7 +157,7 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
 
   const Ended story = run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5"});
   CHECK(story.code == 0);
-  CHECK(story.err.empty());
+  CHECK(lines_without_remark(story).empty());
   CHECK(story.out.starts_with("abc"));
   CHECK(story.out.size() == 3 + 5 + 1);
 }

@@ -26,9 +26,17 @@ inline std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
+/// What a program wrote to stderr, without the line about a slow build (backend/cpu/slow_build.hpp): the example
+/// programs have one where the whole project is built without optimization or for every processor.
+inline std::vector<std::string> lines_without_remark(const Ended& ended) {
+  std::vector<std::string> lines = lines_of(ended.err);
+  std::erase_if(lines, [](const std::string& line) { return line.starts_with("fathom: this program was compiled "); });
+  return lines;
+}
+
 /// The error of a program that refused: one line on stderr, beside those of the progress.
 inline std::string error_line(const Ended& ended) {
-  std::vector<std::string> lines = lines_of(ended.err);
+  std::vector<std::string> lines = lines_without_remark(ended);
   std::erase_if(lines,
                 [](const std::string& line) { return line.starts_with("train ") || line.starts_with("evaluate "); });
   CAPTURE(ended.err);
