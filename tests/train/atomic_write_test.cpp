@@ -321,7 +321,7 @@ TEST_CASE("a lock knows that its directory is gone, or another one", "[atomic_wr
   const DirectoryLock lock(path);
   CHECK_NOTHROW(lock.check());
   fs::remove(path);
-  CHECK(!lock.is_there());
+  CHECK((!lock.is_there() && lock.is_gone()));
   {
     const DirectoryLock second(path);  // of the same name, and perhaps in the same place on the disk
     CHECK(second.is_there());
@@ -330,4 +330,16 @@ TEST_CASE("a lock knows that its directory is gone, or another one", "[atomic_wr
     folder.write("run/file", "");
   }
   CHECK(fs::exists(path / "file"));
+}
+
+TEST_CASE("a directory that cannot be reached is neither there nor gone", "[atomic_write]") {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "disk");
+  fs::create_directory_symlink("disk", folder / "link");
+  const DirectoryLock lock(folder / "link/run");
+  CHECK((lock.is_there() && !lock.is_gone()));
+  fs::remove(folder / "link");
+  fs::create_symlink("link", folder / "link");
+  CHECK((!lock.is_there() && !lock.is_gone()));
+  CHECK_NOTHROW(lock.check());
 }

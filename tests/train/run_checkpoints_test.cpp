@@ -167,8 +167,26 @@ TEST_CASE("the writer reports the failure of a checkpoint once, when asked next"
   CHECK_NOTHROW(read_checkpoint_info(folder / "7"));
 }
 
+TEST_CASE("the writer leaves out a directory that it is kept from, and what comes behind all", "[threads]") {
+  const TemporaryDirectory folder;
+  SmallTrainer trainer = make();
+  CheckpointWriter<SmallTrainer> writer;
+  int asked = 0;
+  bool went_on = false;
+  const auto refuse_second = [&] {
+    if (++asked == 2) throw FileError("gone");
+  };
+  writer.start(
+      {folder / "1", folder / "2", folder / "3"}, trainer, {}, [&] { went_on = true; }, refuse_second);
+  CHECK(message_of<FileError>([&] { writer.wait(); }) == "gone");
+  CHECK(names(folder.path()) == std::vector<std::string>{"1", "3"});
+  CHECK((asked == 3 && !went_on));
+}
+
 TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkpoints]") {
   const TemporaryDirectory folder;
+  const std::string others = "00000002.tmp-" + std::to_string(::getppid());
+  folder.write("checkpoints/" + others + "/model.safetensors", "half, of a process that is there");
   folder.write("checkpoints/00000003.tmp-999999999/model.safetensors", "half");
   folder.write("best.tmp-999999999/model.safetensors", "half");
   folder.write("checkpoints/00000001/config.json", "half removed");
@@ -182,7 +200,7 @@ TEST_CASE("what killed runs left half done goes, and nothing else", "[run_checkp
   RunCheckpoints checkpoints(run, lock, {.every = 1, .keep = 1});
   CHECK(names(folder.path()) == std::vector<std::string>{"checkpoints", "log.csv"});
   for ([[maybe_unused]] const RunReport& report : run) checkpoints.save_if_due();
-  CHECK(names(folder / "checkpoints") == std::vector<std::string>{"00000003", "7-mine", "notes.txt"});
+  CHECK(names(folder / "checkpoints") == std::vector<std::string>{others, "00000003", "7-mine", "notes.txt"});
 }
 
 TEST_CASE("a run that has only its best checkpoint resumes from it", "[run_checkpoints]") {
@@ -193,6 +211,29 @@ TEST_CASE("a run that has only its best checkpoint resumes from it", "[run_check
   CHECK(newest_checkpoint(killed.path()) == killed / "best");
   train(killed.path());
   CHECK(content(killed.path()) == content(whole.path()));
+}
+
+TEST_CASE("a run resumes from a checkpoint that a crash left under its successor's name", "[run_checkpoints]") {
+  const TemporaryDirectory whole;
+  train(whole.path());
+  for (const std::string successor : {"directory", "link", "link to nothing"}) {
+    CAPTURE(successor);
+    const TemporaryDirectory killed;
+    train(killed.path(), 9);
+    const std::filesystem::path target = killed / "checkpoints/00000008", committed = target.string() + ".committed",
+                                fresh = target.string() + ".tmp-999999999";
+    std::filesystem::rename(target, successor == "directory" ? committed : fresh);
+    if (successor != "directory") std::filesystem::create_directory_symlink(fresh.filename(), committed);
+    if (successor == "link to nothing") std::filesystem::remove_all(fresh);
+    CHECK(newest_checkpoint(killed.path()) ==
+          (successor == "link to nothing" ? killed / "checkpoints/00000004" : target));
+    train(killed.path());
+    CHECK(content(killed.path()) == content(whole.path()));
+  }
+  const TemporaryDirectory both;
+  for (const char* name : {"00000004", "00000004.committed", "00000007.committed"})
+    std::filesystem::create_directories(both / "checkpoints" / name);
+  CHECK(detail::checkpoint_entries(both.path()).size() == 2);
 }
 
 TEST_CASE("checkpoints are in the order of their numbers, beyond eight digits too", "[run_checkpoints]") {
@@ -265,6 +306,42 @@ TEST_CASE("a run whose folder is gone keeps out of the new one, and saves beside
     train(rescued);
     CHECK(read_file(rescued / "checkpoints/00000020/model.safetensors").size() > 0);
     std::filesystem::remove_all(rescued);
+  }
+}
+
+TEST_CASE("a run goes on while its folder cannot be reached, and is saved beside it when it cannot be written",
+          "[run_checkpoints]") {
+  const TemporaryDirectory whole;
+  train(whole.path());
+  for (const std::int64_t back : {8, 0}) {  // the update behind which it is reached again; 0: never
+    const TemporaryDirectory parent;
+    const std::filesystem::path link = parent / "link", folder = parent / "disk/run",
+                                rescued = folder.string() + ".rescued-" + std::to_string(::getpid());
+    const auto link_to = [&](const char* target) {
+      std::filesystem::remove(link);
+      std::filesystem::create_symlink(target, link);
+    };
+    std::filesystem::create_directory(parent / "disk");
+    link_to("disk");
+    const std::string message = message_of<FileError>([&] {
+      train(link / "run", 0, 2, 0, 0, [&](std::int64_t step) {
+        if (step == 7) {
+          while (best_step(folder) != 6) std::this_thread::yield();
+          link_to("link");
+        }
+        if (step == back) link_to("disk");
+      });
+    });
+    if (back != 0) {
+      CHECK(message.empty());
+      CHECK(content(folder) == content(whole.path()));
+      CHECK(!std::filesystem::exists(rescued));
+    } else {
+      CHECK(message.find("link/run/checkpoints/00000008: cannot ") != message.npos);
+      CHECK(message.ends_with("; what the run had learned is in " + rescued.string() + ", resume it there"));
+      train(rescued);
+      CHECK(content(rescued) == content(whole.path()));
+    }
   }
 }
 

@@ -172,17 +172,17 @@ class DirectoryLock {
   /// A path beside the directory: its absolute name with `suffix`, links followed.
   std::filesystem::path sibling(std::string_view suffix) const { return detail::with_suffix(resolved_, suffix); }
 
-  /// Whether `path()` is still the directory that is locked. Once that was removed, renamed or replaced, another
-  /// process may have what is there now, or make it. Errors: `FileError` where it cannot be told.
-  bool is_there() const {
+  /// Whether `path()` is seen to be the directory that is locked.
+  bool is_there() const noexcept { return find() == 0; }
+  /// Whether that is seen to be removed, renamed or replaced; another process may have what is there now, or make it.
+  /// Neither of the two where it cannot be told, as while a disk of the network does not answer.
+  bool is_gone() const noexcept {
     const int error = find();
-    if (error != 0 && error != ENOENT && error != ENOTDIR && error != ESTALE)
-      detail::throw_system_error(path_, "open", error);
-    return error == 0;
+    return error == ENOENT || error == ENOTDIR || error == ESTALE;
   }
-  /// Errors: `FileError` when it is not.
+  /// Errors: `FileError` when it is gone.
   void check() const {
-    if (!is_there())
+    if (is_gone())
       throw FileError(path_.string() + ": was removed or replaced while this program wrote to it; start again");
   }
 

@@ -62,7 +62,7 @@ void write_tensors(const std::filesystem::path& directory, TensorRole role, std:
     const auto tensor = flat.subspan(std::size_t(entry.offset), std::size_t(entry.size()));
     if (!all_finite(tensor))
       throw Error("save_checkpoint: tensor '" + entry.name + "' of the " + name_of(role) +
-                  " is not finite, so nothing can go on from it; resume from an earlier checkpoint");
+                  " is not finite, so nothing can go on from it; use an earlier checkpoint, or start again");
     writer.add(entry.name, shape_of(entry), tensor);
   }
   writer.write(directory / file_of(role));
@@ -193,19 +193,22 @@ class CheckpointWriter {
  public:
   /// Copies the state, waits for the checkpoint before, and begins to write this one to each of `directories`, one
   /// after another, also when one of them cannot be written; then, when all are, calls `then`. Their parents are there.
+  /// Calls `before` ahead of each directory, which is not written if that throws.
   /// Errors: the first of the checkpoint before; `Error` as `TrainingState`.
   void start(
       std::vector<std::filesystem::path> directories, Trainer& trainer, const CheckpointInfo& info,
-      std::function<void()> then = [] {}) {
+      std::function<void()> then = [] {}, std::function<void()> before = [] {}) {
     background_.wait();
     TrainingState<Trainer> state(trainer, info);
     state.weights = copy(state.weights, weights_);
     state.optimizer = copy(state.optimizer, optimizer_);
     state.average = copy(state.average, average_);
-    background_.start([directories = std::move(directories), state = std::move(state), then = std::move(then)] {
+    background_.start([directories = std::move(directories), state = std::move(state), then = std::move(then),
+                       before = std::move(before)] {
       std::exception_ptr first;
       for (const auto& directory : directories) {
         try {
+          before();
           state.write(directory);
         } catch (...) {
           if (!first) first = std::current_exception();

@@ -31,10 +31,17 @@ inline std::filesystem::path checkpoint_path(const std::filesystem::path& folder
   return folder / "checkpoints" / (std::string(8 - std::min<std::size_t>(8, digits.size()), '0') + digits);
 }
 
-/// Entries of `folder`/checkpoints whose names are digits, or digits and `suffix` with anything behind it; as numbers
-/// they rise. Errors: `FileError` for a folder that is there and cannot be listed.
+/// What a listing of checkpoints takes.
+enum class Listed {
+  written,  ///< what can be read
+  begun     ///< that, and those of which there is only a temporary of `AtomicDirectory`
+};
+
+/// The checkpoints in `folder`/checkpoints, whose names are digits; as numbers they rise. One that is there under its
+/// successor's name only, as a crash can leave it, counts as well: `committed_directory` finds it.
+/// Errors: `FileError` for a folder that is there and cannot be listed.
 inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesystem::path& folder,
-                                                             std::string_view suffix = {}) {
+                                                             Listed listed = Listed::written) {
   std::vector<std::filesystem::path> entries;
   std::error_code error;
   std::filesystem::directory_iterator entry(folder / "checkpoints", error), end;
@@ -42,14 +49,18 @@ inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesyst
   for (; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-    const std::string_view rest = std::string_view(name).substr(digits);
-    if (digits > 0 && (suffix.empty() ? rest.empty() : rest.starts_with(suffix))) entries.push_back(entry->path());
+    const std::filesystem::path target = entry->path().parent_path() / name.substr(0, digits);
+    const bool is_one = name.size() == digits ||
+                        (entry->path() == successor_name(target) && directory_exists(entry->path())) ||
+                        (listed == Listed::begun && std::string_view(name).substr(digits).starts_with(".tmp-"));
+    if (digits > 0 && is_one) entries.push_back(target);
   }
   if (error) throw_system_error(folder / "checkpoints", "list", error.value());
   std::ranges::sort(entries, {}, [](const std::filesystem::path& path) {
     const std::string name = path.filename().string();
     return std::pair(name.size(), name);
   });
+  entries.erase(std::ranges::unique(entries).begin(), entries.end());
   return entries;
 }
 
@@ -91,7 +102,8 @@ struct RunCheckpointOptions {
 /// last update everything is on disk. The run and the lock are viewed.
 ///
 /// A folder that was removed or replaced is no longer the run's: another may be in it. What to resume from then goes to
-/// a folder beside it, `<folder>.rescued-<process>`, and an error says so.
+/// a folder beside it, `<folder>.rescued-<process>`, and an error says so. The same where the folder cannot be reached
+/// and a checkpoint could not be written; until then the run goes on.
 template <class Run>
 class RunCheckpoints {
  public:
@@ -112,20 +124,22 @@ class RunCheckpoints {
   /// too old go when the new one is complete. Errors, also of the checkpoint before: `FileError`, and every earlier
   /// checkpoint is still there.
   void save_if_due() {
-    check_folder();
-    writer_.check();
-    const bool is_last = run_.report().is_last, to_resume = is_last || run_.step() % options_.every == 0;
-    if (run_.report().is_best || to_resume) save(run_.report().is_best, to_resume);
-    if (is_last) wait();
+    in_folder([this] {
+      writer_.check();
+      const bool is_last = run_.report().is_last, to_resume = is_last || run_.step() % options_.every == 0;
+      if (run_.report().is_best || to_resume) save(run_.report().is_best, to_resume);
+      if (is_last) wait();
+    });
   }
 
   /// When the loop has ended without the report of the last update, by its exception or as its validation was stopped:
   /// saves what to resume from, unless no weight has changed since that was done. Errors: `FileError`, and every
   /// earlier checkpoint is still there.
   void save_rest() {
-    check_folder();
-    if (updates() > saved_updates_) save(false, true);
-    wait();
+    in_folder([this] {
+      if (updates() > saved_updates_) save(false, true);
+      wait();
+    });
   }
 
  private:
@@ -133,34 +147,47 @@ class RunCheckpoints {
     std::vector<std::filesystem::path> directories;
     if (best) directories.push_back(folder_.path() / "best");
     if (to_resume) directories.push_back(detail::checkpoint_path(folder_.path(), run_.step()));
-    writer_.start(std::move(directories), run_.trainer(), info(), [this] { remove_old(); });
+    writer_.start(
+        std::move(directories), run_.trainer(), info(), [this] { remove_old(); }, [this] { folder_.check(); });
     if (to_resume) saved_updates_ = updates();
   }
 
   void wait() {
-    try {
-      writer_.wait();
-    } catch (const FileError&) {
-      check_folder();
-      throw;
-    }
+    writer_.wait();
     check_folder();
   }
 
-  void check_folder() {
-    if (folder_.is_there()) return;
+  std::string gone_message() const {
+    return folder_.path().string() + ": was removed or replaced while a run was in it";
+  }
+  void check_folder() const {
+    if (folder_.is_gone()) throw FileError(gone_message());
+  }
+
+  /// What `work` does; where it fails as the folder is not there, the rescue.
+  template <class Work>
+  void in_folder(Work&& work) {
+    try {
+      check_folder();
+      work();
+    } catch (const FileError& error) {
+      if (folder_.is_there()) throw;
+      rescue(folder_.is_gone() ? gone_message() : error.what());
+    }
+  }
+
+  [[noreturn]] void rescue(const std::string& cause) {
     try {
       writer_.wait();
     } catch (const Error&) {  // it has nowhere to write
     }
-    const std::string gone = folder_.path().string() + ": was removed or replaced while a run was in it; ";
     const std::filesystem::path rescued = folder_.sibling(".rescued-" + std::to_string(::getpid()));
     try {
       save_checkpoint(detail::checkpoint_path(rescued, run_.step()), run_.trainer(), info());
     } catch (const Error& error) {
-      throw FileError(gone + "what the run had learned could not be saved elsewhere: " + error.what());
+      throw FileError(cause + "; what the run had learned could not be saved elsewhere: " + error.what());
     }
-    throw FileError(gone + "what the run had learned is in " + rescued.string() + ", resume it there");
+    throw FileError(cause + "; what the run had learned is in " + rescued.string() + ", resume it there");
   }
 
   CheckpointInfo info() const {
@@ -180,16 +207,17 @@ class RunCheckpoints {
   }
 
   void remove_old() const try {
-    for (auto path : detail::checkpoint_entries(folder_.path(), ".committed"))
-      detail::finish_replacement(path.replace_extension());
+    if (!folder_.is_there()) return;  // what another run has written is not this one's to remove
+    auto begun = detail::checkpoint_entries(folder_.path(), detail::Listed::begun);
+    begun.push_back(std::filesystem::absolute(folder_.path() / "best"));
+    for (const auto& target : begun) {
+      detail::finish_replacement(target);
+      detail::remove_stale(target);
+    }
     auto entries = detail::checkpoint_entries(folder_.path());
     entries.resize(entries.size() - std::min(entries.size(), std::size_t(options_.keep)));
-    std::ranges::move(detail::checkpoint_entries(folder_.path(), ".tmp-"), std::back_inserter(entries));
     std::error_code ignored;  // what cannot be removed is only in the way of disk space
     for (const auto& path : entries) std::filesystem::remove_all(path, ignored);
-    const std::filesystem::path best = std::filesystem::absolute(folder_.path() / "best");
-    detail::finish_replacement(best);
-    detail::remove_stale(best);
   } catch (const FileError&) {  // nor what cannot be listed
   }
 
