@@ -6,6 +6,7 @@
 #include <fathom/backend/cpu/matmul/eigen.hpp>
 #include <fathom/optim/adafactor.hpp>
 #include <fathom/optim/lion.hpp>
+#include <fathom/train/checkpoint.hpp>
 #include <limits>
 #include <vector>
 
@@ -207,6 +208,29 @@ TEST_CASE("no update makes weights that are not finite", "[trainer]") {
   TrainerIn<Single> steep(capacity, options, {}, {.threads = 1});
   CHECK(steep.step(SomeBatch(1)).skipped.find("the sum of the gradients") != std::string::npos);
   for (auto* untouched : {&trainer, &steep}) CHECK(std::ranges::equal(weights, untouched->weights().flat()));
+}
+
+TEST_CASE("a gradient whose squares the optimizer cannot keep is skipped, unless it is clipped", "[trainer]") {
+  const SomeBatch batch(1);
+  TrainerOptions options = without_limits();
+  options.loss.z_loss = 1e10;  // far above the cross-entropy, so that the gradient is proportional to it
+  const double norm = TrainerIn<Single>(capacity, options, {}, {.threads = 1}).step(batch).gradient_norm;
+  options.loss.z_loss *= 1.55e19 / norm;  // its square is above half of what float holds
+  TrainerIn<Single> steep(capacity, options, {}, {.threads = 1});
+  const auto weights = copy(steep.weights().flat());
+  const StepReport report = steep.step(batch);
+  INFO(report.skipped);
+  CHECK(std::isfinite(report.gradient_norm));
+  CHECK(report.skipped.starts_with("the gradient is too large for its squares, its norm is 1.55e+19, largest in "));
+  CHECK(std::ranges::equal(weights, steep.weights().flat()));
+  CHECK(std::ranges::count(steep.optimizer_state(), 0.f) == std::ssize(steep.optimizer_state()));
+  CHECK((steep.progress().updates == 0 && steep.progress().norms.count == 0));
+
+  options.clip_norm = 1;
+  TrainerIn<Single> clipped(capacity, options, {}, {.threads = 1});
+  CHECK(clipped.step(batch).skipped.empty());
+  const TemporaryDirectory folder;
+  CHECK_NOTHROW(save_checkpoint(folder / "clipped", clipped));
 }
 
 TEST_CASE("options without sense are refused", "[trainer]") {

@@ -15,6 +15,7 @@
 #include <fathom/optim/optimizer.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
+#include <limits>
 #include <optional>
 #include <span>
 #include <sstream>
@@ -62,9 +63,9 @@ struct NormTracker {
 /// Owns everything that training needs, allocated when it is made: weights, gradients, optimizer state, activations and
 /// the context. A step allocates nothing.
 ///
-/// A step whose loss or gradient is not finite, whose gradient is too large for the sum of its squares, or whose
-/// gradient norm is a spike, leaves weights and optimizer state untouched and says in its report where the trouble
-/// began.
+/// A step whose loss or gradient is not finite, whose clipped gradient is too large for its squares in the optimizer
+/// state, or whose gradient norm is a spike, leaves weights and optimizer state untouched and says in its report where
+/// the trouble began.
 template <class ModelType, class BackendType, class OptimizerType>
 class Trainer {
  public:
@@ -133,7 +134,8 @@ class Trainer {
       worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = &squares});
       const double norm = std::sqrt(squares), loss = options_.loss.total(sums) * normalizer;
       const double scale = clip_scale(norm, options_.clip_norm);
-      const bool accept = std::isfinite(norm) && std::isfinite(loss) && !norms_.is_spike(norm, options_.spike_factor);
+      const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
+                          !norms_.is_spike(norm, options_.spike_factor);
       if (accept) Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
       if (!first) return;
       total = sums;
@@ -267,6 +269,13 @@ class Trainer {
   }
   void check(const Batch& batch) const { check_batch(batch, capacity_, Model::vocabulary); }
 
+  /// Whether an optimizer can keep the squares of a gradient of this norm, once it is clipped. Half of the range is for
+  /// its rounding.
+  bool has_squares(double norm) const {
+    const double clipped = norm * clip_scale(norm, options_.clip_norm);
+    return clipped * clipped <= double(std::numeric_limits<typename P::Master>::max()) / 2;
+  }
+
   Pass pass() const { return pass(step_); }
   Pass pass(std::int64_t step) const {
     return {Key{options_.seed}.child("dropout").child(std::uint64_t(step)), options_.dropout};
@@ -288,13 +297,17 @@ class Trainer {
 
   /// Names what went wrong, forgets the gradients, and gives up when nothing has worked for long.
   void skip(StepReport& report, std::span<const Batch> batches, double normalizer) {
-    const bool finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
-    if (finite) {
+    if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
+      report.skipped = "not finite, first in " + first_non_finite(batches, normalizer);
+    } else if (!has_squares(report.gradient_norm)) {
+      std::ostringstream text;
+      text << "the gradient is too large for its squares, its norm is " << report.gradient_norm
+           << ", largest in backward." << largest_gradient();
+      report.skipped = text.str();
+    } else {
       report.skipped = "gradient norm " + std::to_string(report.gradient_norm) + " against a mean of " +
                        std::to_string(norms_.mean) + ", largest in backward." + largest_gradient();
       norms_.add(options_.spike_factor * norms_.mean);
-    } else {
-      report.skipped = "not finite, first in " + first_non_finite(batches, normalizer);
     }
     clear_gradients();
     if (++skipped_in_a_row_ >= options_.patience)
