@@ -175,6 +175,9 @@ class LanguageModelProgram {
                    static_cast<long long>(sums.batches), static_cast<long long>(sample.count));
       return stop.exit_code();
     }
+    if (!std::isfinite(sums.mean()))
+      throw Error("the loss of " + options_.text.string() +
+                  " is not finite: the weights are too large for it; evaluate an earlier checkpoint (--checkpoint)");
     if (sums.targets + 1 < std::ssize(text.tokens)) std::printf("%lld of ", static_cast<long long>(sums.targets));
     std::printf("%zu bytes, %.4f nats per byte, perplexity %.3f\n", text.tokens.size(), sums.mean(),
                 std::exp(sums.mean()));
@@ -277,7 +280,7 @@ class LanguageModelProgram {
     };
     if (is_own(options_.text))
       throw Error(options_.text.string() +
-                  ": is the text and the run's folder; give the run one of its own (--output)");
+                  ": is the run's folder, so what is in it is no text; give another text, or another --output");
     auto text = text::load(text::Bytes{}, options_.text, {}, [&](const std::filesystem::path& path) {
       if (is_own(path)) return "is this run's folder";
       return path != options_.text && is_of_a_run(path) ? "is of another run" : "";

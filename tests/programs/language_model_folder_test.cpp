@@ -202,7 +202,7 @@ TEST_CASE("the files of runs among the text are no text", "[programs]") {
   const auto before = content_of(folder.path());
   const Ended same = train(".", {"--output", "./"});
   CHECK(same.code == 1);
-  CHECK(error_line(same).find(".: is the text and the run's folder; give the run one of its own") != std::string::npos);
+  CHECK(error_line(same).find(".: is the run's folder, so what is in it is no text") != std::string::npos);
   check_same(content_of(folder.path()), before);
 }
 

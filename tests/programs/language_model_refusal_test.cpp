@@ -3,8 +3,10 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstring>
 #include <programs/language_model_run.hpp>
 #include <random>
+#include <train/rewrite_checkpoint.hpp>
 
 namespace {
 
@@ -163,6 +165,22 @@ std::vector<Arguments> readers(const Workshop& workshop) {
           {tiny_model(), "evaluate", workshop.text, "--output", output},
           {tiny_model(), "sample", "--tokens", "1", "--output", output},
           {tiny_model(), "sample", "--tokens", "1", "--last", "1", "--output", output}};
+}
+
+TEST_CASE("weights that are too large for a loss are no result", "[programs]") {
+  const Workshop workshop;
+  const TemporaryDirectory& folder = workshop.folder;
+  REQUIRE(run(workshop.train("run", {"--steps", "10"})).code == 0);
+  rewrite_tensors(folder / "run/best/model.safetensors", [](auto&, std::map<std::string, Bytes>& tensors) {
+    Bytes& output = tensors.at("output.weight");
+    for (std::size_t i = 0; i < output.size(); i += sizeof(float)) {
+      const float large = i % 16 == 0 ? 3e38f : -3e38f;
+      std::memcpy(output.data() + i, &large, sizeof large);
+    }
+  });
+  check_refused({tiny_model(), "evaluate", workshop.text, "--output", folder / "run"},
+                {workshop.text, "not finite", "--checkpoint"});
+  check_refused({tiny_model(), "sample", "--output", folder / "run"}, {"not finite"});
 }
 
 TEST_CASE("a pipe in the place of any file ends every command at once", "[programs]") {
