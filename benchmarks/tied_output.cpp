@@ -48,10 +48,11 @@ void train(const char* name, Bytes all, const Settings& settings) {
   for (int step = 0; step <= settings.steps; ++step) {
     if (step % std::max(1, settings.steps / 4) == 0)
       std::printf(" %7.3f", trainer.evaluate(text::Epoch(unseen)).mean()), std::fflush(stdout);
-    if (step < settings.steps) trainer.step(batches.next(), rate(step));
+    if (step < settings.steps) trainer.step(batches.next(), rate(step + 1));
   }
   for (const ParameterInfo& info : trainer.table())
-    if (info.role == Role::logit_scale) std::printf("   factor %.3f", double(trainer.weights().tensor(info)[0]));
+    if (info.role == Role::logit_scale)
+      std::printf("   factor %.3f", ScaledLogits::constant(width) * double(trainer.weights().tensor(info)[0]));
   std::puts("");
 }
 
@@ -66,7 +67,7 @@ int run(int argc, char** argv) {
   if (argc < 2) throw Error("give a text: tied_output TEXT");
   const int layers = bench::option(argc, argv, "--layers", 6), steps = bench::option(argc, argv, "--steps", 400);
   const Settings settings{.steps = steps,
-                          .batch = bench::option(argc, argv, "--batch", 32),
+                          .batch = bench::option(argc, argv, "--batch", 8),
                           .threads = bench::option(argc, argv, "--threads", 2),
                           .rate = 1e-4 * bench::option(argc, argv, "--rate", 30)};
   const auto corpus = text::load(text::Bytes{}, argv[1]);

@@ -201,7 +201,7 @@ def language_model(p, tokens, offsets, depth, heads, residual):
         x = block(part(p, f"blocks.{i}"), x, residual, offsets, heads)
     if "final_norm.gain" in p:
         x = layer_norm(part(p, "final_norm"), x)
-    return p["output.scale"] * x if "output.scale" in p else x
+    return math.sqrt(x.shape[1]) * p["output.scale"] * x if "output.scale" in p else x
 
 
 def output_weight(p):

@@ -102,7 +102,7 @@ class Source:
         if not tied:
             p["output.weight"] = self.normal(vocabulary, width, std=0.3)
         if scaled:
-            p["output.scale"] = torch.tensor([0.4])
+            p["output.scale"] = torch.tensor([0.1])
         return p
 
 

@@ -328,7 +328,7 @@ struct NormBackward {
   }
 };
 
-/// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f.
+/// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f. Without x, y = b ⊙ dropout(f).
 template <class P>
 struct Join {
   static constexpr const char* name = "join";
@@ -338,7 +338,7 @@ struct Join {
   Dropout dropout;
   Matrix<typename P::Stream> y;
 
-  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double flops() const { return 3.0 * y.rows * y.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(y); }
   constexpr void outputs(auto&& g) const { g(y); }
 };

@@ -69,7 +69,9 @@ struct LogitsTag {};
 ///
 /// The default is ScaledLogits for a tied output behind a stack whose last residual has a post-norm, PlainLogits
 /// elsewhere. DeepNorm starts near the identity, so such a stack gives LN(x), the embedding once more: with the same
-/// matrix behind it, a token's own logit is sqrt(width) · |e| above the others, and each token predicts itself.
+/// matrix behind it, a token's own logit is sqrt(width) · |e| above the others, and each token predicts itself. The
+/// factor has to grow to about 1 soon after. Adam moves a parameter by the learning rate whatever it is for, so what is
+/// learned is the factor divided by sqrt(width).
 struct PlainLogits {
   using tag = LogitsTag;
   static constexpr bool scaled = false;
@@ -77,6 +79,7 @@ struct PlainLogits {
 struct ScaledLogits {
   using tag = LogitsTag;
   static constexpr bool scaled = true;
+  static constexpr double constant(int width) { return square_root(width); }  ///< what the parameter is multiplied by
 };
 
 struct EmbeddingDecayTag {};
@@ -157,8 +160,8 @@ constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& d
 ///            embedding: ScaledEmbedding, PlainEmbedding; logits: PlainLogits, ScaledLogits; decay of the embedding:
 ///            UndecayedEmbedding, DecayedEmbedding.
 ///
-/// ScaledLogits  s · h Eᵀ is computed as (s · h) Eᵀ, so ds = Σ d(s · h) ⊙ h. A program that knows no such factor gets
-///               the same logits from the last norm's gain and bias, multiplied by s.
+/// ScaledLogits  s · h Eᵀ is computed as (s · h) Eᵀ, so ds = Σ d(s · h) ⊙ h; s = sqrt(width) · output.scale. A program
+///               that knows no such factor gets the same logits from the last norm's gain and bias, multiplied by s.
 template <class VocabularyType, class LengthType, class StackType, class... Options>
 struct TokenModel {
   static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> && ...),
@@ -200,7 +203,7 @@ struct TokenModel {
       if constexpr (!tied)
         visitor.tensor("output.weight", separate_output, Role::logits, init::normal(1 / square_root(width)));
       if constexpr (scaled_logits)
-        visitor.tensor("output.scale", logit_scale, Role::logit_scale, init::constant(1 / square_root(width)));
+        visitor.tensor("output.scale", logit_scale, Role::logit_scale, init::constant(1.0 / width));
     }
     constexpr Matrix<T> output() const {
       if constexpr (tied)
@@ -259,11 +262,12 @@ struct TokenModel {
     }
     if constexpr (scaled_logits) {
       const auto scope = worker.scope("output");
-      worker(op::WeightedSum<P>{.first = resized(saved.normed, rows),
-                                .pitch = 0,
-                                .count = 1,
-                                .weights = p.logit_scale,
-                                .y = resized(saved.hidden, rows)});
+      worker(op::Join<P>{.x = {},
+                         .f = resized(saved.normed, rows),
+                         .a = {},
+                         .b = {ScaledLogits::constant(width), p.logit_scale},
+                         .dropout = {},
+                         .y = resized(saved.hidden, rows)});
     }
   }
 
@@ -321,7 +325,7 @@ struct TokenModel {
         worker(op::JoinBackward<P>{.x = {},
                                    .f = resized(saved.normed, rows),
                                    .a = {},
-                                   .b = {1, p.logit_scale},
+                                   .b = {ScaledLogits::constant(width), p.logit_scale},
                                    .dropout = {},
                                    .dy = dy,
                                    .dx = {},

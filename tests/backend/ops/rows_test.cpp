@@ -62,6 +62,18 @@ TEMPLATE_LIST_TEST_CASE("join", "[ops][threads]", Backends) {
       check_op<TestType>([=](auto& o) { return sample::join(o, width, learned, into); }, {.dropout = true});
 }
 
+TEMPLATE_LIST_TEST_CASE("join without x", "[ops][threads]", Backends) {
+  for (const int learned : {0, 1, width})
+    for (const auto into : {Into::own, Into::f})
+      check_op<TestType>(
+          [=](auto& o) {
+            auto op = sample::join(o, width, {.a = 0, .b = learned}, into);
+            op.x = {};
+            return op;
+          },
+          {.dropout = true});
+}
+
 TEMPLATE_LIST_TEST_CASE("join, backward", "[ops][threads]", Backends) {
   const auto check = [](const Learned& learned, bool dx, bool df) {
     check_op<TestType>([=](auto& o) { return sample::join_backward(o, width, learned, dx, df); }, {.dropout = true});

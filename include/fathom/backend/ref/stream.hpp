@@ -11,7 +11,8 @@ template <class T>
 void run(const Packing& packing, const op::Join<Uniform<T>>& op) {
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.y.columns; ++c)
-      op.y.row(n)[c] = at(op.a, c) * op.x.row(n)[c] + at(op.b, c) * factor<T>(op.dropout, place, c) * op.f.row(n)[c];
+      op.y.row(n)[c] =
+          (op.x ? at(op.a, c) * op.x.row(n)[c] : T(0)) + at(op.b, c) * factor<T>(op.dropout, place, c) * op.f.row(n)[c];
   });
 }
 

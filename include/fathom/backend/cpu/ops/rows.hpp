@@ -201,6 +201,7 @@ struct RowOps {
       drop_rows(lane.packing(), rows, op.dropout, op.y);
       f = op.y;
     }
+    if (!op.x) return scale_rows(rows, op.b, f, op.y);
     with_scale(op.a, [&](auto a) {
       with_scale(op.b, [&](auto b) {
         for (int r = rows.begin; r < rows.end; ++r) {
