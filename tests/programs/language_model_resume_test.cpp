@@ -54,6 +54,23 @@ TEST_CASE("a run that is killed at 20 random moments ends in the same bits as on
   check_same(content_of(output), content_of(workshop.folder / "whole"));
 }
 
+TEST_CASE("a run that was killed while it replaced its only checkpoint is seen, and resumed", "[programs]") {
+  const Workshop workshop;
+  const Arguments train = workshop.train("run", {"--steps", "14"});
+  REQUIRE(run(train).code == 0);
+  const std::filesystem::path output = workshop.folder / "run", newest = checkpoint_of(output, 14);
+  const auto whole = content_of(newest);
+  std::filesystem::remove_all(output / "best");
+  std::filesystem::remove_all(checkpoint_of(output, 7));
+  std::filesystem::rename(newest, newest.string() + ".committed");
+  const auto before = content_of(output);
+  CHECK(run(train).code == 1);
+  check_same(content_of(output), before);
+  CHECK(run(train + Arguments{"--resume"}).code == 0);
+  check_same(content_of(newest), whole);
+  CHECK(content_of(output).at("log.csv") == before.at("log.csv"));
+}
+
 TEST_CASE("a run that is asked to stop saves, says so, and goes on later to the same bits", "[programs]") {
   const Workshop workshop;
   REQUIRE(run(workshop.train("whole")).code == 0);

@@ -39,8 +39,9 @@
 ///
 ///   describe(fact)
 ///       calls `fact(key, value)` for each such choice: a number, a truth value or a text, or `std::type_identity<L>{}`
-///       for what a layer inside it says. Checkpoints store what is said, and a layer that says something else is
-///       refused. So a layer of your own says here what a new version of it would compute in another way.
+///       for what a layer inside it says, with all inside that. A key is said once; `name`, `residual`, `block` and
+///       `layers` are the library's. Checkpoints store what is said, and a layer that says something else is refused.
+///       So a layer of your own says here what a new version of it would compute in another way.
 ///
 /// A layer that is made of others has `Composition` as its base: `sees` and `caches` follow.
 ///
