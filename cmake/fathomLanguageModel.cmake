@@ -4,7 +4,7 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
 
   fathom_add_language_model(
     NAME my-model LAYERS 200 WIDTH 256 HEADS 4 CONTEXT 256 RESIDUAL DeepNorm
-    [VOCABULARY 256]          # 256: bytes
+    [VOCABULARY 256]          # the program reads bytes, so there is no other
     [FEED_FORWARD 1024]       # 4 * WIDTH unless given
     [KV_HEADS 4]              # fewer than HEADS: grouped-query attention
     [POSITIONS Learned]       # Learned, Sinusoidal or Rotary
@@ -18,13 +18,39 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt(LAYERS)
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
-RESIDUAL is DeepNorm, with alpha and beta for LAYERS, or any residual policy as C++ spells it inside `namespace fathom`:
-PreNorm, PostNorm, "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>".
+RESIDUAL is DeepNorm, with alpha and beta for LAYERS, PreNorm, PostNorm, PostNormInit, ReZero, Admin, or one of them with
+constants of your own as C++ spells it inside `namespace fathom`: "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>". What
+would not compile is refused when CMake configures.
 
 The model is a type, so each size is a program of its own; its depth costs no compile time. It is compiled for this
 machine's processor unless FATHOM_NATIVE is set and OFF. `my-model --help` tells the rest.
 ]=]
 include(${CMAKE_CURRENT_LIST_DIR}/fathomProcessorCheck.cmake)
+
+# Ends with the compiler's words unless `policy`, written in C++, is a residual policy that suits a stack of `layers`.
+function(_fathom_check_policy policy layers)
+  string(MD5 key "${policy} ${layers}")
+  if(FATHOM_POLICY_${key})
+    return()
+  endif()
+  get_target_property(include fathom::fathom INTERFACE_INCLUDE_DIRECTORIES)
+  string(REGEX REPLACE "\\$<BUILD_INTERFACE:([^>]*)>" "\\1" include "${include}")
+  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+  try_compile(compiles SOURCE_FROM_CONTENT policy.cpp "
+#include <fathom/models/language_model.hpp>
+namespace fathom {
+constexpr int layers = ${layers};
+using Stack = Repeat<layers, Residual<${policy}, FeedForward<8, 8>>>;
+static_assert(LanguageModel<Vocabulary<256>, ContextLength<8>, Stack>::width == 8);
+}
+"           CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${include}" COMPILE_DEFINITIONS -fno-fast-math
+            CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON OUTPUT_VARIABLE answer NO_CACHE)
+  if(NOT compiles)
+    string(REGEX MATCH "error: [^\n]*" error "${answer}")
+    message(FATAL_ERROR "fathom_add_language_model: RESIDUAL ${policy} does not compile with LAYERS ${layers}: ${error}")
+  endif()
+  set(FATHOM_POLICY_${key} ON CACHE INTERNAL "RESIDUAL ${policy} compiles with LAYERS ${layers}")
+endfunction()
 
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
@@ -47,6 +73,9 @@ function(fathom_add_language_model)
     if(DEFINED MODEL_${size} AND NOT MODEL_${size} MATCHES "^[1-9][0-9]*$")
       message(FATAL_ERROR "fathom_add_language_model: ${size} is a whole number above 0, not ${MODEL_${size}}")
     endif()
+    if(DEFINED MODEL_${size} AND MODEL_${size} GREATER 16777216)
+      message(FATAL_ERROR "fathom_add_language_model: ${size} is at most 16777216, not ${MODEL_${size}}")
+    endif()
   endforeach()
   if(NOT DEFINED MODEL_FEED_FORWARD)
     math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
@@ -58,9 +87,6 @@ function(fathom_add_language_model)
       set(MODEL_${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
     endif()
   endforeach()
-  if(MODEL_RESIDUAL STREQUAL "DeepNorm")
-    set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
-  endif()
   foreach(argument values IN ZIP_LISTS choices choice_values)
     if(DEFINED MODEL_${argument} AND NOT MODEL_${argument} MATCHES "^(${values})$")
       message(FATAL_ERROR "fathom_add_language_model: ${argument} is ${values}, not ${MODEL_${argument}}")
@@ -74,6 +100,24 @@ function(fathom_add_language_model)
       message(FATAL_ERROR "fathom_add_language_model: ${whole} ${MODEL_${whole}} is no multiple of ${part} ${MODEL_${part}}")
     endif()
   endforeach()
+  if(NOT MODEL_VOCABULARY EQUAL 256)
+    message(FATAL_ERROR "fathom_add_language_model: VOCABULARY is 256, because the program reads bytes, not "
+                        "${MODEL_VOCABULARY}")
+  endif()
+  math(EXPR head_width "${MODEL_WIDTH} / ${MODEL_HEADS}")
+  math(EXPR rest "${head_width} % 2")
+  if(MODEL_POSITIONS STREQUAL "Rotary" AND NOT rest EQUAL 0)
+    message(FATAL_ERROR "fathom_add_language_model: POSITIONS Rotary turns pairs, so WIDTH / HEADS is even, not "
+                        "${head_width}")
+  endif()
+  if(MODEL_RESIDUAL STREQUAL "DeepNorm")
+    set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
+  elseif(MODEL_RESIDUAL MATCHES "[<:]")
+    _fathom_check_policy("${MODEL_RESIDUAL}" ${MODEL_LAYERS})
+  elseif(NOT MODEL_RESIDUAL MATCHES "^(PreNorm|PostNorm|PostNormInit|ReZero|Admin)$")
+    message(FATAL_ERROR "fathom_add_language_model: RESIDUAL is DeepNorm, PreNorm, PostNorm, PostNormInit, ReZero, Admin, "
+                        "or one with constants such as \"DeepNorm<3.5, 0.2>\", not ${MODEL_RESIDUAL}")
+  endif()
   if(NOT DEFINED MODEL_RECOMPUTE)
     set(MODEL_STACK_OPTION "")
   elseif(MODEL_RECOMPUTE STREQUAL "Sqrt")

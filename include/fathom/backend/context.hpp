@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fathom/backend/backend.hpp>
+#include <fathom/backend/backends.hpp>
 #include <fathom/backend/worker.hpp>
 #include <fathom/core/arithmetic.hpp>
 #include <fathom/core/buffer.hpp>
@@ -26,6 +27,8 @@ struct WorkspaceSize {
 /// between threads; weights are.
 template <class B>
 class Context {
+  static_assert(CheckBackend<B>::value);
+
  public:
   using Options = typename B::Options;
 

@@ -61,6 +61,12 @@ struct DryRun {
   }
 };
 
+/// A backend for counting operations alone.
+template <class P>
+struct OpsOnly {
+  using Precision = P;
+};
+
 /// What a pass costs: run without data for a capacity.
 struct PassCost {
   WorkspaceSize size;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
 #include <fathom/core/root.hpp>
@@ -15,6 +16,18 @@ struct Causal {
 };
 struct Full {
   static constexpr bool causal = false;
+};
+
+template <class Mask>
+concept SaysCausal = requires {
+  { Mask::causal } -> std::convertible_to<bool>;
+};
+/// `Mask` says which keys a query sees; the template argument is the message.
+template <class Mask>
+struct CheckMask {
+  static_assert(SaysCausal<Mask>,
+                "Attention: its third argument is the mask: say Causal or Full there, options behind it");
+  static constexpr bool value = true;
 };
 
 struct KeyValueHeadsTag {};
@@ -86,6 +99,7 @@ struct AttentionShape {
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
 template <int Width, int Heads, class Mask = Causal, class... Options>
 struct Attention {
+  static_assert(CheckMask<Mask>::value);
   using Shape = AttentionShape<Width, Heads, Options...>;
   static constexpr const char* name = "attention";
   static constexpr int input_width = Width, output_width = Width;

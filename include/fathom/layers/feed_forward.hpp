@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
 #include <fathom/layers/layer.hpp>
@@ -23,6 +24,20 @@ struct SwiGlu : ActivationPolicy<ActivationKind::silu, true> {};
 struct GeGlu : ActivationPolicy<ActivationKind::gelu, true> {};
 struct ReGlu : ActivationPolicy<ActivationKind::relu, true> {};
 
+template <class Act>
+concept NamesActivation = requires {
+  { Act::kind } -> std::convertible_to<ActivationKind>;
+  { Act::gated } -> std::convertible_to<bool>;
+};
+/// `Act` says which activation a layer has; the template argument is the message.
+template <class Act>
+struct CheckActivation {
+  static_assert(NamesActivation<Act>,
+                "FeedForward: its third argument is the activation: say Gelu, Relu, SwiGlu or another one of "
+                "feed_forward.hpp there, NoBias behind it");
+  static constexpr bool value = true;
+};
+
 /// y = act(x W_inputᵀ + b) W_outputᵀ + b, or gated y = (act(x W_gateᵀ + b) ⊙ (x W_inputᵀ + b)) W_outputᵀ + b.
 ///
 /// Shapes     x, y (N, Width); h (N, Hidden), gated (N, 2 · Hidden): gate, then input, by one product.
@@ -31,6 +46,7 @@ struct ReGlu : ActivationPolicy<ActivationKind::relu, true> {};
 /// Saves      h.
 template <int Width, int Hidden, class Act = Gelu, class... Options>
 struct FeedForward {
+  static_assert(CheckActivation<Act>::value);
   static_assert(Width > 0 && Hidden > 0, "FeedForward: both widths must be positive");
   static_assert((option_is_one_of<Options, BiasTag> && ...),
                 "FeedForward: an option that it does not know; it takes NoBias");

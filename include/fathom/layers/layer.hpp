@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <fathom/backend/dry_run.hpp>
 #include <fathom/backend/worker.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/memory.hpp>
@@ -113,7 +114,22 @@ concept HasSees = requires {
   { L::sees } -> std::convertible_to<Sees>;
 };
 template <class L>
-concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L> && HasSees<L>;
+concept HasForward = requires(Worker<DryRun<OpsOnly<Single>>>& worker,
+                              const typename L::template Params<const float>& p, const Flow<Single>& flow,
+                              Rows<const float, L::input_width> x, Rows<float, L::output_width> y,
+                              typename L::template Saved<Single>& saved) {
+  L::forward(worker, p, flow, x, y, saved);
+};
+template <class L>
+concept HasBackward =
+    requires(Worker<DryRun<OpsOnly<Single>>>& worker, const typename L::template Params<const float>& p,
+             const typename L::template Params<float>& dp, const Flow<Single>& flow,
+             Rows<const float, L::input_width> x, const typename L::template Saved<Single>& saved,
+             Rows<const float, L::output_width> dy, Rows<float, L::input_width> dx, Skip<Single> skip) {
+  L::backward(worker, p, dp, flow, x, saved, dy, dx, skip);
+};
+template <class L>
+concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L> && HasSees<L> && HasForward<L> && HasBackward<L>;
 
 /// Whether a sequence may come to `L` in pieces: its rows see themselves alone, or it caches the earlier ones.
 template <class L>
@@ -136,6 +152,13 @@ struct CheckLayer {
   static_assert(HasSees<L>,
                 "fathom: the layer at this Place does not say which rows a row of it sees; say `static constexpr Sees "
                 "sees = Sees::itself;`, or ::earlier or ::all; see layer.hpp");
+  static constexpr bool described = HasShapes<L> && HasParams<L> && HasSaved<L>;
+  static_assert(!described || HasForward<L>,
+                "fathom: the layer at this Place lacks forward(worker, params, flow, x, y, saved), or it has other "
+                "parameters; see layer.hpp");
+  static_assert(!described || HasBackward<L>,
+                "fathom: the layer at this Place lacks backward(worker, params, gradients, flow, x, saved, dy, dx, "
+                "skip), or it has other parameters; see layer.hpp");
   static constexpr bool value = true;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/root.hpp>
@@ -26,6 +27,31 @@ struct PlainResidual {
   static constexpr double gain(Role, Position) { return 1; }
   /// Depth for which the policy's constants were made, as a decoder or encoder alone; 0: any.
   static constexpr double made_for_depth() { return 0; }
+};
+
+/// Whether `Policy` states all of these facts.
+template <class Policy>
+concept StatesResidualFacts = requires(Role role, Position position) {
+  { Policy::pre_norm } -> std::convertible_to<bool>;
+  { Policy::post_norm } -> std::convertible_to<bool>;
+  { Policy::final_norm } -> std::convertible_to<bool>;
+  { Policy::learned } -> std::convertible_to<LearnedScale>;
+  { Policy::learned_init } -> std::convertible_to<double>;
+  { Policy::profiled } -> std::convertible_to<bool>;
+  { Policy::skip(position) } -> std::convertible_to<double>;
+  { Policy::branch(position) } -> std::convertible_to<double>;
+  { Policy::gain(role, position) } -> std::convertible_to<double>;
+  { Policy::made_for_depth() } -> std::convertible_to<double>;
+};
+
+/// `Policy` is a residual policy; the template argument is the message.
+template <class Policy>
+struct CheckPolicy {
+  static_assert(StatesResidualFacts<Policy>,
+                "Residual: its first argument is no residual policy: say Residual<Policy, Sublayer> with one of "
+                "policies.hpp (PreNorm, PostNorm, DeepNorm<alpha>, …), or derive a policy of your own from "
+                "PlainResidual, which states what yours does not");
+  static constexpr bool value = true;
 };
 
 /// Value, attention output and feed-forward matrices: what DeepNorm's theory and its relatives scale. Queries, keys and

@@ -9,6 +9,15 @@
 
 namespace fathom::inline FATHOM_ABI {
 
+/// The width of what a sublayer gives; 1 for what is no layer, which `CheckLayer` names.
+template <class Sublayer>
+constexpr int branch_width() {
+  if constexpr (HasShapes<Sublayer>)
+    return Sublayer::output_width;
+  else
+    return 1;
+}
+
 /// A sublayer G inside the residual stream, by the rule of a policy:
 ///
 ///   z = a ⊙ x + b ⊙ dropout(G(pre(x)));   y = norm(z) or z.
@@ -17,8 +26,9 @@ namespace fathom::inline FATHOM_ABI {
 /// Gradients  dz = normᵀ dy or dy;  dG = b ⊙ dropout'(dz);  dx = a ⊙ dz + preᵀ J_Gᵀ dG; the learned scale: Σ dz ⊙ x for
 ///            a skip vector, Σ dz ⊙ G for a branch scalar.
 /// Saves      what G saves; with a post-norm z, with a learned branch scale G(x). Outputs of norms are computed again.
-template <class Policy, class Sublayer, class NormLayer = LayerNorm<Sublayer::output_width>>
+template <class Policy, class Sublayer, class NormLayer = LayerNorm<branch_width<Sublayer>()>>
 struct Residual : Composition<Sublayer, NormLayer> {
+  static_assert(CheckPolicy<Policy>::value);
   static_assert(CheckChain<0, Sublayer::output_width, Sublayer::input_width>::value);
   static_assert(CheckChain<0, Sublayer::output_width, NormLayer::input_width>::value);
   static constexpr const char* name = Sublayer::name;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/feed_forward.hpp>
@@ -11,6 +12,19 @@
 #include <fathom/models/token_model.hpp>
 
 namespace fathom::inline FATHOM_ABI {
+
+template <class Stack>
+concept HasDepth = requires {
+  { Stack::depth } -> std::convertible_to<int>;
+};
+/// `Stack` knows how deep it is; the template argument is the message.
+template <class Stack>
+struct CheckStack {
+  static_assert(HasDepth<Stack>,
+                "fathom: a model takes a stack, and this is a single layer or block: say Repeat<depth, Block>, with "
+                "Repeat<1, Block> for one block alone");
+  static constexpr bool value = true;
+};
 
 /// Whether every residual policy inside `L` is made for a stack of its depth; the template arguments are the message.
 template <int StackDepth, int PolicyIsForDepth>
@@ -71,6 +85,7 @@ struct CheckBothSides {
 template <class VocabularyType, class LengthType, class Stack, class... Options>
 struct LanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
   static_assert(check_leaves<CheckCausal, Stack> && Stack::sees != Sees::all);
+  static_assert(CheckStack<Stack>::value);
   static_assert(depth_fits<Stack::depth, Stack>());
   static constexpr const char* name = "LanguageModel";
 };
@@ -81,6 +96,7 @@ struct LanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...>
 template <class VocabularyType, class LengthType, class Stack, class... Options>
 struct MaskedLanguageModel : TokenModel<VocabularyType, LengthType, Stack, Options...> {
   static_assert(CheckBothSides<Stack>::value);
+  static_assert(CheckStack<Stack>::value);
   static_assert(depth_fits<Stack::depth, Stack>());
   static constexpr const char* name = "MaskedLanguageModel";
 };

@@ -26,6 +26,14 @@ struct ContextLength {
   static constexpr int value = Length;
 };
 
+/// The sizes of a model come in their order; the template arguments are the message.
+template <class First, class Second>
+struct CheckSizes {
+  static_assert(requires { First::size + Second::value; },
+                "LanguageModel: its first two arguments are Vocabulary<size> and ContextLength<length>, in this order");
+  static constexpr bool value = true;
+};
+
 struct PositionsTag {};
 /// Where a token stands: a learned table added to the embedding (default), sines and cosines added to it, or nothing,
 /// for attention that is `Rotary`.
@@ -129,12 +137,6 @@ struct Identity {
   using Saved = NothingSaved<P>;
 };
 
-/// A backend for counting operations alone.
-template <class P>
-struct OpsOnly {
-  using Precision = P;
-};
-
 /// What one training pass of a token model costs on backend B: a dry run of forward and backward. Errors: `ShapeError`
 /// of `check_capacity`, whose rule the compiler names in constant evaluation.
 template <class Model, class B>
@@ -166,6 +168,7 @@ template <class VocabularyType, class LengthType, class StackType, class... Opti
 struct TokenModel {
   static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> && ...),
                 "LanguageModel: an option that it does not know; see token_model.hpp");
+  static_assert(CheckSizes<VocabularyType, LengthType>::value);
   static_assert(CheckLayer<0, StackType>::value);
   using Stack = StackType;
   static constexpr int vocabulary = VocabularyType::size, context = LengthType::value;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fathom/backend/backends.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/key.hpp>
@@ -47,6 +48,8 @@ bool all_finite(std::span<const T> values) {
 /// A model's parameters alone: all that inference needs. Constant weights are shared between threads freely.
 template <class Model, class B>
 class Weights {
+  static_assert(CheckBackend<B>::value);
+
  public:
   using Precision = typename B::Precision;
   using T = typename Precision::Weight;

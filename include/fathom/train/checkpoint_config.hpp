@@ -59,6 +59,9 @@ Json facts_of(int depth) {
 /// Skip and gain are those of the first block; a policy's name says how they go on.
 template <class Policy, class NormLayer>
 Json describe_residual(int depth) {
+  static_assert(requires { Policy::name; },
+                "fathom: this policy has no name, which a checkpoint stores: say `static constexpr const char* name = "
+                "\"…\";` in it");
   Json residual = facts_of<Policy>(depth);
   const auto add = [&](const char* key, Json fact) { add_fact(residual, Policy::name, key, std::move(fact)); };
   add("alpha", Policy::skip({0, depth}));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fathom/backend/backends.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/layers/layer.hpp>
@@ -49,6 +50,7 @@ constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRa
 template <class Model, class B, class Optimizer>
 constexpr MemoryPlan training_memory(const Capacity& capacity, int threads = 1, const DropoutRates& dropout = {},
                                      bool average = false) {
+  static_assert(CheckBackend<B>::value);
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fathom/backend/backends.hpp>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/backend/non_finite.hpp>
@@ -68,6 +69,8 @@ struct NormTracker {
 /// the trouble began.
 template <class ModelType, class BackendType, class OptimizerType>
 class Trainer {
+  static_assert(CheckBackend<BackendType>::value);
+
  public:
   using Model = ModelType;
   using B = BackendType;

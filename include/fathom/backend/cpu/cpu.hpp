@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fathom/backend/backend.hpp>
+#include <fathom/backend/backends.hpp>
 #include <fathom/backend/cpu/matmul.hpp>
 #include <fathom/backend/cpu/ops/attention.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
@@ -20,7 +21,7 @@ namespace fathom::inline FATHOM_ABI {
 /// layers' code side by side; weight gradients are put off until a frame closes and then cut by output rows. Results
 /// are bit-equal for any number of threads, because every product's elements, every shard and every sum's order are
 /// fixed by the batch alone.
-template <class P = Single, class MatmulEngine = cpu::DefaultMatmul>
+template <class P, class MatmulEngine>
 struct Cpu : cpu::LinearOps<P, MatmulEngine>,
              cpu::AttentionOps<P, MatmulEngine>,
              cpu::RowOps<P, MatmulEngine>,

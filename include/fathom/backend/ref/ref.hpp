@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
+#include <fathom/backend/backends.hpp>
 #include <fathom/backend/ref/activation.hpp>
 #include <fathom/backend/ref/attention.hpp>
 #include <fathom/backend/ref/cross_entropy.hpp>
@@ -18,7 +19,7 @@ namespace fathom::inline FATHOM_ABI {
 /// The plain reference backend: every op as its formula, in loops, on the calling thread. The judge of all others.
 ///
 /// All arithmetic and every sum is in T. Slow, and ops may allocate; meant for tests and for reading.
-template <class T = double>
+template <class T>
 struct Ref {
   using Precision = Uniform<T>;
   struct Options {};

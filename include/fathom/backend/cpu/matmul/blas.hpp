@@ -37,6 +37,6 @@ struct BlasProduct {
 /// The calls come from fathom's own threads, so the BLAS must not start threads of its own. No standard call says so
 /// for one product, and fathom changes no global state: link a serial BLAS (Debian: libopenblas0-serial), or set
 /// OPENBLAS_NUM_THREADS=1 (MKL_NUM_THREADS, BLIS_NUM_THREADS) in the environment.
-using BlasMatmul = TiledMatmul<detail::BlasProduct, 32>;
+struct BlasMatmul : TiledMatmul<detail::BlasProduct, 32> {};
 
 }  // namespace fathom::inline FATHOM_ABI::cpu

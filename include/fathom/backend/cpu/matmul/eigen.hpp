@@ -57,6 +57,6 @@ struct EigenProduct {
 }  // namespace detail
 
 /// Matmul by Eigen (≥ 3.4): simple and portable, two thirds of Native's speed or less.
-using EigenMatmul = TiledMatmul<detail::EigenProduct, 32>;
+struct EigenMatmul : TiledMatmul<detail::EigenProduct, 32> {};
 
 }  // namespace fathom::inline FATHOM_ABI::cpu

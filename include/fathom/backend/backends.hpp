@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/cpu/matmul/default.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/precision.hpp>
+
+/// The backends by name. Whoever runs one includes its header.
+namespace fathom::inline FATHOM_ABI {
+
+template <class P = Single, class MatmulEngine = cpu::DefaultMatmul>
+struct Cpu;  // backend/cpu/cpu.hpp
+template <class T = double>
+struct Ref;  // backend/ref/ref.hpp
+
+/// `B` is defined; the template argument is the message.
+template <class B>
+struct CheckBackend {
+  static_assert(requires { sizeof(B); },
+                "fathom: the header of this backend is missing: include <fathom/backend/cpu/cpu.hpp> for Cpu, "
+                "<fathom/backend/ref/ref.hpp> for Ref");
+  static constexpr bool value = true;
+};
+
+}  // namespace fathom::inline FATHOM_ABI
