@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <fathom/core/random.hpp>
 #include <fathom/models/language_model.hpp>
-#include <fathom/train/format.hpp>
+#include <fathom/report/format.hpp>
 #include <limits>
 #include <string>
 #include <string_view>

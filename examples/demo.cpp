@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fathom/fathom.hpp>
-#include <fathom/train/plot.hpp>
+#include <fathom/report/plot.hpp>
 #include <filesystem>
 #include <optional>
 #include <programs/rules.hpp>

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <cstring>
 #include <fathom/core/error.hpp>
+#include <fathom/io/file.hpp>
+#include <fathom/io/foreign_file.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/weights.hpp>
-#include <fathom/train/file.hpp>
-#include <fathom/train/foreign_file.hpp>
 #include <filesystem>
 #include <map>
 #include <string>

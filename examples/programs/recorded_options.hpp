@@ -4,8 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <fathom/core/error.hpp>
-#include <fathom/train/format.hpp>
-#include <fathom/train/safetensors_format.hpp>
+#include <fathom/io/safetensors_format.hpp>
+#include <fathom/report/format.hpp>
 #include <map>
 #include <string>
 #include <vector>

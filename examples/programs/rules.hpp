@@ -6,7 +6,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <fathom/train/format.hpp>
+#include <fathom/report/format.hpp>
 #include <limits>
 #include <string>
 #include <type_traits>

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <fathom/train/log.hpp>
-#include <fathom/train/progress.hpp>
+#include <fathom/report/log.hpp>
+#include <fathom/report/progress.hpp>
 #include <fathom/train/run.hpp>
 #include <filesystem>
 #include <fstream>

@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fathom/core/error.hpp>
-#include <fathom/train/file.hpp>
+#include <fathom/io/file.hpp>
 #include <filesystem>
 #include <initializer_list>
 #include <iostream>

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <fathom/train/atomic_write.hpp>
-#include <fathom/train/file.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/io/file.hpp>
 #include <filesystem>
 #include <limits>
 #include <programs/process.hpp>

@@ -5,7 +5,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstddef>
-#include <fathom/train/file.hpp>
+#include <fathom/io/file.hpp>
 #include <filesystem>
 #include <map>
 #include <programs/process.hpp>

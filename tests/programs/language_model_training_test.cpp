@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <fathom/io/safetensors.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/run_checkpoints.hpp>
-#include <fathom/train/safetensors.hpp>
 #include <programs/language_model_run.hpp>
 #include <support/sanitized.hpp>
 

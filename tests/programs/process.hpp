@@ -9,7 +9,7 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <fathom/train/file.hpp>
+#include <fathom/io/file.hpp>
 #include <filesystem>
 #include <string>
 #include <system_error>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fathom/train/safetensors.hpp>
+#include <fathom/io/safetensors.hpp>
 #include <string>
 #include <vector>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <fathom/io/file.hpp>
 #include <fathom/optim/schedule.hpp>
-#include <fathom/train/file.hpp>
 #include <fathom/train/run_checkpoints.hpp>
 #include <functional>
 #include <map>

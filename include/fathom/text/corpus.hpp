@@ -9,8 +9,8 @@
 #include <cstddef>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/io/file.hpp>
 #include <fathom/text/tokenizer.hpp>
-#include <fathom/train/file.hpp>
 #include <filesystem>
 #include <functional>
 #include <map>

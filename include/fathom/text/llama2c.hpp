@@ -7,10 +7,10 @@
 #include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/io/file.hpp>
+#include <fathom/io/foreign_file.hpp>
 #include <fathom/text/characters.hpp>
 #include <fathom/text/tokenizer.hpp>
-#include <fathom/train/file.hpp>
-#include <fathom/train/foreign_file.hpp>
 #include <filesystem>
 #include <functional>
 #include <queue>

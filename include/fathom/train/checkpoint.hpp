@@ -6,12 +6,12 @@
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/io/background.hpp>
+#include <fathom/io/safetensors.hpp>
 #include <fathom/models/weights.hpp>
-#include <fathom/train/atomic_write.hpp>
-#include <fathom/train/background.hpp>
 #include <fathom/train/checkpoint_config.hpp>
 #include <fathom/train/run.hpp>
-#include <fathom/train/safetensors.hpp>
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
 #include <functional>

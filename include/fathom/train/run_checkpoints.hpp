@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/atomic_write.hpp>
+#include <fathom/io/atomic_write.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <filesystem>
 #include <optional>

@@ -14,7 +14,7 @@
 #include <cstdlib>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/format.hpp>
+#include <fathom/report/format.hpp>
 #include <new>
 #include <optional>
 #include <string>

@@ -13,7 +13,7 @@
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/file.hpp>
+#include <fathom/io/file.hpp>
 #include <filesystem>
 #include <optional>
 #include <string>

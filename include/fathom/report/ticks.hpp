@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/core/config.hpp>
-#include <fathom/train/format.hpp>
+#include <fathom/report/format.hpp>
 #include <string>
 #include <vector>
 

@@ -7,10 +7,10 @@
 #include <cstddef>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/atomic_write.hpp>
-#include <fathom/train/format.hpp>
-#include <fathom/train/series.hpp>
-#include <fathom/train/ticks.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/report/format.hpp>
+#include <fathom/report/series.hpp>
+#include <fathom/report/ticks.hpp>
 #include <filesystem>
 #include <limits>
 #include <optional>

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <fathom/train/safetensors.hpp>
+#include <fathom/io/safetensors.hpp>
 #include <limits>
 #include <map>
 #include <string>

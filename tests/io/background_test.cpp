@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/background.hpp>
+#include <fathom/io/background.hpp>
 #include <support/no_threads.hpp>
 #include <support/temporary_directory.hpp>
 #include <thread>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/train/progress.hpp>
+#include <fathom/report/progress.hpp>
 
+#include <catch2/catch_test_macros.hpp>
+#include <limits>
 #include <pty.h>
 #include <signal.h>
 #include <unistd.h>
-#include <catch2/catch_test_macros.hpp>
-#include <limits>
 #include <vector>
 
 namespace {

@@ -7,7 +7,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <fathom/train/file.hpp>
+#include <fathom/io/file.hpp>
 #include <fstream>
 #include <string>
 #include <support/temporary_directory.hpp>

@@ -8,7 +8,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <fathom/train/atomic_write.hpp>
+#include <fathom/io/atomic_write.hpp>
 #include <filesystem>
 #include <functional>
 #include <iterator>

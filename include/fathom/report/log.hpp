@@ -9,9 +9,9 @@
 #include <cstdio>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/file.hpp>
-#include <fathom/train/format.hpp>
-#include <fathom/train/series.hpp>
+#include <fathom/io/file.hpp>
+#include <fathom/report/format.hpp>
+#include <fathom/report/series.hpp>
 #include <filesystem>
 #include <initializer_list>
 #include <memory>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/train/log.hpp>
+#include <fathom/report/log.hpp>
 
-#include <unistd.h>
 #include <bit>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
@@ -10,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <sstream>
+#include <unistd.h>
 
 namespace {
 

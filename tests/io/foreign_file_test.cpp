@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
-#include <fathom/train/foreign_file.hpp>
+#include <fathom/io/foreign_file.hpp>
 #include <string>
 #include <string_view>
 

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/train/file.hpp>
-#include <fathom/train/foreign_file.hpp>
-#include <fathom/train/safetensors_format.hpp>
+#include <fathom/io/file.hpp>
+#include <fathom/io/foreign_file.hpp>
+#include <fathom/io/safetensors_format.hpp>
 #include <filesystem>
 #include <functional>
 #include <map>

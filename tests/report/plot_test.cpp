@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/train/plot.hpp>
+#include <fathom/report/plot.hpp>
 
-#include <unistd.h>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <unistd.h>
 
 namespace {
 

@@ -2,7 +2,7 @@
 #include <bit>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
-#include <fathom/train/checksum.hpp>
+#include <fathom/io/checksum.hpp>
 #include <set>
 #include <string>
 

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
-#include <fathom/train/checksum.hpp>
+#include <fathom/io/checksum.hpp>
 #include <functional>
 #include <map>
 #include <span>

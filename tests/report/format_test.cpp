@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/train/format.hpp>
+#include <fathom/report/format.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <limits>
