@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <fathom/backend/ops.hpp>
-#include <fathom/backend/ref/stream.hpp>
+#include <fathom/backend/ref/rows.hpp>
 #include <fathom/core/config.hpp>
 
 namespace fathom::inline FATHOM_ABI::ref {
@@ -46,12 +46,6 @@ void run(const Packing&, const op::NormBackward<Uniform<T>>& op) {
       op.dx.row(n)[c] = at(op.skip, n, c) + op.rstd[n] * (dy[c] * op.gain[c] - mean_u - normalized(c) * mean_ux);
     }
   }
-}
-
-template <class T>
-void run(const Packing& packing, const op::JoinNorm<Uniform<T>>& op) {
-  run(packing, op::Join<Uniform<T>>{op.x, op.f, op.a, op.b, op.dropout, op.z});
-  run(packing, op::Norm<Uniform<T>>{op.kind, op.epsilon, op.z, op.gain, op.bias, op.y, op.mean, op.rstd});
 }
 
 }  // namespace fathom::inline FATHOM_ABI::ref

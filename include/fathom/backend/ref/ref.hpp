@@ -6,11 +6,11 @@
 #include <fathom/backend/backends.hpp>
 #include <fathom/backend/ref/activation.hpp>
 #include <fathom/backend/ref/attention.hpp>
-#include <fathom/backend/ref/cross_entropy.hpp>
 #include <fathom/backend/ref/embedding.hpp>
 #include <fathom/backend/ref/linear.hpp>
+#include <fathom/backend/ref/loss.hpp>
 #include <fathom/backend/ref/norm.hpp>
-#include <fathom/backend/ref/stream.hpp>
+#include <fathom/backend/ref/residual.hpp>
 #include <fathom/backend/ref/update.hpp>
 #include <fathom/core/config.hpp>
 

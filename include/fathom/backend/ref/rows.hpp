@@ -3,6 +3,7 @@
 
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/precision.hpp>
 
 namespace fathom::inline FATHOM_ABI::ref {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fathom/backend/ops.hpp>
+#include <fathom/backend/ref/norm.hpp>
 #include <fathom/backend/ref/rows.hpp>
 #include <fathom/core/config.hpp>
 
@@ -27,6 +28,12 @@ void run(const Packing& packing, const op::JoinBackward<Uniform<T>>& op) {
       if (op.df) op.df.row(n)[c] = at(op.b, c) * kept;
     }
   });
+}
+
+template <class T>
+void run(const Packing& packing, const op::JoinNorm<Uniform<T>>& op) {
+  run(packing, op::Join<Uniform<T>>{op.x, op.f, op.a, op.b, op.dropout, op.z});
+  run(packing, op::Norm<Uniform<T>>{op.kind, op.epsilon, op.z, op.gain, op.bias, op.y, op.mean, op.rstd});
 }
 
 template <class T>

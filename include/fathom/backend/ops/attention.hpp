@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/ops/op.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/dropout.hpp>
+#include <fathom/core/packing.hpp>
+#include <fathom/core/view.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Keys and values of earlier tokens, one slab per sequence and head; `Attention` appends to it.
+template <class P>
+struct KeyValueCache {
+  typename P::Activation* keys = nullptr;    ///< (sequences, Hkv, length, K)
+  typename P::Activation* values = nullptr;  ///< (sequences, Hkv, length, K)
+  int length = 0;                            ///< rows that a slab holds
+};
+
+namespace op {
+
+/// o = softmax(scale · q kᵀ + mask) v for every sequence and head; the T×T matrix is never stored.
+///
+/// q, o (N, H·K); k, v (M, Hkv·K), H a multiple of Hkv: query head h reads key/value head h / (H / Hkv). Sequence s of
+/// `packing`, of T rows, attends to sequence s of `key_packing`, of S rows, and to no other. With `causal` the queries
+/// are the last T of the S positions: S >= T, and row i of T sees keys j <= i + (S − T). With a cache, k and v are
+/// appended behind the past rows of each sequence of `key_packing` first, and the keys, S of them, are all that the
+/// cache then holds; without one, past rows are no keys.
+/// lse (H, N): natural log of the sum of exponentials, overwritten. Dropout acts on the probabilities: its row is the
+/// query's, past rows of `packing` included, its column is j. o overwritten. A sequence that has queries has keys.
+template <class P>
+struct Attention {
+  static constexpr const char* name = "attention";
+  int heads, kv_heads, head_width;
+  bool causal;
+  double scale;
+  Dropout dropout;
+  const Packing* packing;      ///< of q and o: the worker's current one
+  const Packing* key_packing;  ///< of k and v
+  Matrix<const typename P::Activation> q, k, v;
+  KeyValueCache<P> cache;
+  Matrix<typename P::Activation> o;
+  Matrix<typename P::Statistic> lse;
+
+  constexpr double flops() const { return 4.0 * visible_pairs(*packing, *key_packing, causal) * heads * head_width; }
+  constexpr double bytes() const { return bytes_of(q) + bytes_of(k) + bytes_of(v) + bytes_of(o); }
+  constexpr void outputs(auto&& f) const {
+    f(o);
+    f(lse);
+  }
+};
+
+/// Backward of `Attention` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k, v, all
+/// overwritten. o is what forward gave; or it has no rows, and `restored` is overwritten with it, up to rounding, which
+/// takes one product more than the five of backward.
+template <class P>
+struct AttentionBackward {
+  static constexpr const char* name = "attention backward";
+  int heads, kv_heads, head_width;
+  bool causal;
+  double scale;
+  Dropout dropout;
+  const Packing* packing;
+  const Packing* key_packing;
+  Matrix<const typename P::Activation> q, k, v;
+  Matrix<const typename P::Activation> o;
+  Matrix<typename P::Activation> restored;
+  Matrix<const typename P::Activation> d_o;
+  Matrix<const typename P::Statistic> lse;
+  Matrix<typename P::Activation> dq, dk, dv;
+
+  constexpr double flops() const {
+    return (restored ? 12.0 : 10.0) * visible_pairs(*packing, *key_packing, causal) * heads * head_width;
+  }
+  constexpr double bytes() const {
+    return 2 * bytes_of(q) + 2 * bytes_of(k) + 2 * bytes_of(v) + bytes_of(o) + bytes_of(restored) + bytes_of(d_o);
+  }
+  constexpr void outputs(auto&& f) const {
+    f(restored);
+    f(dq);
+    f(dk);
+    f(dv);
+  }
+};
+
+/// Rotates neighbouring pairs (2i, 2i+1) of each head of x (N, heads·K), in place, by position · base^(−2i/K); backward
+/// rotates the other way. The position counts from the start of the sequence, past rows included.
+/// Source: Su et al. 2021, arXiv:2104.09864, eq. 34.
+template <class P>
+struct Rotary {
+  static constexpr const char* name = "rotary";
+  int head_width;
+  double base;
+  bool backward = false;
+  Matrix<typename P::Activation> x;
+
+  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return 2 * bytes_of(x); }
+  constexpr void outputs(auto&& f) const { f(x); }
+};
+
+}  // namespace op
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/backend/ops/op.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/dropout.hpp>
+#include <fathom/core/view.hpp>
+#include <span>
+
+namespace fathom::inline FATHOM_ABI {
+
+namespace op {
+
+/// y = dropout(scale · table[token] + position row).   tokens (N); table (V, D); positions (L, D), row = place in the
+/// sequence, past rows included, or null; with `sinusoidal` the position row is computed: channel 2i is
+/// sin(p / 10000^(2i/D)), 2i+1 the cosine. y (N, D) overwritten.
+template <class P>
+struct Embedding {
+  static constexpr const char* name = "embedding";
+  std::span<const int> tokens;
+  Matrix<const typename P::Weight> table, positions;
+  bool sinusoidal = false;
+  double scale = 1;
+  Dropout dropout;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 2.0 * y.rows * y.columns; }
+  constexpr double bytes() const { return 2 * bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy); dpositions += dropout'(dy), its rows as those of
+/// `positions`; each null when not wanted. Summed in the order of the rows.
+template <class P>
+struct EmbeddingBackward {
+  static constexpr const char* name = "embedding backward";
+  std::span<const int> tokens;
+  double scale = 1;
+  Dropout dropout;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Gradient> dtable, dpositions;
+
+  constexpr double flops() const { return 2.0 * dy.rows * dy.columns; }
+  constexpr double bytes() const { return 3 * bytes_of(dy); }
+  constexpr void outputs(auto&& f) const {
+    f(dtable);
+    f(dpositions);
+  }
+};
+
+}  // namespace op
+}  // namespace fathom::inline FATHOM_ABI

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <fathom/backend/ops/norm.hpp>
+#include <fathom/backend/ops/op.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/dropout.hpp>
+#include <fathom/core/view.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Scale of one addend of a join: a constant times an optional learned factor, one for all channels or one each.
+template <class P>
+struct JoinScale {
+  double constant = 1;
+  Elements<const typename P::Weight> learned;  ///< empty, or one element, or D
+};
+
+namespace op {
+
+/// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f. Without x, y = b ⊙ dropout(f).
+template <class P>
+struct Join {
+  static constexpr const char* name = "join";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 3.0 * y.rows * y.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(y); }
+  constexpr void outputs(auto&& g) const { g(y); }
+};
+
+/// Backward of `Join`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
+/// the gradients of the learned factors, as many, added to, or empty when not wanted (x is read for da, f for db; null
+/// otherwise; db takes df, which must then be wanted).
+template <class P>
+struct JoinBackward {
+  static constexpr const char* name = "join backward";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Stream> dx;
+  Matrix<typename P::Activation> df;
+  Elements<typename P::Gradient> da, db;
+
+  constexpr double flops() const { return 3.0 * dy.rows * dy.columns; }
+  constexpr double bytes() const { return bytes_of(dy) + bytes_of(dx) + bytes_of(df) + bytes_of(x) + bytes_of(f); }
+  constexpr void outputs(auto&& g) const {
+    g(dx);
+    g(df);
+    g(as_row(da));
+    g(as_row(db));
+  }
+};
+
+/// The DeepNorm op, one pass over a row: z = a ⊙ x + b ⊙ dropout(f);  y = norm(z).
+///
+/// As `Join` then `Norm`. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
+/// Source: Wang et al. 2022, arXiv:2203.00555, section 4.
+template <class P>
+struct JoinNorm {
+  static constexpr const char* name = "join + norm";
+  Matrix<const typename P::Stream> x;
+  Matrix<const typename P::Activation> f;
+  JoinScale<P> a, b;
+  Dropout dropout;
+  NormKind kind;
+  double epsilon;
+  Elements<const typename P::Weight> gain, bias;
+  Matrix<typename P::Stream> z;
+  Elements<typename P::Statistic> mean, rstd;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 11.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(z) + bytes_of(y); }
+  constexpr void outputs(auto&& g) const {
+    g(z);
+    g(y);
+  }
+};
+
+/// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart, all with the stride of the first.   x_k, y
+/// (N, D); w (>= count); y overwritten, 0 for a count of 0. Source: Wang et al. 2019, arXiv:1906.01787, eq. 6.
+template <class P>
+struct WeightedSum {
+  static constexpr const char* name = "weighted sum";
+  Matrix<const typename P::Stream> first;
+  std::int64_t pitch;
+  int count;
+  Elements<const typename P::Weight> weights;
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 2.0 * count * y.rows * y.columns; }
+  constexpr double bytes() const { return bytes_of(y) * (count + 1); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// Backward of `WeightedSum`.   dx_k += w[k] · dy, streams `pitch` apart from `dfirst`; dweights[k] += <dy, x_k>.
+template <class P>
+struct WeightedSumBackward {
+  static constexpr const char* name = "weighted sum backward";
+  Matrix<const typename P::Stream> first;
+  std::int64_t pitch;
+  int count;
+  Elements<const typename P::Weight> weights;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Stream> dfirst;
+  Elements<typename P::Gradient> dweights;
+
+  constexpr double flops() const { return 4.0 * count * dy.rows * dy.columns; }
+  constexpr double bytes() const { return bytes_of(dy) * (3.0 * count + 1); }
+  constexpr void outputs(auto&& f) const {
+    f(dfirst);
+    f(as_row(dweights));
+  }
+};
+
+/// *result = population variance of all elements of x (N, D), which has rows; every lane names a result of its own. For
+/// Admin's profiling pass.
+template <class P>
+struct Variance {
+  static constexpr const char* name = "variance";
+  Matrix<const typename P::Activation> x;
+  double* result;
+
+  constexpr double flops() const { return 3.0 * x.rows * x.columns; }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// y = x, or y += x when `add`.   x, y (N, D).
+template <class P>
+struct Copy {
+  static constexpr const char* name = "copy";
+  Matrix<const typename P::Stream> x;
+  Matrix<typename P::Stream> y;
+  bool add = false;
+
+  constexpr double flops() const { return add ? double(x.rows) * x.columns : 0; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y) * (add ? 2 : 1); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+/// y = 0.   y (N, D).
+template <class P>
+struct Zero {
+  static constexpr const char* name = "zero";
+  Matrix<typename P::Stream> y;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(y); }
+};
+
+}  // namespace op
+}  // namespace fathom::inline FATHOM_ABI

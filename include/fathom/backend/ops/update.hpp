@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <fathom/backend/ops/op.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/parameters.hpp>
+#include <fathom/core/view.hpp>
+#include <span>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// What the elementwise optimizer updates share. All have n elements.
+///
+/// g = gradient · gradient_scale (clipping, and averaging over micro-batches); the gradient is cleared in the same
+/// pass.
+template <class P>
+struct UpdateTarget {
+  Elements<typename P::Master> weights;
+  Elements<typename P::Gradient> gradient;
+  double gradient_scale = 1;
+  double learning_rate;
+  double weight_decay = 0;
+};
+
+namespace op {
+
+/// *result = Σ x², summed in shards of a fixed size in a fixed order; every lane names a result of its own.   x (n).
+template <class P>
+struct SumOfSquares {
+  static constexpr const char* name = "sum of squares";
+  Elements<const typename P::Gradient> x;
+  double* result;
+
+  constexpr double flops() const { return 2.0 * double(x.size()); }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// x *= factor, elementwise; factor 0 clears, also NaN.   x (n).
+template <class P>
+struct Scale {
+  static constexpr const char* name = "scale";
+  Elements<typename P::Gradient> x;
+  double factor;
+
+  constexpr double flops() const { return double(x.size()); }
+  constexpr double bytes() const { return 2 * bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// average = decay · average + (1 − decay) · x.   Both (n).
+template <class P>
+struct Average {
+  static constexpr const char* name = "average";
+  Elements<const typename P::Master> x;
+  Elements<typename P::Master> average;
+  double decay;
+
+  constexpr double flops() const { return 3.0 * double(x.size()); }
+  constexpr double bytes() const { return bytes_of(x) + 2 * bytes_of(average); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// SGD with momentum m, as PyTorch's without dampening. With d = g + weight_decay · w:
+///   m = factor · m + d;   w −= learning_rate · m, with `nesterov` w −= learning_rate · (d + factor · m).
+/// momentum: m (n); or empty, which takes a factor of 0: m is not kept then.
+template <class P>
+struct Sgd {
+  static constexpr const char* name = "sgd";
+  UpdateTarget<P> target;
+  Elements<typename P::Master> momentum;
+  double momentum_factor;
+  bool nesterov;
+
+  constexpr double flops() const { return 6.0 * double(target.weights.size()); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Adam and AdamW: m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;
+/// w −= learning_rate · (m / (1 − β₁ᵗ)) / (sqrt(v / (1 − β₂ᵗ)) + ε), after w *= 1 − learning_rate · weight_decay when
+/// `decoupled`, else with g += weight_decay · w.   Sources: arXiv:1412.6980, algorithm 1; arXiv:1711.05101,
+/// algorithm 2.
+template <class P>
+struct Adam {
+  static constexpr const char* name = "adam";
+  UpdateTarget<P> target;
+  Elements<typename P::Master> first, second;
+  double beta1, beta2, epsilon;
+  bool decoupled;
+  std::int64_t step;  ///< of this update, from 1
+
+  constexpr double flops() const { return 14.0 * double(target.weights.size()); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Lion: w −= learning_rate · (sign(β₁ m + (1 − β₁) g) + weight_decay · w);  m = β₂ m + (1 − β₂) g.
+/// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+template <class P>
+struct Lion {
+  static constexpr const char* name = "lion";
+  UpdateTarget<P> target;
+  Elements<typename P::Master> momentum;
+  double beta1, beta2;
+
+  constexpr double flops() const { return 8.0 * double(target.weights.size()); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// Adafactor without momentum, on each tensor of `table` by itself. With t = step, β = 1 − t^(−decay_exponent):
+///   matrix (R, C)   r = β r + (1 − β) (row means of g² + ε₁);  c likewise of columns;  v = r cᵀ / mean(r)
+///   vector (n)      v = β v + (1 − β) (g² + ε₁)
+///   u = g / sqrt(v);  w −= learning_rate · weight_decay · w + max(ε₂, rms(w)) · min(learning_rate, 1 / sqrt(t)) · u /
+///   max(1, rms(u) / clip_threshold), every w on the right the old one
+/// The target's spans are whole flat buffers; weight decay acts on tensors that decay. moments: r then c, or v, tensor
+/// after tensor in the order of the table.   Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5; the
+/// decoupled weight decay: torch.optim.Adafactor.
+template <class P>
+struct Adafactor {
+  static constexpr const char* name = "adafactor";
+  UpdateTarget<P> target;
+  Elements<typename P::Master> moments;
+  std::span<const ParameterInfo> table;
+  double decay_exponent, epsilon1, epsilon2, clip_threshold;
+  std::int64_t step;  ///< of this update, from 1
+
+  constexpr double flops() const { return 16.0 * double(target.weights.size()); }
+  constexpr double bytes() const {
+    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(moments));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
+}  // namespace op
+}  // namespace fathom::inline FATHOM_ABI
