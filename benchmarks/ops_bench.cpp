@@ -95,7 +95,7 @@ const bool registered = [] {
   add_both("gelu", [](O& o, const S& s) { return sample::activation(o, ActivationKind::gelu, false, s.hidden); });
   add_both("gelu dx",
            [](O& o, const S& s) { return sample::activation_backward(o, ActivationKind::gelu, false, s.hidden); });
-  add_both("join + norm", [](O& o, const S& s) { return sample::join_norm(o, NormKind::layer, s.width, {}); });
+  add_both("residual add + norm", [](O& o, const S& s) { return sample::residual_add_norm(o, NormKind::layer, s.width, {}); });
   add("norm backward",
       [](O& o, const S& s) { return sample::norm_backward(o, NormKind::layer, s.width, true, false); });
   add("embedding",

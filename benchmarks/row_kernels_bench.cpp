@@ -117,30 +117,30 @@ struct NormBench {
   Numbers gain{width}, dgain{width}, dbias{width}, mean{rows}, rstd{rows};
 };
 
-void join_norm_forward(State& state) {
+void residual_add_norm_forward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::join_norm_forward<cpu::Normalization::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
+    cpu::residual_add_norm_forward<cpu::Normalization::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
                                                              cpu::Uniform<float>{2.0f}, b.x.data(), b.f.data(),
                                                              b.z.data(), b.y.data(), b.mean.data(), b.rstd.data());
     benchmark::ClobberMemory();
   }
   meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
 }
-void join_norm_backward(State& state) {
+void residual_add_norm_backward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::join_norm_backward<cpu::Normalization::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
+    cpu::residual_add_norm_backward<cpu::Normalization::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
                                                               b.gain.data(), cpu::Uniform<float>{2.0f}, b.y.data(),
                                                               b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
     benchmark::ClobberMemory();
   }
   meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
 }
-BENCHMARK(join_norm_forward)->Arg(64)->Arg(256)->Arg(512);
-BENCHMARK(join_norm_backward)->Arg(64)->Arg(256)->Arg(512);
+BENCHMARK(residual_add_norm_forward)->Arg(64)->Arg(256)->Arg(512);
+BENCHMARK(residual_add_norm_backward)->Arg(64)->Arg(256)->Arg(512);
 
 template <class Activation>
 void activation_forward(State& state) {

@@ -24,8 +24,8 @@ constexpr bool each_is_needed = (!Backend<Without<Ops>> && ...);
 static_assert(Backend<Without<NoOp>>);
 static_assert(each_is_needed<op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
 static_assert(each_is_needed<op::Attention, op::AttentionBackward, op::Rotary>);
-static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::JoinNorm>);
-static_assert(each_is_needed<op::Join, op::JoinBackward, op::WeightedSum, op::WeightedSumBackward>);
+static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::ResidualAddNorm>);
+static_assert(each_is_needed<op::ResidualAdd, op::ResidualAddBackward, op::WeightedSum, op::WeightedSumBackward>);
 static_assert(each_is_needed<op::Variance, op::Copy, op::Zero, op::Embedding, op::EmbeddingBackward>);
 static_assert(each_is_needed<op::SumOfSquares, op::Sgd, op::Adam, op::Lion, op::Adafactor, op::Average, op::Scale>);
 

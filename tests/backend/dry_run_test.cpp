@@ -28,7 +28,7 @@ template <class M, class B>
 PassCost cost_of_every_block() {
   using P = typename B::Precision;
   typename OfEveryBlock<B>::Lane lane;
-  Memory saved_memory, workspace;
+  Arena saved_memory, workspace;
   const Packing packing{capacity, {}, {}, {}, {}};
   Worker<OfEveryBlock<B>> worker(lane, workspace, packing, Pass{{}, dropout});
   auto saved = M::template Saved<P>::take(saved_memory, capacity);

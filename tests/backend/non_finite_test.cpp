@@ -44,8 +44,8 @@ std::string found(const Faults& faults, const typename B::Options& machine = {})
   context.reserve(training_cost<SmallModel, B>(capacity).size);
   const SomeBatch batch(1);
   context.run(batch.rows, Pass{}, [&](auto& worker) {
-    Memory memory = activations.memory();
-    auto saved = SmallModel::Saved<P>::take(memory, capacity);
+    Arena arena = activations.arena();
+    auto saved = SmallModel::Saved<P>::take(arena, capacity);
     LossSums sums;
     SmallModel::forward(worker, weights.params(), Flow<P>{}, batch, saved);
     SmallModel::backward(worker, weights.params(), bind_parameters<SmallModel>(gradients.data()), Flow<P>{}, batch,
@@ -59,7 +59,7 @@ TEST_CASE("the first op that writes what is not finite is named with its scope a
       {{}, ""},
       {{.weights = {{"embedding.position.weight", nan}}}, "forward.embedding (embedding)"},
       {{.weights = {{"blocks.1.attention.value.weight", infinity}}}, "forward.blocks.1.attention (linear)"},
-      {{.weights = {{"blocks.0.feed_forward.norm.gain", -infinity}}}, "forward.blocks.0.feed_forward (join + norm)"},
+      {{.weights = {{"blocks.0.feed_forward.norm.gain", -infinity}}}, "forward.blocks.0.feed_forward (residual add + norm)"},
       {{.weights = {{"output.weight", nan}}}, "backward.output (linear + cross-entropy)"},
       {{.gradients = {{"blocks.2.attention.output.weight", nan}}}, "backward.blocks.2.attention (linear dw)"},
       {{.gradients = {{"blocks.0.feed_forward.input.weight", infinity}}}, "backward.blocks.0.feed_forward (linear dw)"},

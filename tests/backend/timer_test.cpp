@@ -53,12 +53,12 @@ TEST_CASE("every moment of a region is charged to one place", "[timer][threads]"
   CHECK(std::abs(sum / profile.seconds - 1) < 1e-9);
 }
 
-/// A backend whose joins take a while.
+/// A backend whose residual adds take a while.
 struct Slow : Ref<float> {
   template <class Op>
   static void run(Lane& lane, const Op& op) requires Runs<Ref<float>, Op> {
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
-    if constexpr (std::is_same_v<Op, op::Join<Precision>>)
+    if constexpr (std::is_same_v<Op, op::ResidualAdd<Precision>>)
       while (std::chrono::steady_clock::now() < end) {
       }
     Ref<float>::run(lane, op);
@@ -73,7 +73,7 @@ TEST_CASE("time is charged to the op and the scope that took it", "[timer]") {
     const Matrix<float> a(&x, 1, 1), b(&y, 1, 1);
     for (int index = 0; index < 5; ++index) {
       const auto scope = worker.scope("blocks", index);
-      worker(op::Join<Slow::Precision>{.x = a, .f = a, .a = {}, .b = {}, .dropout = {}, .y = b});
+      worker(op::ResidualAdd<Slow::Precision>{.x = a, .f = a, .a = {}, .b = {}, .dropout = {}, .y = b});
     }
     const auto scope = worker.scope("blocks");
     worker(op::Zero<Slow::Precision>{.y = b});
@@ -83,7 +83,7 @@ TEST_CASE("time is charged to the op and the scope that took it", "[timer]") {
   REQUIRE(blocks != profile.scopes.end());
   REQUIRE(blocks->ops.size() == 2);
   const auto ops = profile.ops();
-  REQUIRE(ops.front().name == "join");
+  REQUIRE(ops.front().name == "residual add");
   CHECK(ops.front().calls == 5);
   CHECK(ops.front().seconds >= 5 * 0.002);
   CHECK(ops.back().seconds < 0.002);

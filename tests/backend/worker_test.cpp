@@ -23,7 +23,7 @@ struct Settling {
   using Precision = Uniform<float>;
   struct Lane {
     int settled = 0;
-    void use(Memory&) {}
+    void use(Arena&) {}
     void on(const Packing&) {}
     void enter(std::string_view, int) {}
     void leave() {}
@@ -33,7 +33,7 @@ struct Settling {
 
 TEST_CASE("frames and turns free what was taken in them; frames alone wait for it", "[worker]") {
   Settling::Lane lane;
-  Memory workspace;
+  Arena workspace;
   const PackedRows rows = PackedRows::uniform(2, 3);
   const Packing packing = rows.view();
   Worker<Settling> worker(lane, workspace, packing, {});

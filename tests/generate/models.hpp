@@ -59,15 +59,15 @@ std::vector<typename B::Precision::Activation> uncached_logits(const Weights<Mod
   const int count = int(tokens.size());
   const PackedRows rows = PackedRows::uniform(1, count);
   const PassCost cost = training_cost<Model, B>(rows.capacity());
-  Memory counted;
+  Arena counted;
   Model::template Saved<P>::take(counted, rows.capacity());
   Buffer<std::byte> activations(counted.peak());
   std::vector<typename P::Activation> logits(tokens.size() * Model::vocabulary);
   Context<B> context_of_pass;
   context_of_pass.reserve(cost.size);
   context_of_pass.run(rows, Pass{}, [&](auto& worker) {
-    Memory memory = activations.memory();
-    auto saved = Model::template Saved<P>::take(memory, rows.capacity());
+    Arena arena = activations.arena();
+    auto saved = Model::template Saved<P>::take(arena, rows.capacity());
     Model::forward(worker, weights.params(), Flow<P>{}, TokenBatch{rows, tokens, {}}, saved);
     Model::logits(worker, weights.params(), resized(saved.hidden, count), {logits.data(), count});
   });

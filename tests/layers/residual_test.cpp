@@ -56,9 +56,9 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
   Buffer<std::byte> saved_memory(saved_bytes<Stack, P>(packed.capacity()));
   for (int index = 0; index < 3; ++index)
     context.run(packed, Pass{}, [&](auto& worker) {
-      Memory memory = saved_memory.memory();
-      auto saved = Branch::Saved<P>::take(memory, packed.capacity());
-      auto norm = LayerNorm<6>::Saved<P>::take(memory, packed.capacity());
+      Arena arena = saved_memory.arena();
+      auto saved = Branch::Saved<P>::take(arena, packed.capacity());
+      auto norm = LayerNorm<6>::Saved<P>::take(arena, packed.capacity());
       const auto block = p.blocks.any_count()[index];
       const Rows<double, 6> x_rows(x.data(), 20), f_rows(f.data(), 20), y_rows(y.data(), 20);
       Branch::forward(worker, block.sublayer, Flow<P>{}, x_rows, f_rows, saved);
@@ -73,8 +73,8 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
 
   std::vector<double> scales(3);
   context.run(packed, Pass{}, [&](auto& worker) {
-    Memory memory = saved_memory.memory();
-    auto saved = Stack::Saved<P>::take(memory, packed.capacity());
+    Arena arena = saved_memory.arena();
+    auto saved = Stack::Saved<P>::take(arena, packed.capacity());
     AdminProfile profile{.scales = scales.data()};
     Flow<P> flow;
     flow.profile = &profile;

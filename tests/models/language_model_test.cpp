@@ -138,7 +138,7 @@ static_assert(DeepNormModel::parameter_count == blocks + embeddings + vocabulary
 static_assert(PreNormModel::parameter_count == blocks + embeddings + 2 * width);
 
 // Three products of two operations for each matrix element, and seven of head width for each pair that attention sees;
-// what norms, joins and activations add is small.
+// what norms, residual adds and activations add is small.
 constexpr double products = 6.0 * (depth * (4 * width * width + 2 * 32 * width) + vocabulary * width);
 constexpr double pairs = 2.0 * 7 * depth * width * (context + 1) / 2;
 constexpr double operations = DeepNormModel::flops_per_token(context);

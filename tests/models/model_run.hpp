@@ -84,7 +84,7 @@ class ModelRun {
   using Saved = typename Model::template Saved<P>;
 
   Saved saved() {
-    Memory cursor = saved_.memory();
+    Arena cursor = saved_.arena();
     return Saved::take(cursor, rows_.capacity());
   }
   double normalizer() const {

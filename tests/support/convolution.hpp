@@ -27,8 +27,8 @@ struct Convolution {
   template <class P>
   struct Saved {
     Rows<typename P::Activation, wide> h;
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Activation, wide>(capacity.rows)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {arena.rows<typename P::Activation, wide>(capacity.rows)};
     }
   };
 

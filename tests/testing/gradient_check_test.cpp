@@ -21,8 +21,8 @@ struct Sound {
   template <class P>
   struct Saved {
     Rows<typename P::Activation, 4> h;
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Activation, 4>(capacity.rows)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {arena.rows<typename P::Activation, 4>(capacity.rows)};
     }
   };
   template <class W, class P = PrecisionOf<W>>

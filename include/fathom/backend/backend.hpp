@@ -3,8 +3,8 @@
 
 #include <concepts>
 #include <fathom/backend/ops.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
-#include <fathom/core/memory.hpp>
 #include <string_view>
 
 /// What a backend is: a type that names a precision and a machine, and runs every op of the vocabulary.
@@ -12,7 +12,7 @@
 ///   Precision        the bundle of number types
 ///   Options          what the user chooses (threads, …)
 ///   Machine          owns threads or streams; `run(f)` calls f(lane) on each of them and waits
-///   Lane             one thread or stream: `use(memory)` sets the workspace that ops may take of, `on(packing)` the
+///   Lane             one thread or stream: `use(arena)` sets the workspace that ops may take of, `on(packing)` the
 ///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and
 ///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes
 ///   run(lane, op)    one overload for each op
@@ -34,9 +34,9 @@ concept AttentionOps = Runs<B, op::Attention<P>> && Runs<B, op::AttentionBackwar
 template <class B, class P = typename B::Precision>
 concept ActivationOps = Runs<B, op::Activation<P>> && Runs<B, op::ActivationBackward<P>>;
 template <class B, class P = typename B::Precision>
-concept NormOps = Runs<B, op::Norm<P>> && Runs<B, op::NormBackward<P>> && Runs<B, op::JoinNorm<P>>;
+concept NormOps = Runs<B, op::Norm<P>> && Runs<B, op::NormBackward<P>> && Runs<B, op::ResidualAddNorm<P>>;
 template <class B, class P = typename B::Precision>
-concept StreamOps = Runs<B, op::Join<P>> && Runs<B, op::JoinBackward<P>> && Runs<B, op::WeightedSum<P>> &&
+concept StreamOps = Runs<B, op::ResidualAdd<P>> && Runs<B, op::ResidualAddBackward<P>> && Runs<B, op::WeightedSum<P>> &&
     Runs<B, op::WeightedSumBackward<P>> && Runs<B, op::Variance<P>> && Runs<B, op::Copy<P>> && Runs<B, op::Zero<P>>;
 template <class B, class P = typename B::Precision>
 concept EmbeddingOps = Runs<B, op::Embedding<P>> && Runs<B, op::EmbeddingBackward<P>>;
@@ -80,7 +80,7 @@ class Listener {
 struct QuietLane {
   const Packing* packing = nullptr;
 
-  constexpr void use(Memory&) {}
+  constexpr void use(Arena&) {}
   constexpr void on(const Packing& p) { packing = &p; }
   constexpr void settle() {}
   constexpr void enter(std::string_view, int) {}

@@ -45,8 +45,8 @@ class Context {
   template <class F>
   void run(const Packing& packing, const Pass& pass, F&& f) {
     machine_.run([&](typename B::Lane& lane) {
-      Memory memory = workspace_.memory();
-      Worker<B> worker(lane, memory, packing, pass);
+      Arena arena = workspace_.arena();
+      Worker<B> worker(lane, arena, packing, pass);
       f(worker);
       lane.settle();
     });

@@ -17,12 +17,12 @@ struct DryRun {
 
   struct Lane {
     const Packing* packing = nullptr;
-    Memory* workspace = nullptr;
+    Arena* workspace = nullptr;
     std::int64_t scratch = 0;
     double flops = 0;
     double times = 1;  ///< what runs now stands for that many of its kind
 
-    constexpr void use(Memory& memory) { workspace = &memory; }
+    constexpr void use(Arena& arena) { workspace = &arena; }
     constexpr void on(const Packing& p) { packing = &p; }
     constexpr void settle() {}
     constexpr void enter(std::string_view, int) {}
@@ -31,7 +31,7 @@ struct DryRun {
     constexpr void wait() {}
 
     template <class F>
-    constexpr void repeat(int count, Memory* kept, F&& f) {
+    constexpr void repeat(int count, Arena* kept, F&& f) {
       if (count > 0) f(0);
       if (count > 2) {
         const double outer = times;
@@ -77,11 +77,11 @@ struct PassCost {
 template <class B, class F>
 constexpr PassCost dry_run(const Capacity& capacity, const DropoutRates& dropout, F&& f) {
   typename DryRun<B>::Lane lane;
-  Memory memory;
+  Arena arena;
   const Packing packing{capacity, {}, {}, {}, {}};
-  Worker<DryRun<B>> worker(lane, memory, packing, Pass{{}, dropout});
+  Worker<DryRun<B>> worker(lane, arena, packing, Pass{{}, dropout});
   f(worker);
-  return {{.workspace = memory.peak(), .scratch = lane.scratch}, lane.flops};
+  return {{.workspace = arena.peak(), .scratch = lane.scratch}, lane.flops};
 }
 
 }  // namespace fathom::inline FATHOM_ABI

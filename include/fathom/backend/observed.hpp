@@ -42,7 +42,7 @@ struct Observed {
     typename B::Lane* inner = nullptr;
     Observer* observer = nullptr;
 
-    void use(Memory& workspace) { inner->use(workspace); }
+    void use(Arena& workspace) { inner->use(workspace); }
     void on(const Packing& packing) { inner->on(packing); }
     void settle() { inner->settle(); }
     void enter(std::string_view name, int index) {

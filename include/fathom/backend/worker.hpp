@@ -2,10 +2,10 @@
 #pragma once
 
 #include <fathom/backend/ops.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
 #include <fathom/core/key.hpp>
-#include <fathom/core/memory.hpp>
 #include <fathom/core/packing.hpp>
 #include <string_view>
 #include <utility>
@@ -34,7 +34,7 @@ class Worker {
   using Precision = typename B::Precision;
   using Lane = typename B::Lane;
 
-  constexpr Worker(Lane& lane, Memory& workspace, const Packing& packing, const Pass& pass)
+  constexpr Worker(Lane& lane, Arena& workspace, const Packing& packing, const Pass& pass)
       : lane_(lane), workspace_(workspace), packing_(&packing), pass_(pass), key_(pass.key) {
     lane_.use(workspace_);
     lane_.on(packing);
@@ -101,13 +101,13 @@ class Worker {
   /// same rows in the same places. So it is freed without waiting for anybody. Nothing may be put off in a turn.
   class Turn {
    public:
-    constexpr explicit Turn(Memory& workspace) : workspace_(workspace), mark_(workspace.used()) {}
+    constexpr explicit Turn(Arena& workspace) : workspace_(workspace), mark_(workspace.used()) {}
     constexpr ~Turn() { workspace_.release(mark_); }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
 
    private:
-    Memory& workspace_;
+    Arena& workspace_;
     std::int64_t mark_;
   };
   [[nodiscard]] constexpr Turn turn() { return Turn(workspace_); }
@@ -116,7 +116,7 @@ class Worker {
   /// each takes of the workspace and of `kept`, where that is given. A dry run calls f for those two and once for all
   /// others.
   template <class F>
-  constexpr void repeat(int count, Memory* kept, F&& f) {
+  constexpr void repeat(int count, Arena* kept, F&& f) {
     if constexpr (requires { lane_.repeat(count, kept, f); })
       lane_.repeat(count, kept, f);
     else
@@ -131,7 +131,7 @@ class Worker {
   constexpr Rows<T, Width> rows(int count) {
     return workspace_.rows<T, Width>(count);
   }
-  constexpr Memory& workspace() { return workspace_; }
+  constexpr Arena& workspace() { return workspace_; }
 
   /// Rows of another packing (the encoder's, inside the decoder) until the returned guard is gone; the packing is not
   /// copied.
@@ -167,7 +167,7 @@ class Worker {
   }
 
   Lane& lane_;
-  Memory& workspace_;
+  Arena& workspace_;
   const Packing* packing_;
   Pass pass_;
   Key key_;

@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstring>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
-#include <fathom/core/memory.hpp>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -49,7 +49,7 @@ class Buffer {
   std::span<T> span() { return {data_, std::size_t(size_)}; }
   std::span<const T> span() const { return {data_, std::size_t(size_)}; }
   /// A cursor over all of it. An empty buffer's refuses to give anything, instead of counting as one without a block.
-  Memory memory() requires std::is_same_v<T, std::byte> {
+  Arena arena() requires std::is_same_v<T, std::byte> {
     alignas(alignment) static std::byte nothing;
     return {data_ != nullptr ? data_ : &nothing, size_};
   }

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/dry_run.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/batch.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/core/memory.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
@@ -88,7 +88,7 @@ class Inference {
     const InferenceMemory plan = memory(size);
     cache_ = Buffer<std::byte>(plan.cache);
     activations_ = Buffer<std::byte>(plan.activations);
-    Memory activations = activations_.memory();
+    Arena activations = activations_.arena();
     values_ = Values::take(activations, size.capacity());
     context_.reserve(plan.workspace);
     tokens_.reserve(std::size_t(size.capacity().rows));
@@ -98,7 +98,7 @@ class Inference {
   /// What an object of this size allocates, without making one. Errors: as of the constructor.
   static constexpr InferenceMemory memory(const InferenceSize& size) {
     checked(size);
-    Memory cache, activations;
+    Arena cache, activations;
     auto values = Values::take(activations, size.capacity());
     const PassCost cost = dry_run<B>(size.capacity(), {}, [&](auto& worker) {
       const Parameters p;
@@ -118,7 +118,7 @@ class Inference {
     const auto active = std::ranges::count_if(added_, [](int count) { return count > 0; });
     const bool one_each = std::ssize(tokens_) == active;
     context_.run(rows_, Pass{}, [&](auto& worker) {
-      Memory cache = cache_.memory();
+      Arena cache = cache_.arena();
       Values values = values_;
       const Parameters p = weights_->params();
       forward(worker, p, cache, size_.length, TokenBatch{worker.packing(), tokens_, {}}, values);
@@ -155,9 +155,9 @@ class Inference {
     typename Model::template Saved<P> saved;
     Rows<Logit, Model::vocabulary> logits;  // one row for each sequence that has new tokens
 
-    static constexpr Values take(Memory& memory, const Capacity& capacity) {
-      auto saved = Model::template Saved<P>::take(memory, capacity);
-      return {saved, memory.rows<Logit, Model::vocabulary>(capacity.sequences)};
+    static constexpr Values take(Arena& arena, const Capacity& capacity) {
+      auto saved = Model::template Saved<P>::take(arena, capacity);
+      return {saved, arena.rows<Logit, Model::vocabulary>(capacity.sequences)};
     }
   };
 
@@ -170,7 +170,7 @@ class Inference {
     return size;
   }
 
-  static constexpr void forward(auto& worker, const Parameters& p, Memory& cache, int length, const TokenBatch& batch,
+  static constexpr void forward(auto& worker, const Parameters& p, Arena& cache, int length, const TokenBatch& batch,
                                 Values& values) {
     Flow<P> flow;
     flow.cache = &cache;

@@ -139,11 +139,11 @@ struct Attention {
     Rows<typename P::Activation, Width> o;                // if it is saved
     typename P::Statistic* lse = nullptr;                 // (Heads, N)
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
-      saved.projected = memory.rows<typename P::Activation, saved_width>(capacity.rows);
-      if constexpr (saves_values) saved.o = memory.rows<typename P::Activation, Width>(capacity.rows);
-      saved.lse = memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows);
+      saved.projected = arena.rows<typename P::Activation, saved_width>(capacity.rows);
+      if constexpr (saves_values) saved.o = arena.rows<typename P::Activation, Width>(capacity.rows);
+      saved.lse = arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows);
       return saved;
     }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
@@ -299,11 +299,11 @@ struct CrossAttention {
     Rows<typename P::Activation, 2 * kv_width> kv;  // (S, 2 Hkv K)
     typename P::Statistic* lse = nullptr;           // (Heads, N)
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Activation, Width>(capacity.rows),
-              memory.rows<typename P::Activation, Width>(capacity.rows),
-              memory.rows<typename P::Activation, 2 * kv_width>(capacity.memory_rows),
-              memory.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {arena.rows<typename P::Activation, Width>(capacity.rows),
+              arena.rows<typename P::Activation, Width>(capacity.rows),
+              arena.rows<typename P::Activation, 2 * kv_width>(capacity.memory_rows),
+              arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
     }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };

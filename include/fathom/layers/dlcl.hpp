@@ -39,12 +39,12 @@ struct DlclLoop {
     typename Block::template Saved<P> block;
     typename NormLayer::template Saved<P> norm;
 
-    static constexpr Step take(Memory& memory, const Capacity& capacity) {
+    static constexpr Step take(Arena& arena, const Capacity& capacity) {
       Step step{};
-      step.x = memory.rows<typename P::Stream, width>(capacity.rows);
-      step.y = memory.rows<typename P::Stream, width>(capacity.rows);
-      step.block = Block::template Saved<P>::take(memory, capacity);
-      step.norm = NormLayer::template Saved<P>::take(memory, capacity);
+      step.x = arena.rows<typename P::Stream, width>(capacity.rows);
+      step.y = arena.rows<typename P::Stream, width>(capacity.rows);
+      step.block = Block::template Saved<P>::take(arena, capacity);
+      step.norm = NormLayer::template Saved<P>::take(arena, capacity);
       return step;
     }
   };
@@ -61,9 +61,9 @@ struct DlclLoop {
     RowsArray<typename P::Stream, width> history;  // x, then the normed output of every block
     SavedArray<StepLayer, P> steps;
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity, int depth, bool stored) {
-      Saved saved{depth, stored, RowsArray<typename P::Stream, width>::take(memory, depth + 1, capacity.rows), {}};
-      if (stored) saved.steps = SavedArray<StepLayer, P>::take(memory, depth, capacity);
+    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, bool stored) {
+      Saved saved{depth, stored, RowsArray<typename P::Stream, width>::take(arena, depth + 1, capacity.rows), {}};
+      if (stored) saved.steps = SavedArray<StepLayer, P>::take(arena, depth, capacity);
       return saved;
     }
     constexpr SavedArray<StepLayer, P> scratch(auto& worker) const {
@@ -116,7 +116,7 @@ struct DlclLoop {
     }
     worker(op::Copy<P>{.x = dhistory.at(0, rows), .y = dx});
     if (skip.value)
-      worker(op::Join<P>{.x = skip.value, .f = dx, .a = {skip.scale, {}}, .b = {}, .dropout = {}, .y = dx});
+      worker(op::ResidualAdd<P>{.x = skip.value, .f = dx, .a = {skip.scale, {}}, .b = {}, .dropout = {}, .y = dx});
   }
 
  private:
@@ -201,8 +201,8 @@ struct Dlcl : Composition<BlockType, NormLayer> {
   };
   template <class P>
   struct Saved : Loop::template Saved<P> {
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {Loop::template Saved<P>::take(memory, capacity, N, stores && !capacity.forward_only)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {Loop::template Saved<P>::take(arena, capacity, N, stores && !capacity.forward_only)};
     }
   };
 

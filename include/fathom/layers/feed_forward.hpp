@@ -87,8 +87,8 @@ struct FeedForward {
   struct Saved {
     Rows<typename P::Activation, fused_width> h;
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {memory.rows<typename P::Activation, fused_width>(capacity.rows)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {arena.rows<typename P::Activation, fused_width>(capacity.rows)};
     }
   };
 

@@ -5,8 +5,8 @@
 #include <concepts>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/backend/worker.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
-#include <fathom/core/memory.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
@@ -19,7 +19,7 @@
 ///   input_width, output_width
 ///   sees                    which rows of its sequence a row of y follows from, a `Sees`
 ///   Params<T>               views of its parameters, or of their gradients; `each(visitor)` lists them
-///   Saved<P>                views of what backward needs; `take(memory, capacity)` lays them out
+///   Saved<P>                views of what backward needs; `take(arena, capacity)` lays them out
 ///   forward(worker, params, flow, x, y, saved)
 ///       x (N, input_width); y (N, output_width) OVERWRITTEN; saved OVERWRITTEN.
 ///   backward(worker, params, gradients, flow, x, saved, dy, dx, skip)
@@ -79,7 +79,7 @@ struct Flow {
   const Packing* memory_packing = nullptr;
   Matrix<typename P::Activation> memory_gradient;
 
-  Memory* cache = nullptr;  ///< where a sequence comes in pieces: what layers keep of the pieces before
+  Arena* cache = nullptr;  ///< where a sequence comes in pieces: what layers keep of the pieces before
   int cache_length = 0;     ///< most rows of a sequence, all pieces together
 
   AdminProfile* profile = nullptr;  ///< set during the profiling pass
@@ -106,8 +106,8 @@ concept HasParams = requires(typename L::template Params<float> p, Counter& visi
   p.each(visitor);
 };
 template <class L>
-concept HasSaved = requires(Memory& memory, Capacity capacity) {
-  { L::template Saved<Single>::take(memory, capacity) } -> std::same_as<typename L::template Saved<Single>>;
+concept HasSaved = requires(Arena& arena, Capacity capacity) {
+  { L::template Saved<Single>::take(arena, capacity) } -> std::same_as<typename L::template Saved<Single>>;
 };
 template <class L>
 concept HasSees = requires {
@@ -148,7 +148,7 @@ struct CheckLayer {
   static_assert(HasShapes<L>, "fathom: the layer at this Place lacks name, input_width or output_width; see layer.hpp");
   static_assert(HasParams<L>, "fathom: the layer at this Place lacks Params<T> with each(visitor); see layer.hpp");
   static_assert(HasSaved<L>,
-                "fathom: the layer at this Place lacks Saved<P> with take(memory, capacity); see layer.hpp");
+                "fathom: the layer at this Place lacks Saved<P> with take(arena, capacity); see layer.hpp");
   static_assert(HasSees<L>,
                 "fathom: the layer at this Place does not say which rows a row of it sees; say `static constexpr Sees "
                 "sees = Sees::itself;`, or ::earlier or ::all; see layer.hpp");
@@ -207,15 +207,15 @@ struct NoParams {
 /// Saved values of a layer that needs none.
 template <class P>
 struct NothingSaved {
-  static constexpr NothingSaved take(Memory&, const Capacity&) { return {}; }
+  static constexpr NothingSaved take(Arena&, const Capacity&) { return {}; }
 };
 
 /// Bytes of a layer's saved values.
 template <class L, class P>
 constexpr std::int64_t saved_bytes(const Capacity& capacity) {
-  Memory memory;
-  L::template Saved<P>::take(memory, capacity);
-  return memory.peak();
+  Arena arena;
+  L::template Saved<P>::take(arena, capacity);
+  return arena.peak();
 }
 
 }  // namespace fathom::inline FATHOM_ABI

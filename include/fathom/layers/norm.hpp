@@ -41,11 +41,11 @@ struct Normalization {
   struct Saved {
     Elements<typename P::Statistic> mean, rstd;  // (N), mean empty for RMS
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       const auto rows = std::size_t(capacity.rows);
       Saved saved{};
-      if constexpr (Kind == NormKind::layer) saved.mean = {memory.take<typename P::Statistic>(capacity.rows), rows};
-      saved.rstd = {memory.take<typename P::Statistic>(capacity.rows), rows};
+      if constexpr (Kind == NormKind::layer) saved.mean = {arena.take<typename P::Statistic>(capacity.rows), rows};
+      saved.rstd = {arena.take<typename P::Statistic>(capacity.rows), rows};
       return saved;
     }
   };

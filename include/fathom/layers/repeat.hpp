@@ -37,9 +37,9 @@ struct RowsArray {
   T* data = nullptr;
   std::int64_t pitch = 0;
 
-  static constexpr RowsArray take(Memory& memory, int count, int rows) {
+  static constexpr RowsArray take(Arena& arena, int count, int rows) {
     const std::int64_t pitch = align_up(std::int64_t(rows) * Width * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
-    return {memory.take<T>(count * pitch), pitch};
+    return {arena.take<T>(count * pitch), pitch};
   }
   constexpr Rows<T, Width> at(int index, int rows) const { return {offset(data, index * pitch), rows}; }
 };
@@ -52,13 +52,13 @@ struct SavedArray {
   std::int64_t pitch = 0;
   Capacity capacity;
 
-  static constexpr SavedArray take(Memory& memory, int count, const Capacity& capacity) {
+  static constexpr SavedArray take(Arena& arena, int count, const Capacity& capacity) {
     const std::int64_t pitch = saved_bytes<Block, P>(capacity);
-    return {memory.take<std::byte>(count * pitch), pitch, capacity};
+    return {arena.take<std::byte>(count * pitch), pitch, capacity};
   }
   constexpr Saved operator[](int index) const {
-    Memory memory(offset(data, index * pitch), pitch);
-    return Saved::take(memory, capacity);
+    Arena arena(offset(data, index * pitch), pitch);
+    return Saved::take(arena, capacity);
   }
 };
 
@@ -78,11 +78,11 @@ struct BlockLoop {
     SavedArray<Block, P> blocks;  // segment 0: one per block
     Streams<P> inputs;            // of blocks 1, 2, … unless they are restored; or of segments 1, 2, …
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity, int depth, int segment) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int segment) {
       Saved saved{depth, segment, {}, {}};
-      if (segment == 0) saved.blocks = SavedArray<Block, P>::take(memory, depth, capacity);
+      if (segment == 0) saved.blocks = SavedArray<Block, P>::take(arena, depth, capacity);
       const int pieces = segment > 0 ? (depth + segment - 1) / segment : keeps_outputs ? depth : 1;
-      saved.inputs = Streams<P>::take(memory, pieces - 1, capacity.rows);
+      saved.inputs = Streams<P>::take(arena, pieces - 1, capacity.rows);
       return saved;
     }
   };
@@ -210,8 +210,8 @@ struct Repeat : Composition<BlockType> {
   };
   template <class P>
   struct Saved : Loop::template Saved<P> {
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
-      return {Loop::template Saved<P>::take(memory, capacity, N, capacity.forward_only ? N : segment)};
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      return {Loop::template Saved<P>::take(arena, capacity, N, capacity.forward_only ? N : segment)};
     }
   };
 

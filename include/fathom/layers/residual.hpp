@@ -64,14 +64,14 @@ struct Residual : Composition<Sublayer, NormLayer> {
     Rows<typename P::Activation, width> f;  // G(pre(x)), for a learned branch scale
     Rows<typename P::Stream, width> z;      // for a post-norm
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
-      saved.sublayer = Sublayer::template Saved<P>::take(memory, capacity);
-      if constexpr (Policy::pre_norm) saved.pre = NormLayer::template Saved<P>::take(memory, capacity);
-      if constexpr (keeps_branch) saved.f = memory.rows<typename P::Activation, width>(capacity.rows);
+      saved.sublayer = Sublayer::template Saved<P>::take(arena, capacity);
+      if constexpr (Policy::pre_norm) saved.pre = NormLayer::template Saved<P>::take(arena, capacity);
+      if constexpr (keeps_branch) saved.f = arena.rows<typename P::Activation, width>(capacity.rows);
       if constexpr (Policy::post_norm) {
-        saved.post = NormLayer::template Saved<P>::take(memory, capacity);
-        saved.z = memory.rows<typename P::Stream, width>(capacity.rows);
+        saved.post = NormLayer::template Saved<P>::take(arena, capacity);
+        saved.z = arena.rows<typename P::Stream, width>(capacity.rows);
       }
       return saved;
     }
@@ -83,7 +83,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
                                 Saved<P>& saved) {
     static_assert(std::is_same_v<typename P::Stream, typename P::Activation>,
                   "Residual: branch and stream share buffers, so Stream and Activation must be one type");
-    // The branch is written where the join wants to read it: no buffer of its own unless its values are needed again.
+    // The branch is written where the residual add wants to read it: no buffer of its own unless its values are needed again.
     const auto f = keeps_branch ? resized(saved.f, x.count) : Policy::post_norm ? resized(saved.z, x.count) : y;
     if constexpr (Policy::pre_norm) {
       const auto h = worker.template rows<typename P::Activation, width>(x.count);
@@ -93,11 +93,11 @@ struct Residual : Composition<Sublayer, NormLayer> {
       Sublayer::forward(worker, p.sublayer, flow, x, f, saved.sublayer);
     }
     const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
-    JoinScale<P> a = skip_scale<P>(p, flow);
+    ResidualScale<P> a = skip_scale<P>(p, flow);
     if constexpr (Policy::profiled)
       if (flow.profile != nullptr) a = {.constant = measure<P>(worker, *flow.profile, f), .learned = {}};
     if constexpr (Policy::post_norm)
-      worker(op::JoinNorm<P>{.x = x,
+      worker(op::ResidualAddNorm<P>{.x = x,
                              .f = f,
                              .a = a,
                              .b = branch_scale<P>(p, flow),
@@ -111,7 +111,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
                              .rstd = saved.post.rstd,
                              .y = y});
     else
-      worker(op::Join<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
+      worker(op::ResidualAdd<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -144,7 +144,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
         scaled_skip = worker.template rows<typename P::Stream, width>(x.count);
         through = {scaled_skip, 1};
       }
-      op::JoinBackward<P> join{.x = {},
+      op::ResidualAddBackward<P> add{.x = {},
                                .f = {},
                                .a = skip_scale<P>(p, flow),
                                .b = b,
@@ -154,9 +154,9 @@ struct Residual : Composition<Sublayer, NormLayer> {
                                .df = branch,
                                .da = {},
                                .db = {}};
-      if constexpr (scales_skip) join.x = x, join.dx = scaled_skip, join.da = dp.scale;
-      if constexpr (keeps_branch) join.f = resized(saved.f, x.count), join.db = dp.scale;
-      worker(join);
+      if constexpr (scales_skip) add.x = x, add.dx = scaled_skip, add.da = dp.scale;
+      if constexpr (keeps_branch) add.f = resized(saved.f, x.count), add.db = dp.scale;
+      worker(add);
       df = branch;
     }
     if (skip.value) through = combined(worker, through, skip, x.count);
@@ -174,14 +174,14 @@ struct Residual : Composition<Sublayer, NormLayer> {
 
  private:
   template <class P>
-  static constexpr JoinScale<P> skip_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
-    JoinScale<P> scale{Policy::skip(flow.position), {}};
+  static constexpr ResidualScale<P> skip_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
+    ResidualScale<P> scale{Policy::skip(flow.position), {}};
     if constexpr (scales_skip) scale.learned = p.scale;
     return scale;
   }
   template <class P>
-  static constexpr JoinScale<P> branch_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
-    JoinScale<P> scale{Policy::branch(flow.position), {}};
+  static constexpr ResidualScale<P> branch_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
+    ResidualScale<P> scale{Policy::branch(flow.position), {}};
     if constexpr (keeps_branch) scale.learned = p.scale;
     return scale;
   }
@@ -201,7 +201,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
   template <class W, class P = PrecisionOf<W>>
   static constexpr Skip<P> combined(W& worker, Skip<P> inner, Skip<P> outer, int count) {
     const auto sum = worker.template rows<typename P::Stream, width>(count);
-    worker(op::Join<P>{
+    worker(op::ResidualAdd<P>{
         .x = inner.value, .f = outer.value, .a = {inner.scale, {}}, .b = {outer.scale, {}}, .dropout = {}, .y = sum});
     return {sum, 1};
   }

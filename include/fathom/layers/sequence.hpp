@@ -55,21 +55,21 @@ struct Sequence : Composition<Layers...> {
     std::tuple<typename Layers::template Saved<P>...> layers;
     std::tuple<Rows<typename P::Stream, Layers::output_width>...> outputs;  // but those that are restored, and the last
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
-      take<0>(saved, memory, capacity);
+      take<0>(saved, arena, capacity);
       return saved;
     }
 
    private:
     template <int Index>
-    static constexpr void take(Saved& saved, Memory& memory, const Capacity& capacity) {
-      std::get<Index>(saved.layers) = Child<Index>::template Saved<P>::take(memory, capacity);
+    static constexpr void take(Saved& saved, Arena& arena, const Capacity& capacity) {
+      std::get<Index>(saved.layers) = Child<Index>::template Saved<P>::take(arena, capacity);
       if constexpr (Index + 1 < count) {
         if constexpr (!fathom::restores_output<Child<Index>>)
           std::get<Index>(saved.outputs) =
-              memory.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
-        take<Index + 1>(saved, memory, capacity);
+              arena.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
+        take<Index + 1>(saved, arena, capacity);
       }
     }
   };

@@ -144,8 +144,8 @@ constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& d
   using P = typename B::Precision;
   check_capacity(capacity, "training", Model::context);
   return dry_run<B>(capacity, dropout, [&](auto& worker) {
-    Memory memory;
-    auto saved = Model::template Saved<P>::take(memory, capacity);
+    Arena arena;
+    auto saved = Model::template Saved<P>::take(arena, capacity);
     const typename Model::template Params<const typename P::Weight> p;
     const typename Model::template Params<typename P::Gradient> dp;
     const TokenBatch batch{worker.packing(), {}, {}};
@@ -222,18 +222,18 @@ struct TokenModel {
     typename Stack::template Saved<P> stack;
     typename Final::template Saved<P> final_norm;
 
-    static constexpr Saved take(Memory& memory, const Capacity& capacity) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
-      saved.embedded = memory.rows<typename P::Stream, width>(capacity.rows);
-      saved.stack = Stack::template Saved<P>::take(memory, capacity);
-      saved.streamed = memory.rows<typename P::Stream, width>(capacity.rows);
+      saved.embedded = arena.rows<typename P::Stream, width>(capacity.rows);
+      saved.stack = Stack::template Saved<P>::take(arena, capacity);
+      saved.streamed = arena.rows<typename P::Stream, width>(capacity.rows);
       saved.normed = saved.streamed;
       if constexpr (has_final_norm) {
-        saved.normed = memory.rows<typename P::Stream, width>(capacity.rows);
-        saved.final_norm = Final::template Saved<P>::take(memory, capacity);
+        saved.normed = arena.rows<typename P::Stream, width>(capacity.rows);
+        saved.final_norm = Final::template Saved<P>::take(arena, capacity);
       }
       saved.hidden = saved.normed;
-      if constexpr (scaled_logits) saved.hidden = memory.rows<typename P::Stream, width>(capacity.rows);
+      if constexpr (scaled_logits) saved.hidden = arena.rows<typename P::Stream, width>(capacity.rows);
       return saved;
     }
   };
@@ -265,7 +265,7 @@ struct TokenModel {
     }
     if constexpr (scaled_logits) {
       const auto scope = worker.scope("output");
-      worker(op::Join<P>{.x = {},
+      worker(op::ResidualAdd<P>{.x = {},
                          .f = resized(saved.normed, rows),
                          .a = {},
                          .b = {ScaledLogits::constant(width), p.logit_scale},
@@ -325,7 +325,7 @@ struct TokenModel {
                                        .dweight = dp.output(),
                                        .dbias = {}});
       if constexpr (scaled_logits) {
-        worker(op::JoinBackward<P>{.x = {},
+        worker(op::ResidualAddBackward<P>{.x = {},
                                    .f = resized(saved.normed, rows),
                                    .a = {},
                                    .b = {ScaledLogits::constant(width), p.logit_scale},

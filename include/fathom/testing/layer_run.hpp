@@ -133,7 +133,7 @@ class LayerRun {
       std::copy_n(x.data() + rows_of_piece[i] * L::input_width, L::input_width, piece_x.data() + i * L::input_width);
     reserve_cache();
     context_.run(piece, pass, [&](auto& worker) {
-      Memory cache = cache_.memory();
+      Arena cache = cache_.arena();
       forward_on(worker, cached_flow(cache), {piece_x.data(), count}, {piece_y.data(), count});
     });
     for (int i = 0; i < count; ++i)
@@ -164,7 +164,7 @@ class LayerRun {
   /// The cache and what else passes with it need.
   void reserve_cache() {
     if (cache_.size() > 0) return;
-    Memory cache;
+    Arena cache;
     context_.reserve(dry_run<B>(packing_.capacity, {0.5, 0.5, 0.5, 0.5}, [&](auto& worker) {
                        forward_on(worker, cached_flow(cache), rows_of<const T, L::input_width>(x),
                                   rows_of<T, L::output_width>(y));
@@ -188,7 +188,7 @@ class LayerRun {
 
   using Saved = typename L::template Saved<P>;
   Saved take_saved() {
-    Memory cursor = saved_.memory();
+    Arena cursor = saved_.arena();
     return Saved::take(cursor, packing_.capacity);
   }
   Flow<P> flow() {
@@ -198,7 +198,7 @@ class LayerRun {
     flow.memory_gradient = {memory_gradient.data(), memory_packed_.rows(), memory_width_};
     return flow;
   }
-  Flow<P> cached_flow(Memory& cache) {
+  Flow<P> cached_flow(Arena& cache) {
     Flow<P> cached = flow();
     cached.cache = &cache, cached.cache_length = packing_.capacity.longest;
     return cached;

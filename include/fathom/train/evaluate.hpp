@@ -76,8 +76,8 @@ LossSums batch_loss(Context<B>& context, const typename Model::template Params<c
                     const Packing& packing, const TokenBatch& batch, Buffer<std::byte>& activations) {
   LossSums sums;
   context.run(packing, Pass{}, [&](auto& worker) {
-    Memory memory = activations.memory();
-    auto saved = Model::template Saved<P>::take(memory, packing.capacity);
+    Arena arena = activations.arena();
+    auto saved = Model::template Saved<P>::take(arena, packing.capacity);
     Model::forward(worker, params, Flow<P>{}, batch, saved);
     Model::loss(worker, params, batch, saved, sums);
   });
@@ -88,8 +88,8 @@ template <class Model, class B, class P = typename B::Precision>
 constexpr WorkspaceSize evaluation_workspace(const Capacity& capacity) {
   return dry_run<B>(capacity, {},
                     [&](auto& worker) {
-                      Memory memory;
-                      auto saved = Model::template Saved<P>::take(memory, capacity);
+                      Arena arena;
+                      auto saved = Model::template Saved<P>::take(arena, capacity);
                       const typename Model::template Params<const typename P::Weight> p;
                       const TokenBatch batch{worker.packing(), {}, {}};
                       LossSums sums;

@@ -284,8 +284,8 @@ class Trainer {
     return {Key{options_.seed}.child("dropout").child(std::uint64_t(step)), options_.dropout};
   }
   typename Model::template Saved<P> saved_values() {
-    Memory memory = activations_.memory();
-    return Model::template Saved<P>::take(memory, capacity_);
+    Arena arena = activations_.arena();
+    return Model::template Saved<P>::take(arena, capacity_);
   }
   FlatModel<P> flat() { return {extent, weights_.flat(), gradients_.span(), state_.span(), table_}; }
 

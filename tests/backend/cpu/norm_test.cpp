@@ -96,10 +96,10 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
     for (std::size_t i = 0; i < n; ++i) input[i] = double{scale_of(i % width)} * x[i] + f[i];
     e = expect<T>(kind, rows, width, epsilon, input, gain, b, dy);
     Guarded<T> z_out(n), y_out(n), df(n), dx_out(n), dg(width, T(0)), dbb(width, T(0));
-    cpu::join_norm_forward<kind, T>(rows, width, epsilon, gain, b, scale, x, f, z_out, y_out, saved_mean, rstd);
+    cpu::residual_add_norm_forward<kind, T>(rows, width, epsilon, gain, b, scale, x, f, z_out, y_out, saved_mean, rstd);
     CHECK(difference(z_out, input) < tolerance<T>);
     CHECK(difference(y_out, e.y) < tolerance<T>);
-    cpu::join_norm_backward<kind, T>(rows, width, cpu::NormSaved<T>{z_out, saved_mean, rstd}, gain, scale, dy, dx_out,
+    cpu::residual_add_norm_backward<kind, T>(rows, width, cpu::NormSaved<T>{z_out, saved_mean, rstd}, gain, scale, dy, dx_out,
                                      df, dg, with_bias ? dbb.data() : nullptr);
     CHECK(difference(df, e.dz) < tolerance<T>);
     std::vector<double> scaled = e.dz;

@@ -56,27 +56,27 @@ TEMPLATE_LIST_TEST_CASE("norm, backward, more often than a lane can put work off
   check_op<TestType>(all_rows().back(), make, {.times = 90});
 }
 
-TEMPLATE_LIST_TEST_CASE("join", "[ops][threads]", Backends) {
+TEMPLATE_LIST_TEST_CASE("residual add", "[ops][threads]", Backends) {
   for (const auto into : {Into::own, Into::x, Into::f})
     for (const Learned& learned : learned_factors)
-      check_op<TestType>([=](auto& o) { return sample::join(o, width, learned, into); }, {.dropout = true});
+      check_op<TestType>([=](auto& o) { return sample::residual_add(o, width, learned, into); }, {.dropout = true});
 }
 
-TEMPLATE_LIST_TEST_CASE("join without x", "[ops][threads]", Backends) {
+TEMPLATE_LIST_TEST_CASE("residual add without x", "[ops][threads]", Backends) {
   for (const int learned : {0, 1, width})
     for (const auto into : {Into::own, Into::f})
       check_op<TestType>(
           [=](auto& o) {
-            auto op = sample::join(o, width, {.a = 0, .b = learned}, into);
+            auto op = sample::residual_add(o, width, {.a = 0, .b = learned}, into);
             op.x = {};
             return op;
           },
           {.dropout = true});
 }
 
-TEMPLATE_LIST_TEST_CASE("join, backward", "[ops][threads]", Backends) {
+TEMPLATE_LIST_TEST_CASE("residual add, backward", "[ops][threads]", Backends) {
   const auto check = [](const Learned& learned, bool dx, bool df) {
-    check_op<TestType>([=](auto& o) { return sample::join_backward(o, width, learned, dx, df); }, {.dropout = true});
+    check_op<TestType>([=](auto& o) { return sample::residual_add_backward(o, width, learned, dx, df); }, {.dropout = true});
   };
   for (const Learned& learned : learned_factors)
     for (const bool dx : {false, true})
@@ -85,10 +85,10 @@ TEMPLATE_LIST_TEST_CASE("join, backward", "[ops][threads]", Backends) {
   check({.a = width, .b = 1, .gradients = false}, true, true);
 }
 
-TEMPLATE_LIST_TEST_CASE("join + norm", "[ops][threads]", Backends) {
+TEMPLATE_LIST_TEST_CASE("residual add + norm", "[ops][threads]", Backends) {
   for (const auto kind : norms)
     for (const auto into : {Into::own, Into::f})
       for (const Learned& learned : learned_factors)
-        check_op<TestType>([=](auto& o) { return sample::join_norm(o, kind, width, learned, into); },
+        check_op<TestType>([=](auto& o) { return sample::residual_add_norm(o, kind, width, learned, into); },
                            {.dropout = true});
 }

@@ -203,24 +203,24 @@ op::NormBackward<P> norm_backward(Operands<P>& o, NormKind kind, int width, bool
   return op;
 }
 
-/// How many factors are learned in the scales of a join, and whether their gradients are wanted.
+/// How many factors are learned in the scales of a residual add, and whether their gradients are wanted.
 struct Learned {
   int a = 0, b = 0;
   bool gradients = true;
 };
 
 template <class P>
-JoinScale<P> join_scale(Operands<P>& o, double constant, int learned) {
+ResidualScale<P> residual_scale(Operands<P>& o, double constant, int learned) {
   return {constant, o.values(learned)};
 }
 
 template <class P>
-op::Join<P> join(Operands<P>& o, int width, const Learned& learned, Into into = Into::own) {
+op::ResidualAdd<P> residual_add(Operands<P>& o, int width, const Learned& learned, Into into = Into::own) {
   const Matrix<typename P::Stream> x = o.rows_of(width), f = o.rows_of(width);
-  op::Join<P> op{.x = x,
+  op::ResidualAdd<P> op{.x = x,
                  .f = f,
-                 .a = join_scale(o, 1.5, learned.a),
-                 .b = join_scale(o, learned.b == 0 ? 1 : 0.75, learned.b),
+                 .a = residual_scale(o, 1.5, learned.a),
+                 .b = residual_scale(o, learned.b == 0 ? 1 : 0.75, learned.b),
                  .dropout = o.dropout,
                  .y = into == Into::x ? x : f};
   if (into == Into::own) op.y = o.poisoned_rows_of(width);
@@ -228,12 +228,12 @@ op::Join<P> join(Operands<P>& o, int width, const Learned& learned, Into into = 
 }
 
 template <class P>
-op::JoinBackward<P> join_backward(Operands<P>& o, int width, const Learned& learned, bool dx, bool df) {
+op::ResidualAddBackward<P> residual_add_backward(Operands<P>& o, int width, const Learned& learned, bool dx, bool df) {
   const int da = learned.gradients ? learned.a : 0, db = learned.gradients ? learned.b : 0;
   return {.x = o.values(da > 0 ? o.count() : 0, width),
           .f = o.values(db > 0 ? o.count() : 0, width),
-          .a = join_scale(o, 1.5, learned.a),
-          .b = join_scale(o, 0.75, learned.b),
+          .a = residual_scale(o, 1.5, learned.a),
+          .b = residual_scale(o, 0.75, learned.b),
           .dropout = o.dropout,
           .dy = o.rows_of(width),
           .dx = o.poison(dx ? o.count() : 0, width),
@@ -243,12 +243,12 @@ op::JoinBackward<P> join_backward(Operands<P>& o, int width, const Learned& lear
 }
 
 template <class P>
-op::JoinNorm<P> join_norm(Operands<P>& o, NormKind kind, int width, const Learned& learned, Into into = Into::own) {
+op::ResidualAddNorm<P> residual_add_norm(Operands<P>& o, NormKind kind, int width, const Learned& learned, Into into = Into::own) {
   const Matrix<typename P::Stream> f = o.rows_of(width);
-  op::JoinNorm<P> op{.x = o.rows_of(width),
+  op::ResidualAddNorm<P> op{.x = o.rows_of(width),
                      .f = f,
-                     .a = join_scale(o, 2.5, learned.a),
-                     .b = join_scale(o, 1, learned.b),
+                     .a = residual_scale(o, 2.5, learned.a),
+                     .b = residual_scale(o, 1, learned.b),
                      .dropout = o.dropout,
                      .kind = kind,
                      .epsilon = 1e-5,

@@ -37,7 +37,7 @@ TEST_CASE("dropout of rows follows sequence, row and column", "[ref]") {
   Values y = like(ones);
   run(packed, op::Activation<P>{.kind = ActivationKind::relu, .dropout = dropout, .x = ones, .y = y});
   REQUIRE(y.data == expected.data);
-  run(packed, op::Join<P>{.x = zeros, .f = ones, .a = {}, .b = {}, .dropout = dropout, .y = y});
+  run(packed, op::ResidualAdd<P>{.x = zeros, .f = ones, .a = {}, .b = {}, .dropout = dropout, .y = y});
   REQUIRE(y.data == expected.data);
   const std::vector<int> tokens(6, 0);
   run(packed,
@@ -195,9 +195,9 @@ TEST_CASE("aliases that ops.hpp allows change nothing", "[ref]") {
   const Values x = random(4, 6, 1), f = random(4, 6, 2), weight = random(6, 6, 3);
   const std::vector<double> gain = random(1, 6, 4).data, mean(4, 0.1), rstd(4, 1.2);
 
-  SECTION("Join onto x or f") {
+  SECTION("ResidualAdd onto x or f") {
     const auto join = [&](Matrix<const double> a, Matrix<const double> b, Matrix<double> y) {
-      run(packed, op::Join<P>{.x = a, .f = b, .a = {2, gain}, .b = {0.5, {}}, .dropout = {0.5, Key{1}}, .y = y});
+      run(packed, op::ResidualAdd<P>{.x = a, .f = b, .a = {2, gain}, .b = {0.5, {}}, .dropout = {0.5, Key{1}}, .y = y});
     };
     Values y = like(x), onto_x = x, onto_f = f;
     join(x, f, y), join(onto_x, f, onto_x), join(x, onto_f, onto_f);
@@ -241,12 +241,12 @@ TEST_CASE("aliases that ops.hpp allows change nothing", "[ref]") {
               .kind = ActivationKind::gelu, .dropout = {}, .x = x, .dy = d == &dx ? f : onto_dy, .dx = *d, .y = y});
     REQUIRE(onto_dy.data == dx.data);
   }
-  SECTION("JoinNorm onto f") {
+  SECTION("ResidualAddNorm onto f") {
     const std::vector<double> bias = random(1, 6, 6).data;
     const auto join = [&](Matrix<const double> branch, Matrix<double> z) {
       Values y = like(x);
       std::vector<double> means(4), rstds(4);
-      run(packed, op::JoinNorm<P>{.x = x,
+      run(packed, op::ResidualAddNorm<P>{.x = x,
                                   .f = branch,
                                   .a = {2, {}},
                                   .b = {},

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/team.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <fathom/core/memory.hpp>
 #include <fathom/core/packing.hpp>
 #include <string_view>
 #include <variant>
@@ -120,7 +120,7 @@ class Lane {
   }
   void listen(Listener* listener) { listener_ = listener; }
 
-  void use(Memory& workspace) { workspace_ = &workspace; }
+  void use(Arena& workspace) { workspace_ = &workspace; }
   void on(const Packing& packing) {
     const bool alone = share_.deal == Deal::columns;
     packing_ = &packing;
@@ -157,7 +157,7 @@ class Lane {
     return reinterpret_cast<T*>(resources_.scratch);
   }
   /// Memory that all lanes share: every lane has an equal cursor over the one block, and takes the same.
-  Memory& workspace() { return *workspace_; }
+  Arena& workspace() { return *workspace_; }
 
   /// Puts work off until `settle`. This lane has done its share of what the work reads; other lanes may begin with it.
   void defer(const Deferred& work) {
@@ -200,7 +200,7 @@ class Lane {
  private:
   int number_ = 0;
   LaneResources resources_;
-  Memory* workspace_ = nullptr;
+  Arena* workspace_ = nullptr;
   Listener* listener_ = nullptr;
   const Packing* packing_ = nullptr;
   Share share_;

@@ -43,7 +43,7 @@ struct PerColumn {
 /// What the backward pass needs of the forward one.
 template <class T>
 struct NormSaved {
-  const T* z;     // (rows, width), the normalised rows: x, or what join_norm_forward saved
+  const T* z;     // (rows, width), the normalised rows: x, or what residual_add_norm_forward saved
   const T* mean;  // (rows), not read by rms
   const T* rstd;  // (rows)
 };
@@ -170,7 +170,7 @@ void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain,
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
 /// any of the three; otherwise as norm_forward.
 template <Normalization Kind, class T, class Scale>
-void join_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
+void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
                        const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
   const auto join = [&](std::size_t row, auto place) {
     const Simd<T> v = fma(a.at(place), place.load(x + row * width), place.load(f + row * width));
@@ -200,7 +200,7 @@ void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> s
 
 /// df = gradient of z = a · x + f, and dx = a · df. Either may be dy; they may not be each other.
 template <Normalization Kind, class T, class Scale>
-void join_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a, const T* dy,
+void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a, const T* dy,
                         T* dx, T* df, T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
     place.store(df + row * width, dz);

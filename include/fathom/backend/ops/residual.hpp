@@ -10,9 +10,9 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Scale of one addend of a join: a constant times an optional learned factor, one for all channels or one each.
+/// Scale of one addend of a residual add: a constant times an optional learned factor, one for all channels or one each.
 template <class P>
-struct JoinScale {
+struct ResidualScale {
   double constant = 1;
   Elements<const typename P::Weight> learned;  ///< empty, or one element, or D
 };
@@ -21,11 +21,11 @@ namespace op {
 
 /// y = a ⊙ x + b ⊙ dropout(f).   x, f, y (N, D); y overwritten, may be x or f. Without x, y = b ⊙ dropout(f).
 template <class P>
-struct Join {
-  static constexpr const char* name = "join";
+struct ResidualAdd {
+  static constexpr const char* name = "residual add";
   Matrix<const typename P::Stream> x;
   Matrix<const typename P::Activation> f;
-  JoinScale<P> a, b;
+  ResidualScale<P> a, b;
   Dropout dropout;
   Matrix<typename P::Stream> y;
 
@@ -34,15 +34,15 @@ struct Join {
   constexpr void outputs(auto&& g) const { g(y); }
 };
 
-/// Backward of `Join`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
+/// Backward of `ResidualAdd`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
 /// the gradients of the learned factors, as many, added to, or empty when not wanted (x is read for da, f for db; null
 /// otherwise; db takes df, which must then be wanted).
 template <class P>
-struct JoinBackward {
-  static constexpr const char* name = "join backward";
+struct ResidualAddBackward {
+  static constexpr const char* name = "residual add backward";
   Matrix<const typename P::Stream> x;
   Matrix<const typename P::Activation> f;
-  JoinScale<P> a, b;
+  ResidualScale<P> a, b;
   Dropout dropout;
   Matrix<const typename P::Stream> dy;
   Matrix<typename P::Stream> dx;
@@ -61,14 +61,14 @@ struct JoinBackward {
 
 /// The DeepNorm op, one pass over a row: z = a ⊙ x + b ⊙ dropout(f);  y = norm(z).
 ///
-/// As `Join` then `Norm`. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
+/// As `ResidualAdd` then `Norm`. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
 /// Source: Wang et al. 2022, arXiv:2203.00555, section 4.
 template <class P>
-struct JoinNorm {
-  static constexpr const char* name = "join + norm";
+struct ResidualAddNorm {
+  static constexpr const char* name = "residual add + norm";
   Matrix<const typename P::Stream> x;
   Matrix<const typename P::Activation> f;
-  JoinScale<P> a, b;
+  ResidualScale<P> a, b;
   Dropout dropout;
   NormKind kind;
   double epsilon;

@@ -9,7 +9,7 @@
 namespace fathom::inline FATHOM_ABI::ref {
 
 template <class T>
-void run(const Packing& packing, const op::Join<Uniform<T>>& op) {
+void run(const Packing& packing, const op::ResidualAdd<Uniform<T>>& op) {
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.y.columns; ++c)
       op.y.row(n)[c] =
@@ -18,7 +18,7 @@ void run(const Packing& packing, const op::Join<Uniform<T>>& op) {
 }
 
 template <class T>
-void run(const Packing& packing, const op::JoinBackward<Uniform<T>>& op) {
+void run(const Packing& packing, const op::ResidualAddBackward<Uniform<T>>& op) {
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.dy.columns; ++c) {
       const T dy = op.dy.row(n)[c], kept = dy * factor<T>(op.dropout, place, c);
@@ -31,8 +31,8 @@ void run(const Packing& packing, const op::JoinBackward<Uniform<T>>& op) {
 }
 
 template <class T>
-void run(const Packing& packing, const op::JoinNorm<Uniform<T>>& op) {
-  run(packing, op::Join<Uniform<T>>{op.x, op.f, op.a, op.b, op.dropout, op.z});
+void run(const Packing& packing, const op::ResidualAddNorm<Uniform<T>>& op) {
+  run(packing, op::ResidualAdd<Uniform<T>>{op.x, op.f, op.a, op.b, op.dropout, op.z});
   run(packing, op::Norm<Uniform<T>>{op.kind, op.epsilon, op.z, op.gain, op.bias, op.y, op.mean, op.rstd});
 }
 

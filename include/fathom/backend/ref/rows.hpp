@@ -36,14 +36,14 @@ T at(const Skip<Uniform<T>>& skip, int row, int column) {
   return skip.value ? T(skip.scale) * skip.value.row(row)[column] : T(0);
 }
 
-/// The learned part of a join's scale for one channel, 1 where nothing is learned.
+/// The learned part of a residual scale for one channel, 1 where nothing is learned.
 template <class T>
-T learned(const JoinScale<Uniform<T>>& scale, int channel) {
+T learned(const ResidualScale<Uniform<T>>& scale, int channel) {
   if (scale.learned.empty()) return 1;
   return scale.learned[scale.learned.size() == 1 ? 0 : channel];
 }
 template <class T>
-T at(const JoinScale<Uniform<T>>& scale, int channel) {
+T at(const ResidualScale<Uniform<T>>& scale, int channel) {
   return T(scale.constant) * learned(scale, channel);
 }
 

@@ -74,7 +74,7 @@ void with_activation(ActivationKind kind, F&& f) {
   }
 }
 
-/// Ops in which a row needs no other row: activations, norms, joins. Every lane takes its own rows; gradients of norm
+/// Ops in which a row needs no other row: activations, norms, residual adds. Every lane takes its own rows; gradients of norm
 /// gains and learned scales are summed shard by shard, and the shards once a frame closes.
 template <class P, class Matmul>
 struct RowOps {
@@ -88,7 +88,7 @@ struct RowOps {
   static constexpr std::int64_t held_bytes(const op::NormBackward<P>& op, const Capacity& capacity) {
     return partials_bytes(capacity, op.dgain.size()) + partials_bytes(capacity, op.dbias.size());
   }
-  static constexpr std::int64_t held_bytes(const op::JoinBackward<P>& op, const Capacity& capacity) {
+  static constexpr std::int64_t held_bytes(const op::ResidualAddBackward<P>& op, const Capacity& capacity) {
     return partials_bytes(capacity, op.da.size()) + partials_bytes(capacity, op.db.size());
   }
 
@@ -159,11 +159,11 @@ struct RowOps {
     if (dbias != nullptr) lane.defer({Reduction<Gradient>{dbias, shards, width, op.dbias.data()}});
   }
 
-  static void run(Lane& lane, const op::JoinNorm<P>& op) {
+  static void run(Lane& lane, const op::ResidualAddNorm<P>& op) {
     const Range rows = lane.share().rows;
     const bool plain_branch = op.b.constant == 1 && op.b.learned.empty() && !op.dropout.active();
     if (!plain_branch) {
-      run(lane, op::Join<P>{.x = op.x, .f = op.f, .a = op.a, .b = op.b, .dropout = op.dropout, .y = op.z});
+      run(lane, op::ResidualAdd<P>{.x = op.x, .f = op.f, .a = op.a, .b = op.b, .dropout = op.dropout, .y = op.z});
       return run(lane, op::Norm<P>{.kind = op.kind,
                                    .epsilon = op.epsilon,
                                    .x = op.z,
@@ -176,7 +176,7 @@ struct RowOps {
     const bool contiguous = op.x.contiguous() && op.f.contiguous() && op.z.contiguous() && op.y.contiguous();
     const auto forward = [&]<Normalization Kind>(auto a) {
       each_piece(rows, contiguous, [&](int first, std::size_t count) {
-        join_norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+        residual_add_norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
                                    op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(first), op.f.row(first),
                                    op.z.row(first), op.y.row(first), offset(op.mean.data(), first),
                                    op.rstd.data() + first);
@@ -188,7 +188,7 @@ struct RowOps {
     });
   }
 
-  static void run(Lane& lane, const op::Join<P>& op) {
+  static void run(Lane& lane, const op::ResidualAdd<P>& op) {
     const Range rows = lane.share().rows;
     // With y = f the dropped branch can be formed in place; otherwise in y, before x is added.
     Matrix<const T> f = op.f;
@@ -215,7 +215,7 @@ struct RowOps {
     });
   }
 
-  static void run(Lane& lane, const op::JoinBackward<P>& op) {
+  static void run(Lane& lane, const op::ResidualAddBackward<P>& op) {
     const Range rows = lane.share().rows;
     Matrix<const T> dropped = op.dy;
     if (op.df && op.dropout.active()) {
@@ -231,9 +231,9 @@ struct RowOps {
   }
 
  private:
-  /// f(scale) with the kernel's form of a join's scale: one number, or one for each column.
+  /// f(scale) with the kernel's form of a residual scale: one number, or one for each column.
   template <class F>
-  static void with_scale(const JoinScale<P>& scale, F&& f) {
+  static void with_scale(const ResidualScale<P>& scale, F&& f) {
     if (scale.learned.size() > 1 && scale.constant == 1)
       f(PerColumn<T>{scale.learned.data()});
     else if (scale.learned.size() > 1)
@@ -250,9 +250,9 @@ struct RowOps {
     }
   };
 
-  static void add_dropped(const Packing& packing, Range rows, const op::Join<P>& op) {
+  static void add_dropped(const Packing& packing, Range rows, const op::ResidualAdd<P>& op) {
     const int width = op.x.columns;
-    const auto at = [](const JoinScale<P>& s, int c) {
+    const auto at = [](const ResidualScale<P>& s, int c) {
       return T(s.constant) * (s.learned.empty() ? T(1) : s.learned[s.learned.size() > 1 ? c : 0]);
     };
     each_dropped<T>(packing, rows, {0, width}, op.dropout, [&](int row, int column, const T* factors) {
@@ -297,7 +297,7 @@ struct RowOps {
     lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
   }
 
-  static void scale_rows(Range rows, const JoinScale<P>& scale, const Matrix<const T>& x, const Matrix<T>& y) {
+  static void scale_rows(Range rows, const ResidualScale<P>& scale, const Matrix<const T>& x, const Matrix<T>& y) {
     if (!y) return;
     with_scale(scale, [&](auto s) {
       for (int r = rows.begin; r < rows.end; ++r) {

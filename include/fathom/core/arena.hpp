@@ -24,10 +24,10 @@ constexpr std::int64_t operator""_GiB(unsigned long long count) { return std::in
 /// null pointers and its `peak` is the size that a block must have. Owns nothing; works in constant evaluation.
 ///
 /// Errors: `take` past the end of a block throws `Error`.
-class Memory {
+class Arena {
  public:
-  constexpr Memory() = default;
-  constexpr Memory(std::byte* base, std::int64_t capacity) : base_(base), capacity_(capacity) {}
+  constexpr Arena() = default;
+  constexpr Arena(std::byte* base, std::int64_t capacity) : base_(base), capacity_(capacity) {}
 
   template <class T>
   constexpr T* take(std::int64_t count) {
@@ -36,7 +36,7 @@ class Memory {
     peak_ = std::max(peak_, used_);
     if (base_ == nullptr) return nullptr;
     if (used_ > capacity_)
-      throw Error("Memory: " + std::to_string(used_) + " bytes are needed where " + std::to_string(capacity_) +
+      throw Error("Arena: " + std::to_string(used_) + " bytes are needed where " + std::to_string(capacity_) +
                   " were planned; the batch is larger than the capacity that the plan was made for");
     return reinterpret_cast<T*>(base_ + begin);
   }
