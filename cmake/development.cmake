@@ -5,6 +5,7 @@ option(FATHOM_BENCHMARKS "Offer the benchmarks (target: benchmarks)" ON)
 option(FATHOM_EXAMPLES "Build the example programs" ON)
 option(FATHOM_BLAS "Multiply matrices with the BLAS that CMake finds" OFF)
 option(FATHOM_CUDA "Test under nvcc what kernels use" OFF)
+option(FATHOM_HEADER_ONLY "Build tests, benchmarks and programs without the library fathom::compiled" OFF)
 option(FATHOM_NATIVE "Compile tests, benchmarks and programs for this machine's processor" ON)
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -15,14 +16,21 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 set_target_properties(fathom PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 
-add_library(fathom_dev INTERFACE)
-target_link_libraries(fathom_dev INTERFACE fathom::fathom)
-target_compile_options(fathom_dev INTERFACE
+# fathom_flags: how all is compiled. fathom_dev: and with the ops of the library.
+add_library(fathom_flags INTERFACE)
+target_link_libraries(fathom_flags INTERFACE fathom::fathom)
+target_compile_options(fathom_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
   $<$<BOOL:${FATHOM_NATIVE}>:-march=native>
   $<$<CXX_COMPILER_ID:GNU>:-fconcepts-diagnostics-depth=2>
   # g++ 12 finds _mm512_undefined_pd() and its like undefined, which is their purpose (GCC bug 105593).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+add_library(fathom_dev INTERFACE)
+target_link_libraries(fathom_dev INTERFACE fathom_flags)
+if(NOT FATHOM_HEADER_ONLY)
+  target_link_libraries(fathom_dev INTERFACE fathom::compiled)
+  set(model_form COMPILED)  # of fathom_add_language_model
+endif()
 
 if(FATHOM_EXAMPLES)
   add_subdirectory(examples)

@@ -16,6 +16,7 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt(LAYERS)
+    [COMPILED]                # link to fathom::compiled, which compiles in less time
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
 RESIDUAL is DeepNorm, with alpha and beta for LAYERS, PreNorm, PostNorm, PostNormInit, ReZero, Admin, or one of them with
@@ -58,7 +59,7 @@ function(fathom_add_language_model)
   set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION)
   set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
                     "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu")
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;DECAYED_EMBEDDING"
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;DECAYED_EMBEDDING"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   if(MODEL_UNPARSED_ARGUMENTS OR MODEL_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "fathom_add_language_model: unknown or without a value: "
@@ -140,6 +141,10 @@ function(fathom_add_language_model)
     set(MODEL_POSITIONS No)
   endif()
 
+  if(MODEL_BLAS AND MODEL_COMPILED)
+    message(FATAL_ERROR "fathom_add_language_model: the library of COMPILED multiplies as it was built to; leave out "
+                        "BLAS or COMPILED")
+  endif()
   find_package(CLI11 QUIET)
   if(NOT CLI11_FOUND)
     message(FATAL_ERROR "fathom_add_language_model: its command line needs CLI11: install libcli11-dev")
@@ -152,6 +157,9 @@ function(fathom_add_language_model)
   add_executable(${MODEL_NAME} ${source})
   target_include_directories(${MODEL_NAME} PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../examples)
   target_link_libraries(${MODEL_NAME} PRIVATE fathom::fathom CLI11::CLI11)
+  if(MODEL_COMPILED)
+    target_link_libraries(${MODEL_NAME} PRIVATE fathom::compiled)
+  endif()
   if(MODEL_BLAS)
     find_package(BLAS REQUIRED)
     target_link_libraries(${MODEL_NAME} PRIVATE BLAS::BLAS)
@@ -159,7 +167,7 @@ function(fathom_add_language_model)
   endif()
   target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>  # a project without a build type
                                                -fno-fast-math)    # whatever the project's flags say
-  if(NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE)
+  if(NOT MODEL_COMPILED AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))  # else the library says what it is for
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)
   endif()
   fathom_check_processor(${MODEL_NAME})

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #[=[
 Looks, when the whole project has been read, at every target that is compiled with fathom, and says which of them are
-compiled to run slowly: without optimization, or not for this processor. The factors are of docs/performance.md, which
+compiled to run slowly: without optimization, or not for this processor. Those that link to fathom::compiled have their
+arithmetic in that library, which is looked at in their place. The factors are of docs/performance.md, which
 has the commands. Programs say the same when they run (backend/cpu/slow_build.hpp); of those that define FATHOM_QUIET
 nothing is said here either.
 ]=]
 
 # result: the flags that `target` is compiled with, those of the interfaces that it links to included; empty unless
-# fathom is one of these, and where FATHOM_QUIET is defined. What a generator expression might give
+# fathom is one of these and fathom::compiled is not, and where FATHOM_QUIET is defined. What a generator expression might give
 # counts, unless it asks for another build type or for something that is off.
 function(_fathom_flags target result)
   get_target_property(directory ${target} SOURCE_DIR)
@@ -18,6 +19,7 @@ function(_fathom_flags target result)
     list(APPEND flags "${value}")
   endforeach()
   set(uses OFF)
+  set(compiled OFF)
   get_directory_property(definitions DIRECTORY ${directory} COMPILE_DEFINITIONS)
   set(quiet_definition "(^|;)FATHOM_QUIET(=|;|$)")
   set(quiet OFF)
@@ -31,6 +33,8 @@ function(_fathom_flags target result)
     list(POP_FRONT waiting item)
     if(item MATCHES "^(fathom::)?fathom$")
       set(uses ON)
+    elseif(item MATCHES "^fathom(::|_)compiled$" AND NOT item STREQUAL target)
+      set(compiled ON)
     elseif(TARGET ${item} AND NOT item IN_LIST seen)
       list(APPEND seen ${item})
       get_target_property(options ${item} ${kind}COMPILE_OPTIONS)
@@ -54,7 +58,7 @@ function(_fathom_flags target result)
     endif()
     set(kind INTERFACE_)
   endwhile()
-  if(NOT uses OR quiet)
+  if(NOT uses OR compiled OR quiet)
     set(flags "")
   endif()
   set(${result} "${flags}" PARENT_SCOPE)

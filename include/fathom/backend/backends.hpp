@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/matmul/default.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/precision.hpp>
@@ -8,8 +9,11 @@
 /// The backends by name. Whoever runs one includes its header.
 namespace fathom::inline FATHOM_ABI {
 
-template <class P = Single, class MatmulEngine = cpu::DefaultMatmul>
+namespace cpu::inline FATHOM_CPU_ABI {
+template <class P = Single, class MatmulEngine = DefaultMatmul>
 struct Cpu;  // backend/cpu/cpu.hpp
+}
+using cpu::Cpu;
 template <class T = double>
 struct Ref;  // backend/ref/ref.hpp
 

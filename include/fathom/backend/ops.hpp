@@ -32,3 +32,34 @@
 /// - The rows of dropout count from the start of their sequence, past rows included.
 /// - Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two ops
 ///   of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
+
+/// X(Op, …) for every op.
+#define FATHOM_EACH_OP(X, ...)                 \
+  X(Activation, __VA_ARGS__)                   \
+  X(ActivationBackward, __VA_ARGS__)           \
+  X(Attention, __VA_ARGS__)                    \
+  X(AttentionBackward, __VA_ARGS__)            \
+  X(Rotary, __VA_ARGS__)                       \
+  X(Embedding, __VA_ARGS__)                    \
+  X(EmbeddingBackward, __VA_ARGS__)            \
+  X(Linear, __VA_ARGS__)                       \
+  X(LinearBackwardInput, __VA_ARGS__)          \
+  X(LinearBackwardWeight, __VA_ARGS__)         \
+  X(LinearCrossEntropy, __VA_ARGS__)           \
+  X(Norm, __VA_ARGS__)                         \
+  X(NormBackward, __VA_ARGS__)                 \
+  X(ResidualAdd, __VA_ARGS__)                  \
+  X(ResidualAddBackward, __VA_ARGS__)          \
+  X(ResidualAddNorm, __VA_ARGS__)              \
+  X(WeightedSum, __VA_ARGS__)                  \
+  X(WeightedSumBackward, __VA_ARGS__)          \
+  X(Variance, __VA_ARGS__)                     \
+  X(Copy, __VA_ARGS__)                         \
+  X(Zero, __VA_ARGS__)                         \
+  X(SumOfSquares, __VA_ARGS__)                 \
+  X(Scale, __VA_ARGS__)                        \
+  X(Average, __VA_ARGS__)                      \
+  X(Sgd, __VA_ARGS__)                          \
+  X(Adam, __VA_ARGS__)                         \
+  X(Lion, __VA_ARGS__)                         \
+  X(Adafactor, __VA_ARGS__)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fathom/core/view.hpp>
+#include <fathom/backend/backends.hpp>
 
-int rows_of(const fathom::Matrix<float>& matrix);
-int rows_of(const fathom::Matrix<float>& matrix) { return matrix.rows; }
+bool runs_on(const fathom::Cpu<>* cpu);
+bool runs_on(const fathom::Cpu<>* cpu) { return cpu != nullptr; }

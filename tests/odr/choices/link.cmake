@@ -16,6 +16,6 @@ execute_process(COMMAND ${compiler} ${folder}/define.o ${folder}/use.o -o ${fold
 if(result EQUAL 0)
   message(FATAL_ERROR " `${one}` and `${other}`: they linked, and must not")
 endif()
-if(NOT answer MATCHES "undefined (reference|symbol)[^\n]*rows_of\\(fathom::v[^:]*::Matrix")
-  message(FATAL_ERROR " `${one}` and `${other}`: the linker did not miss rows_of:\n ${answer}")
+if(NOT answer MATCHES "undefined (reference|symbol)[^\n]*runs_on\\(fathom::v[^:]*::cpu::[^:]*::Cpu<")
+  message(FATAL_ERROR " `${one}` and `${other}`: the linker did not miss runs_on:\n ${answer}")
 endif()

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/math.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 
 /// Activations and gated activations over rows. Only the input h is kept for the backward pass, which computes the
 /// activation again, for the weight gradient of the next layer, with the exponential that the slope needs anyway.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// An activation and its derivative.
 template <Vector V>
@@ -92,4 +92,4 @@ void gated_backward(std::size_t rows, std::size_t width, const T* h, const T* da
     });
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -4,15 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/lane.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/backend/cpu/update.hpp>
-#include <fathom/core/config.hpp>
 
 /// Adafactor on one tensor, by one lane alone or by all lanes together, with the same bits. The formula stands at
 /// `op::Adafactor`; a vector is a matrix of one row whose row factors are one.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 struct AdafactorStep {
   double rate, relative_rate;  ///< learning rate, and what it is limited to
@@ -111,4 +111,4 @@ void adafactor_update(const AdafactorStep& step, const FactoredTensor<T>& tensor
   barrier();
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

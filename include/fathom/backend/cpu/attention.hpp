@@ -7,9 +7,9 @@
 #include <fathom/backend/cpu/attention_few.hpp>
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/math.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -22,7 +22,7 @@
 /// a few sets of the cache. The backward pass forms the probabilities of a block of queries again from the saved
 /// log-sum-exp (Dao et al. 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
 ///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
@@ -360,4 +360,4 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
   detail::copy_rows(shape.keys, shape.width, value_sums, n.register_width, T(1), dv.data, dv.stride);
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -6,16 +6,16 @@
 #include <cstddef>
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/math.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 #include <limits>
 
 /// Attention of a few queries to many keys, as in decoding with a key/value cache. Keys and values are read in place
 /// and once, for all query heads of the group; the columns of the head lie in the lanes. As these rows are read those
 /// of the next call are fetched, a line for each register: they are in no cache, and a burst of requests would wait.
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 inline constexpr std::size_t few_queries = 8;  // about where blocks of queries become as fast
 inline constexpr std::size_t few_queries_key_block = 64;
@@ -121,4 +121,4 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
   }
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <fathom/core/config.hpp>
+#include <fathom/backend/cpu/config.hpp>
 
 /// What the attention kernels are told.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Rows of a larger row-major matrix: row i begins at data + i · stride.
 template <class T>
@@ -49,4 +49,4 @@ inline constexpr T log2_e = T(1.44269504088896340736);
 
 }  // namespace detail
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

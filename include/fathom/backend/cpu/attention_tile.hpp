@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 
 /// The building blocks of attention: a register tile of a product, and copies between rows and columns.
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// A block of queries lies in the lanes of `vectors` registers; products are formed `rows` (keys, or columns of the
 /// head) at a time. 8 x 2 accumulators on AVX-512, 4 x 2 elsewhere.
@@ -141,4 +141,4 @@ void to_rows(std::size_t count, std::size_t width, const T* columns, const T* fa
                       load(factor + v), rows + v * stride + d, stride, std::min(width - d, lanes<T>));
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

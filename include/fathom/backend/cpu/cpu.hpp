@@ -3,6 +3,7 @@
 
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/backends.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/matmul.hpp>
 #include <fathom/backend/cpu/ops/attention.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
@@ -12,25 +13,48 @@
 #include <fathom/backend/cpu/slow_build.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/buffer.hpp>
-#include <fathom/core/config.hpp>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
+namespace cpu::inline FATHOM_CPU_ABI {
+
+/// Every op, for one lane's share of it.
+template <class P, class Matmul>
+struct Ops : LinearOps<P, Matmul>,
+             AttentionOps<P, Matmul>,
+             RowOps<P, Matmul>,
+             StreamOps<P, Matmul>,
+             UpdateOps<P, Matmul>,
+             LossOps<P, Matmul> {
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  using LinearOps<P, Matmul>::run;
+  using AttentionOps<P, Matmul>::run;
+  using RowOps<P, Matmul>::run;
+  using StreamOps<P, Matmul>::run;
+  using UpdateOps<P, Matmul>::run;
+  using LossOps<P, Matmul>::run;
+  using LinearOps<P, Matmul>::scratch_bytes;
+  using AttentionOps<P, Matmul>::scratch_bytes;
+  using LossOps<P, Matmul>::scratch_bytes;
+  using UpdateOps<P, Matmul>::shared_bytes;
+  using LossOps<P, Matmul>::shared_bytes;
+  using RowOps<P, Matmul>::held_bytes;
+  using StreamOps<P, Matmul>::held_bytes;
+};
 
 /// The CPU with all cores that the process may use. Threads deal the sequences of a batch among themselves and run the
 /// layers' code side by side; weight gradients are put off until a frame closes and then cut by output rows. Results
 /// are bit-equal for any number of threads, because every product's elements, every shard and every sum's order are
 /// fixed by the batch alone.
+///
+/// What is defined outside of the class is what `fathom::compiled` holds for Cpu<Single> and Cpu<Double>: compilers
+/// instantiate what stands in a class wherever it is used, whatever is declared `extern template`.
 template <class P, class MatmulEngine>
-struct Cpu : cpu::LinearOps<P, MatmulEngine>,
-             cpu::AttentionOps<P, MatmulEngine>,
-             cpu::RowOps<P, MatmulEngine>,
-             cpu::StreamOps<P, MatmulEngine>,
-             cpu::UpdateOps<P, MatmulEngine>,
-             cpu::LossOps<P, MatmulEngine> {
+struct Cpu : private Ops<P, MatmulEngine> {
   using Precision = P;
   using Matmul = MatmulEngine;
-  using Lane = cpu::Lane<cpu::Deferred<P, Matmul>>;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
   struct Options {
     int threads = 0;  ///< 0: as many as the process may run at the same time, of those that the system gives
@@ -39,10 +63,7 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
   /// The threads and the memory that ops need while they run.
   class Machine {
    public:
-    explicit Machine(const Options& options) : team_(options.threads) {
-      for (int number = 0; number < team_.size(); ++number) lanes_.emplace_back(number);
-      cpu::remark_on_slow_build();
-    }
+    explicit Machine(const Options& options);
 
     int lanes() const { return team_.size(); }
     std::int64_t allocated_bytes() const { return scratch_.size(); }
@@ -64,26 +85,52 @@ struct Cpu : cpu::LinearOps<P, MatmulEngine>,
     }
 
    private:
-    cpu::Team team_;
+    Team team_;
     std::vector<Lane> lanes_;
     Buffer<std::byte> scratch_;
     std::int64_t scratch_each_ = 0;
   };
 
-  using cpu::LinearOps<P, Matmul>::run;
-  using cpu::AttentionOps<P, Matmul>::run;
-  using cpu::RowOps<P, Matmul>::run;
-  using cpu::StreamOps<P, Matmul>::run;
-  using cpu::UpdateOps<P, Matmul>::run;
-  using cpu::LossOps<P, Matmul>::run;
-  using cpu::LinearOps<P, Matmul>::scratch_bytes;
-  using cpu::AttentionOps<P, Matmul>::scratch_bytes;
-  using cpu::LossOps<P, Matmul>::scratch_bytes;
-  using cpu::UpdateOps<P, Matmul>::shared_bytes;
-  using cpu::LossOps<P, Matmul>::shared_bytes;
-  using cpu::RowOps<P, Matmul>::held_bytes;
-  using cpu::StreamOps<P, Matmul>::held_bytes;
+  template <class Op>
+  requires Runs<Ops<P, MatmulEngine>, Op>
+  static void run(Lane& lane, const Op& op);
+
+  using Ops<P, Matmul>::scratch_bytes;
+  using Ops<P, Matmul>::shared_bytes;
+  using Ops<P, Matmul>::held_bytes;
 };
+
+template <class P, class MatmulEngine>
+template <class Op>
+requires Runs<Ops<P, MatmulEngine>, Op>
+void Cpu<P, MatmulEngine>::run(Lane& lane, const Op& op) {
+  Ops<P, MatmulEngine>::run(lane, op);
+}
+
+template <class P, class MatmulEngine>
+Cpu<P, MatmulEngine>::Machine::Machine(const Options& options) : team_(options.threads) {
+  for (int number = 0; number < team_.size(); ++number) lanes_.emplace_back(number);
+#if defined(__OPTIMIZE__)
+  constexpr bool optimized = true;
+#else
+  constexpr bool optimized = false;
+#endif
+  remark_on_slow_build(optimized, compiled_for);
+}
+
+/// What fathom::compiled holds of Cpu<P>: `keyword` is extern to declare it, nothing to define it.
+#define FATHOM_CPU_OP(Op, keyword, P) keyword template void Cpu<P>::run(Cpu<P>::Lane&, const op::Op<P>&);
+#define FATHOM_CPU(keyword, P)                        \
+  FATHOM_EACH_OP(FATHOM_CPU_OP, keyword, P)           \
+  keyword template void cpu::Lane<Deferred<P, DefaultMatmul>>::settle(); \
+  keyword template Cpu<P>::Machine::Machine(const Options&);
+
+#if defined(FATHOM_COMPILED)
+FATHOM_CPU(extern, Single)
+FATHOM_CPU(extern, Double)
+#endif
+
+}  // namespace cpu::inline FATHOM_CPU_ABI
 
 static_assert(Backend<Cpu<>> && Backend<Cpu<Double>>);
 

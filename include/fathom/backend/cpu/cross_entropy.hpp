@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/math.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 #include <limits>
 
 /// Softmax cross-entropy of one row of logits.
@@ -16,7 +16,7 @@
 ///   (1 - smoothing) · (lse - logit[t]) + smoothing · (lse - mean(logit)) + normalizer · lse²,
 /// that is label smoothing over all classes (Szegedy et al. 2016, arXiv 1512.00567) and the z-loss of PaLM (arXiv
 /// 2204.02311). Its gradient is (1 + 2 normalizer lse) · softmax - smoothing / width, less 1 - smoothing at t.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 template <class T>
 struct CrossEntropy {
@@ -92,4 +92,4 @@ RowLoss<T> cross_entropy_backward(std::size_t width, T* logits, std::int64_t tar
   return sums.loss;
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

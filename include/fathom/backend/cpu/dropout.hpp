@@ -5,15 +5,15 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
-#include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
 #include <fathom/core/random.hpp>
 #include <utility>
 
 /// The factors of `Dropout`, many counters at a time.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
@@ -100,4 +100,4 @@ void dropout_columns(const Dropout& dropout, int sequence, int head, int row, in
   }
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

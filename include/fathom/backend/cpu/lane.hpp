@@ -6,15 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/arena.hpp>
-#include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/core/packing.hpp>
 #include <string_view>
 #include <variant>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// A range of indices, end excluded.
 struct Range {
@@ -171,31 +171,7 @@ class Lane {
   /// smaller towards the end, so that all lanes end together whatever else their cores do (guided self-scheduling,
   /// Polychronopoulos and Kuck 1987). Waits for all lanes even without such work, because memory that a frame frees is
   /// used again with other rows in other places.
-  void settle() {
-    if (count_ == 0 && share_.deal == Deal::columns) return;  // the memory was the first lane's alone
-    double left = 0;
-    for (int i = 0; i < count_; ++i) left += deferred_[i].cost();
-    const double least = left / (16 * parts());
-    int mine = count_ > 0 ? resources_.team->ticket() : 0;
-    for (int i = 0; i < count_; ++i) {
-      const Deferred& work = deferred_[i];
-      const double cost_of_one = work.cost() / work.size();
-      for (Range piece; piece.begin < work.size(); piece.begin = piece.end) {
-        const double cost = std::max(left / (2 * parts() - 1), least);
-        const double grains = std::max(1.0, std::round(cost / cost_of_one / work.grain()));
-        piece.end = int(std::min(double(work.size()), piece.begin + grains * work.grain()));
-        left -= cost_of_one * piece.size();
-        if (tickets_++ != mine) continue;
-        await(advances_ - count_ + i + 1);
-        const Listener::Notice notice(listener_, work.name());
-        work.run(*this, piece);
-        mine = resources_.team->ticket();
-      }
-    }
-    if (count_ > 0) tickets_ += parts();  // each lane has drawn one beyond the last piece
-    count_ = 0;
-    barrier();
-  }
+  void settle();
 
  private:
   int number_ = 0;
@@ -210,4 +186,31 @@ class Lane {
   int tickets_ = 0;   // how many have been drawn in it by all lanes
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+template <class Deferred>
+void Lane<Deferred>::settle() {
+  if (count_ == 0 && share_.deal == Deal::columns) return;  // the memory was the first lane's alone
+  double left = 0;
+  for (int i = 0; i < count_; ++i) left += deferred_[i].cost();
+  const double least = left / (16 * parts());
+  int mine = count_ > 0 ? resources_.team->ticket() : 0;
+  for (int i = 0; i < count_; ++i) {
+    const Deferred& work = deferred_[i];
+    const double cost_of_one = work.cost() / work.size();
+    for (Range piece; piece.begin < work.size(); piece.begin = piece.end) {
+      const double cost = std::max(left / (2 * parts() - 1), least);
+      const double grains = std::max(1.0, std::round(cost / cost_of_one / work.grain()));
+      piece.end = int(std::min(double(work.size()), piece.begin + grains * work.grain()));
+      left -= cost_of_one * piece.size();
+      if (tickets_++ != mine) continue;
+      await(advances_ - count_ + i + 1);
+      const Listener::Notice notice(listener_, work.name());
+      work.run(*this, piece);
+      mine = resources_.team->ticket();
+    }
+  }
+  if (count_ > 0) tickets_ += parts();  // each lane has drawn one beyond the last piece
+  count_ = 0;
+  barrier();
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

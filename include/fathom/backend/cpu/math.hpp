@@ -3,8 +3,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/simd.hpp>
-#include <fathom/core/config.hpp>
 #include <limits>
 #include <type_traits>
 
@@ -15,7 +15,7 @@
 /// On `Simd<double>`, which serves gradient checks, each lane calls the C library.
 ///
 /// NaN gives NaN, infinities give the mathematical limit. Subnormal results may be zero.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Simd<float> or Simd<double>.
 template <class V>
@@ -195,4 +195,4 @@ V erf(V x) {
   }
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -3,10 +3,10 @@
 
 #include <cmath>
 #include <cstddef>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 #include <type_traits>
 
 /// Normalisation of rows, alone and joined with the residual sum before it.
@@ -18,7 +18,7 @@
 /// Kind `layer` is LayerNorm (Ba, Kiros, Hinton 2016, arXiv 1607.06450). Kind `rms` is RMSNorm (Zhang, Sennrich 2019,
 /// arXiv 1910.07467): mean = 0, and mean(g) is left out. A row is read two or three times while it lies in L1. Rows are
 /// independent of each other and of how the caller cuts them; dgain and dbias are added to row by row.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 enum class Normalization { layer, rms };
 
@@ -208,4 +208,4 @@ void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T
   });
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <fathom/core/config.hpp>
+#include <fathom/backend/cpu/config.hpp>
 
 /// Which instructions a program may contain, and which the processor has.
 ///
 /// Nothing here calls a function or uses a class of the standard library: its inline functions may be linked in a copy
 /// that was compiled for another processor, and this runs where that one's instructions are in doubt.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Bit i stands for line i of the list below.
 using InstructionSets = std::uint64_t;
@@ -96,4 +96,4 @@ struct ProcessorComplaint {
   int size_ = 0;
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

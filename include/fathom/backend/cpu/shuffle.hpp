@@ -6,11 +6,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "fathom/backend/cpu/config.hpp"
 #include "fathom/backend/cpu/simd.hpp"
-#include "fathom/core/config.hpp"
 
 /// What moves numbers between the lanes of registers: chunks of 16 bytes, transposition, sums and maxima of all lanes.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// The lanes in the order Index…; counted through a, then through b.
 template <int... Index, class V>
@@ -185,4 +185,4 @@ auto horizontal_max(V v) {
   return detail::reduce(v, [](V a, V b) { return max(a, b); });
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

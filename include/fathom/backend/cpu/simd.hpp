@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "fathom/core/config.hpp"
+#include "fathom/backend/cpu/config.hpp"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -19,7 +19,7 @@
 /// `Simd<T>` has the operators of T (`+ - * /`, unary minus, a scalar operand is broadcast). Comparisons give a
 /// `SimdBits<T>` whose lanes are all ones or all zeros, and `mask ? a : b` selects lane by lane. `&`, `|`, `<<` work on
 /// `SimdBits<T>`. A lane is read with `v[i]`. This header adds what the extensions lack.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #define FATHOM_SIMD_BITS 512
@@ -236,4 +236,4 @@ Simd<T> from_bits(std::type_identity_t<SimdBits<T>> bits) {
   return (Simd<T>)bits;
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

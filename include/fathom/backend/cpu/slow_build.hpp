@@ -3,13 +3,13 @@
 
 #include <atomic>
 #include <cstdio>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/processor.hpp>
-#include <fathom/core/config.hpp>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
@@ -38,19 +38,20 @@ inline std::string slow_build(bool optimized, InstructionSets compiled, Instruct
          " and is slow; compile it with -O3 -march=native (-DFATHOM_QUIET hides this line)";
 }
 
-/// Writes that line to stderr, once in a process. A program that defines FATHOM_QUIET, in all its files, is silent.
-inline void remark_on_slow_build() {
-#if !defined(FATHOM_QUIET)
-#if defined(__OPTIMIZE__)
-  constexpr bool optimized = true;
-#else
-  constexpr bool optimized = false;
+/// Whether the program defines FATHOM_QUIET, in one of its files at least. Each such file says so as the program starts.
+inline constinit std::atomic<bool> quiet = false;
+#if defined(FATHOM_QUIET)
+namespace {
+[[maybe_unused]] const bool quiet_here = quiet = true;
+}
 #endif
+
+/// Writes that line to stderr, once in a process, unless the program is quiet.
+inline void remark_on_slow_build(bool optimized, InstructionSets compiled) {
   static std::atomic_flag said;
-  if (said.test_and_set()) return;
-  const std::string line = slow_build(optimized, compiled_for, processor_has());
+  if (quiet || said.test_and_set()) return;
+  const std::string line = slow_build(optimized, compiled, processor_has());
   if (!line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
-#endif
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

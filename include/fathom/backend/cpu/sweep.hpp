@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/simd.hpp>
-#include <fathom/core/config.hpp>
 #include <type_traits>
 
 /// Loops over contiguous numbers, one vector at a time, with a masked vector for what is left at the end.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// A place in a sweep: the `lanes<T>` numbers from `begin`.
 template <class T>
@@ -43,4 +43,4 @@ template <class T, class F>
   if (i < n) f(Part<T>{i, n - i});
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

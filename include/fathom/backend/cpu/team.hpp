@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/threads.hpp>
-#include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <functional>
 #include <limits>
@@ -18,7 +18,7 @@
 #include <immintrin.h>
 #endif
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// A fixed number of threads that run one function together; the calling thread is number 0. Between regions the others
 /// spin for a moment, then sleep. Allocates only when it is made.
@@ -162,4 +162,4 @@ class Team {
   std::vector<std::jthread> threads_;
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -3,10 +3,10 @@
 
 #include <cmath>
 #include <cstddef>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
-#include <fathom/core/config.hpp>
 
 /// Optimizer steps and other passes over flat buffers of n numbers, each one pass at the speed of memory. Numbers are
 /// independent of each other, so a buffer may be cut anywhere, except by sum_of_squares.
@@ -14,7 +14,7 @@
 /// In every step the gradient is first multiplied by `gradient_scale` (clipping, loss scaling) and, if
 /// `clear_gradient`, set to zero once it has been read. Scalars are double and are rounded to T once, after 1 - beta
 /// and the like.
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// As torch.optim.SGD without dampening: d = gradient + decay · weight;  momentum' = momentum · beta + d;
 /// weight -= rate · (nesterov ? d + beta · momentum' : momentum').
@@ -153,4 +153,4 @@ void fill(std::size_t n, T value, T* x) {
   sweep<T>(n, [&](auto place) { place.store(x, broadcast(value)); });
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

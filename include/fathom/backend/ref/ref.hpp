@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/backends.hpp>
+#include <fathom/backend/ops.hpp>
 #include <fathom/backend/ref/activation.hpp>
 #include <fathom/backend/ref/attention.hpp>
 #include <fathom/backend/ref/embedding.hpp>
@@ -15,6 +16,13 @@
 #include <fathom/core/config.hpp>
 
 namespace fathom::inline FATHOM_ABI {
+
+namespace ref {
+template <class T, class Op>
+concept Runs = requires(const Packing& packing, const Op& op) {
+  run<T>(packing, op);
+};
+}  // namespace ref
 
 /// The plain reference backend: every op as its formula, in loops, on the calling thread. The judge of all others.
 ///
@@ -36,11 +44,25 @@ struct Ref {
   };
 
   template <class Op>
-  static void run(Lane& lane, const Op& op) requires requires {
-    ref::run<T>(*lane.packing, op);
-  }
-  { ref::run<T>(*lane.packing, op); }
+  requires ref::Runs<T, Op>
+  static void run(Lane& lane, const Op& op);
 };
+
+template <class T>
+template <class Op>
+requires ref::Runs<T, Op>
+void Ref<T>::run(Lane& lane, const Op& op) {
+  ref::run<T>(*lane.packing, op);
+}
+
+/// What fathom::compiled holds of Ref<T>: `keyword` is extern to declare it, nothing to define it.
+#define FATHOM_REF_OP(Op, keyword, T) keyword template void Ref<T>::run(Ref<T>::Lane&, const op::Op<Uniform<T>>&);
+#define FATHOM_REF(keyword, T) FATHOM_EACH_OP(FATHOM_REF_OP, keyword, T)
+
+#if defined(FATHOM_COMPILED)
+FATHOM_REF(extern, float)
+FATHOM_REF(extern, double)
+#endif
 
 static_assert(Backend<Ref<double>>);
 

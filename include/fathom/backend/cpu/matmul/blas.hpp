@@ -8,7 +8,7 @@
 
 #include "fathom/backend/cpu/matmul/tiled.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
@@ -39,4 +39,4 @@ struct BlasProduct {
 /// OPENBLAS_NUM_THREADS=1 (MKL_NUM_THREADS, BLIS_NUM_THREADS) in the environment.
 struct BlasMatmul : TiledMatmul<detail::BlasProduct, 32> {};
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

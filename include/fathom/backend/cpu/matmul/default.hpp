@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fathom/core/config.hpp>
+#include <fathom/backend/cpu/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 struct Native;       // matmul/native.hpp
 struct EigenMatmul;  // matmul/eigen.hpp
@@ -17,4 +17,4 @@ using DefaultMatmul = BlasMatmul;
 using DefaultMatmul = Native;
 #endif
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -18,7 +18,7 @@
 #pragma GCC diagnostic pop
 #endif
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
@@ -59,4 +59,4 @@ struct EigenProduct {
 /// Matmul by Eigen (≥ 3.4): simple and portable, two thirds of Native's speed or less.
 struct EigenMatmul : TiledMatmul<detail::EigenProduct, 32> {};
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

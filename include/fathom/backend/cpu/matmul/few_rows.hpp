@@ -11,7 +11,7 @@
 #include "fathom/backend/cpu/shuffle.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// How far ahead of its use W is asked for, in numbers: far enough for the way from memory. The next matrix of a block
 /// lies behind this one, so the stream goes on there; where nothing lies, asking does nothing.
@@ -106,4 +106,4 @@ void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias
   while (j < size.n) step(std::integral_constant<std::size_t, 1>{});
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

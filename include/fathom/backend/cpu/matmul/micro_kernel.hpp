@@ -8,7 +8,7 @@
 #include "fathom/backend/cpu/matmul/upcoming.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// The part of C that one micro-kernel call keeps in registers.
 /// 14 x 2 accumulators, two vectors of B and a broadcast of A fill the 32 registers of AVX-512; 6 x 2 the 16 of AVX2.
@@ -145,4 +145,4 @@ void micro_kernel(std::size_t rows, std::size_t depth, Left<T> a, const T* b, st
   }(std::make_index_sequence<RegisterTile<T>::rows>{});
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

@@ -11,7 +11,7 @@
 #include "fathom/backend/cpu/matmul/pack.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Our own matmul, C = A·B: blocks of B that stay in the L2 cache, tiles of A in L1, a micro-kernel that keeps its tile
 /// of C in registers. Operands are read in place, but for a B that must be transposed (the W of `forward`) and tiles of
@@ -219,4 +219,4 @@ void Native::weight_gradient(MatmulSize size, Operand<T> dy, Operand<T> x, RowMa
   if (db) detail::add_column_sums(dy, size.m, size.n, db);
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

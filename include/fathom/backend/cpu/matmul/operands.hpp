@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "fathom/core/config.hpp"
+#include "fathom/backend/cpu/config.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// The size of one product with a weight W[n,k]: m rows of activations, n output features, k input features.
 /// The same three numbers describe all three forms: Y[m,n] = X[m,k]·Wᵀ, dX[m,k] = dY[m,n]·W, dW[n,k] += dYᵀ·X.
@@ -36,4 +36,4 @@ RowMajor(T*, std::size_t) -> RowMajor<T>;
 template <class T>
 using Operand = RowMajor<const std::type_identity_t<T>>;
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

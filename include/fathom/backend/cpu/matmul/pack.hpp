@@ -11,7 +11,7 @@
 
 /// Copies of operand blocks in the order the micro-kernel reads them. B becomes panels of RegisterTile::columns
 /// columns, one after the other, each with consecutive rows; what columns beyond the matrix hold is of no consequence.
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// Panels of the transpose of w[columns, depth].
 template <class T>
@@ -77,4 +77,4 @@ void add_column_sums(RowMajor<const T> a, std::size_t rows, std::size_t columns,
   }
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

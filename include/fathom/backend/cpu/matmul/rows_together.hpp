@@ -15,7 +15,7 @@
 /// Products of some rows with W read in place. A register holds a chunk (16 bytes) of each of a few rows of x, and one
 /// chunk of W, broadcast, multiplies them all; so what is summed up at the end is `chunk` numbers for each result, not
 /// a whole register.
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// Rows of x in one register.
 template <class T>
@@ -154,4 +154,4 @@ void forward_together(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias
   }
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

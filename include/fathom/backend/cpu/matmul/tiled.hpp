@@ -9,7 +9,7 @@
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/pack.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// How an operand lies in memory: as it enters the product, or transposed.
 enum class Layout { normal, transposed };
@@ -83,4 +83,4 @@ struct TiledMatmul {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -3,9 +3,9 @@
 
 #include <cstddef>
 
-#include "fathom/core/config.hpp"
+#include "fathom/backend/cpu/config.hpp"
 
-namespace fathom::inline FATHOM_ABI::cpu::detail {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// How many T a cache line holds.
 template <class T>
@@ -61,4 +61,4 @@ struct Ahead {
   Upcoming<T> operands[2];  ///< will be read
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::detail
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <cstring>
 #include <fathom/backend/cpu/attention.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Attention and rotary positions. A lane takes all heads of its own sequences; where it has none, everybody waits
 /// until q, k and v are there and takes every n-th pair (sequence, key/value head).
@@ -156,4 +156,4 @@ struct AttentionOps {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cmath>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/lane.hpp>
 #include <fathom/backend/cpu/matmul.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Column sums of `parts` rows of partial sums: result[c] += Σ_part partials[part, c], in the order of the parts.
 template <class T>
@@ -139,4 +139,4 @@ struct LinearOps {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

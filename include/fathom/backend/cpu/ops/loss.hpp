@@ -2,12 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/cross_entropy.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Linear + cross-entropy, one chunk of rows after another: all lanes share the logits of a chunk, each has some of its
 /// rows for the softmax and some of the vocabulary for the weight gradient.
@@ -101,4 +101,4 @@ struct LossOps {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -3,14 +3,14 @@
 
 #include <cstring>
 #include <fathom/backend/cpu/activation.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/norm.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Calls f(first, count) for pieces of a range of rows: all at once if they are `contiguous` in every matrix that f
 /// reads or writes, else row by row.
@@ -309,4 +309,4 @@ struct RowOps {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

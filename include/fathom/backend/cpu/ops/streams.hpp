@@ -4,13 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <fathom/backend/cpu/adafactor.hpp>
+#include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/ops/rows.hpp>
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/config.hpp>
 
-namespace fathom::inline FATHOM_ABI::cpu {
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Copies, sums of streams, and embeddings.
 template <class P, class Matmul>
@@ -299,4 +299,4 @@ struct UpdateOps {
   }
 };
 
-}  // namespace fathom::inline FATHOM_ABI::cpu
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+
+/// The inline namespace of the CPU backend, which carries every choice that changes its code.
+///
+/// Its headers open `namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI { … }`, and every type with a
+/// `Cpu` in it differs as `Cpu` does. Two translation units that were compiled with another instruction set or matmul,
+/// or of which one alone links to `fathom::compiled`, therefore name other symbols: they fail to link instead of
+/// misbehaving.
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define FATHOM_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FATHOM_ISA avx2
+#else
+#define FATHOM_ISA portable
+#endif
+
+// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) asks for a
+// BLAS.
+#if defined(FATHOM_USE_BLAS)
+#define FATHOM_MATMUL blas
+#else
+#define FATHOM_MATMUL native
+#endif
+
+// Whether the usual ops come of a library (backend/cpu/compiled.hpp): FATHOM_COMPILED is set by the CMake target
+// fathom::compiled.
+#if defined(FATHOM_COMPILED)
+#define FATHOM_FORM _compiled
+#else
+#define FATHOM_FORM
+#endif
+
+#define FATHOM_JOIN_(a, b, c) a##_##b##c
+#define FATHOM_JOIN(a, b, c) FATHOM_JOIN_(a, b, c)
+#define FATHOM_CPU_ABI FATHOM_JOIN(FATHOM_ISA, FATHOM_MATMUL, FATHOM_FORM)
