@@ -19,9 +19,9 @@ template <class P>
 struct NoOp {};
 
 template <template <class> class... Ops>
-constexpr bool each_is_needed = (!Backend<Without<Ops>> && ...);
+constexpr bool each_is_needed = ((Backend<Without<Ops>> && !CompleteBackend<Without<Ops>>)&&...);
 
-static_assert(Backend<Without<NoOp>>);
+static_assert(CompleteBackend<Without<NoOp>>);
 static_assert(each_is_needed<op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
 static_assert(each_is_needed<op::Attention, op::AttentionBackward, op::Rotary>);
 static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::ResidualAddNorm>);
@@ -29,14 +29,54 @@ static_assert(each_is_needed<op::ResidualAdd, op::ResidualAddBackward, op::Weigh
 static_assert(each_is_needed<op::Variance, op::Copy, op::Zero, op::Embedding, op::EmbeddingBackward>);
 static_assert(each_is_needed<op::SumOfSquares, op::Sgd, op::Adam, op::Lion, op::Adafactor, op::Average, op::Scale>);
 
+// A backend that grows says what it has.
+static_assert(!RunsLinear<Without<op::Linear>> && RunsAttention<Without<op::Linear>>);
+static_assert(RunsLinear<Without<op::Rotary>> && !RunsAttention<Without<op::Rotary>>);
+static_assert(!RunsActivation<Without<op::Activation>> && RunsNorm<Without<op::Activation>>);
+static_assert(RunsResidual<Without<op::Norm>> && !RunsNorm<Without<op::Norm>>);
+static_assert(!RunsResidual<Without<op::Zero>> && RunsEmbedding<Without<op::Zero>>);
+static_assert(!RunsEmbedding<Without<op::Embedding>> && RunsLoss<Without<op::Embedding>>);
+static_assert(!RunsLoss<Without<op::LinearCrossEntropy>> && RunsUpdate<Without<op::LinearCrossEntropy>>);
+static_assert(!RunsUpdate<Without<op::Lion>>);
+
 /// Runs the ops of another precision.
 struct OfFloat : Ref<float> {
   using Precision = Double;
 };
-static_assert(!Backend<OfFloat> && !Backend<Double> && !Backend<int>);
+static_assert(Backend<OfFloat> && !RunsLinear<OfFloat> && !CompleteBackend<OfFloat>);
 
-// Decorators of backends are backends.
-static_assert(Backend<Cpu<>> && Backend<Recorded<Cpu<>>> && Backend<Recorded<Recorded<Ref<float>>>>);
-static_assert(Backend<DryRun<Cpu<Double>>> && !Backend<Recorded<Without<op::Zero>>>);
+/// Lacks a part of the machine each.
+struct NoOneLane : Ref<double> {
+  static void one_lane();
+};
+struct NoBuffer : Ref<double> {
+  template <class T>
+  struct Buffer {
+    T* data();
+  };
+};
+struct NoReserve : Ref<double> {
+  struct Machine : Ref<double>::Machine {
+    void reserve() = delete;
+  };
+};
+struct NoScope : Ref<double> {
+  struct Lane : Ref<double>::Lane {
+    void enter() = delete;
+  };
+};
+static_assert(!Backend<NoOneLane> && !Backend<NoBuffer> && !Backend<NoReserve> && !Backend<NoScope>);
+static_assert(!Backend<Double> && !Backend<int> && !Backend<OpsOnly<Single>>);
+
+/// Does not say what memory its ops need.
+struct NoPlan : Ref<double> {
+  static std::int64_t held_bytes(const op::Zero<Precision>&, const Capacity&);
+};
+static_assert(!RunsNorm<NoPlan> && !CompleteBackend<NoPlan>);
+
+// Decorators of backends are backends; a dry run is none.
+static_assert(CompleteBackend<Cpu<>> && CompleteBackend<Recorded<Cpu<>>>);
+static_assert(CompleteBackend<Recorded<Recorded<Ref<float>>>> && !CompleteBackend<Recorded<Without<op::Zero>>>);
+static_assert(!Backend<DryRun<Cpu<Double>>> && !Backend<DryRun<Ref<double>>>);
 
 }  // namespace

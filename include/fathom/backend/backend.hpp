@@ -2,51 +2,87 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
+#include <span>
 #include <string_view>
 
-/// What a backend is: a type that names a precision and a machine, and runs every op of the vocabulary.
+/// What a backend is: a type that names a precision and a machine, and runs ops.
 ///
 ///   Precision        the bundle of number types
-///   Options          what the user chooses (threads, …)
-///   Machine          owns threads or streams; `run(f)` calls f(lane) on each of them and waits
+///   Options          what the user chooses (threads, …); all have a default
+///   one_lane()       the options of a machine with one lane
+///   Buffer<T>        owns zeroed memory of the machine, see `MachineBuffer`
+///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)` calls f(lane) on each and
+///                    waits; `reserve(scratch)` makes sure that each has as many bytes for its ops; `allocated_bytes()`
+///                    are those of all
 ///   Lane             one thread or stream: `use(arena)` sets the workspace that ops may take of, `on(packing)` the
 ///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and
 ///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes
-///   run(lane, op)    one overload for each op
+///   run(lane, op)    one overload for each op that it has
 ///   scratch_bytes(op)            per-lane memory that the op needs while it runs
 ///   shared_bytes(op)             workspace, the same for all lanes, that the op needs while it runs
 ///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
+///
+/// A backend may have some of the ops alone: `RunsLinear`, `RunsAttention`, … beside the ops say which, and a layer that
+/// asks for another does not compile. `CompleteBackend` has all.
 namespace fathom::inline FATHOM_ABI {
 
-template <class B, class Op>
-concept Runs = requires(typename B::Lane& lane, const Op& op) {
-  B::run(lane, op);
+/// Memory of a machine: `data()` is an address for views that ops are handed, and nobody else reads or writes there.
+/// Values come and go by `upload(offset, values)` and `download(offset, values)`, offsets in elements; `zero()` clears
+/// all. One made for a size is zero; one made without is empty.
+template <class M, class T>
+concept MachineBuffer = std::movable<M> && std::default_initializable<M> && std::constructible_from<M, std::int64_t> &&
+    requires(M& memory, const M& constant, std::int64_t offset, std::span<const T> values, std::span<T> into) {
+  { memory.data() } -> std::same_as<T*>;
+  { constant.data() } -> std::same_as<const T*>;
+  { constant.size() } -> std::same_as<std::int64_t>;
+  memory.upload(offset, values);
+  constant.download(offset, into);
+  memory.zero();
 };
 
-template <class B, class P = typename B::Precision>
-concept LinearOps = Runs<B, op::Linear<P>> && Runs<B, op::LinearBackwardInput<P>> &&
-    Runs<B, op::LinearBackwardWeight<P>> && Runs<B, op::LinearCrossEntropy<P>>;
-template <class B, class P = typename B::Precision>
-concept AttentionOps = Runs<B, op::Attention<P>> && Runs<B, op::AttentionBackward<P>> && Runs<B, op::Rotary<P>>;
-template <class B, class P = typename B::Precision>
-concept ActivationOps = Runs<B, op::Activation<P>> && Runs<B, op::ActivationBackward<P>>;
-template <class B, class P = typename B::Precision>
-concept NormOps = Runs<B, op::Norm<P>> && Runs<B, op::NormBackward<P>> && Runs<B, op::ResidualAddNorm<P>>;
-template <class B, class P = typename B::Precision>
-concept StreamOps = Runs<B, op::ResidualAdd<P>> && Runs<B, op::ResidualAddBackward<P>> && Runs<B, op::WeightedSum<P>> &&
-    Runs<B, op::WeightedSumBackward<P>> && Runs<B, op::Variance<P>> && Runs<B, op::Copy<P>> && Runs<B, op::Zero<P>>;
-template <class B, class P = typename B::Precision>
-concept EmbeddingOps = Runs<B, op::Embedding<P>> && Runs<B, op::EmbeddingBackward<P>>;
-template <class B, class P = typename B::Precision>
-concept UpdateOps = Runs<B, op::SumOfSquares<P>> && Runs<B, op::Sgd<P>> && Runs<B, op::Adam<P>> &&
-    Runs<B, op::Lion<P>> && Runs<B, op::Adafactor<P>> && Runs<B, op::Average<P>> && Runs<B, op::Scale<P>>;
+template <class L>
+concept MachineLane = requires(L& lane, Arena& arena, const Packing& packing, std::string_view name) {
+  lane.use(arena);
+  lane.on(packing);
+  lane.settle();
+  lane.enter(name, 0);
+  lane.leave();
+  { lane.first() } -> std::same_as<bool>;
+  lane.wait();
+};
 
 template <class B>
-concept Backend = LinearOps<B> && AttentionOps<B> && ActivationOps<B> && NormOps<B> && StreamOps<B> &&
-    EmbeddingOps<B> && UpdateOps<B>;
+concept HasMachine = std::constructible_from<typename B::Machine, const typename B::Options&> &&
+    std::default_initializable<typename B::Options> &&
+    requires(typename B::Machine& machine, const typename B::Machine& constant) {
+  { constant.lanes() } -> std::same_as<int>;
+  { constant.allocated_bytes() } -> std::same_as<std::int64_t>;
+  machine.reserve(std::int64_t{});
+  machine.run([](typename B::Lane&) {});
+};
+
+template <class B>
+concept Backend = requires {
+  typename B::Precision::Weight;
+  { B::one_lane() } -> std::same_as<typename B::Options>;
+} && MachineLane<typename B::Lane> && HasMachine<B> && MachineBuffer<typename B::template Buffer<std::byte>, std::byte>
+  && MachineBuffer<typename B::template Buffer<typename B::Precision::Weight>, typename B::Precision::Weight>;
+
+template <class B>
+concept CompleteBackend = Backend<B> && RunsLinear<B> && RunsAttention<B> && RunsActivation<B> && RunsNorm<B> &&
+    RunsResidual<B> && RunsEmbedding<B> && RunsLoss<B> && RunsUpdate<B>;
+
+/// The base of a backend in which an op needs no memory unless it says so.
+struct NeedsNoMemory {
+  static constexpr std::int64_t scratch_bytes(const auto& /*op*/) { return 0; }
+  static constexpr std::int64_t shared_bytes(const auto& /*op*/) { return 0; }
+  static constexpr std::int64_t held_bytes(const auto& /*op*/, const Capacity&) { return 0; }
+};
 
 /// Hears what a lane does beyond the ops it is handed: it waits for other lanes, or does work that ops have put off.
 /// For profiles. A lane that does such things has `listen(Listener*)`; null: nobody listens.

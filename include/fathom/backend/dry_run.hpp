@@ -8,7 +8,7 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Backend `B` without arithmetic and without memory: layers run on null views, and what B would need is counted. Works
+/// What stands in for backend `B` in a worker that only counts: no arithmetic, no memory and no machine. Layers run on null views, and what B would need is counted. Works
 /// in constant evaluation, so a memory plan is a compile-time fact made by the very code that it is about; a stack of
 /// equal blocks costs no more of it than three of them.
 template <class B>
@@ -47,23 +47,19 @@ struct DryRun {
   };
 
   template <class Op>
-  static constexpr void run(Lane& lane, const Op& op) {
+  static constexpr void run(Lane& lane, const Op& op) requires Plans<B, Op> {
     lane.flops += lane.times * op.flops();
-    if constexpr (requires { B::scratch_bytes(op); })
-      lane.scratch = std::max(lane.scratch, std::int64_t(B::scratch_bytes(op)));
-    if constexpr (requires { B::held_bytes(op, lane.packing->capacity); })
-      lane.workspace->template take<std::byte>(B::held_bytes(op, lane.packing->capacity));
-    if constexpr (requires { B::shared_bytes(op); }) {
-      const std::int64_t mark = lane.workspace->used();
-      lane.workspace->template take<std::byte>(B::shared_bytes(op));
-      lane.workspace->release(mark);
-    }
+    lane.scratch = std::max(lane.scratch, std::int64_t(B::scratch_bytes(op)));
+    lane.workspace->template take<std::byte>(B::held_bytes(op, lane.packing->capacity));
+    const std::int64_t mark = lane.workspace->used();
+    lane.workspace->template take<std::byte>(B::shared_bytes(op));
+    lane.workspace->release(mark);
   }
 };
 
-/// A backend for counting operations alone.
+/// For counting operations alone.
 template <class P>
-struct OpsOnly {
+struct OpsOnly : NeedsNoMemory {
   using Precision = P;
 };
 

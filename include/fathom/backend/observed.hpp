@@ -37,6 +37,10 @@ template <class B, class Observer>
 struct Observed {
   using Precision = typename B::Precision;
   using Options = typename B::Options;
+  template <class T>
+  using Buffer = typename B::template Buffer<T>;
+
+  static constexpr Options one_lane() { return B::one_lane(); }
 
   struct Lane {
     typename B::Lane* inner = nullptr;
@@ -107,14 +111,11 @@ struct Observed {
     lane.observer->end(op, *lane.inner);
   }
 
-  static constexpr std::int64_t scratch_bytes(const auto& op) requires requires { B::scratch_bytes(op); }
-  { return B::scratch_bytes(op); }
-  static constexpr std::int64_t shared_bytes(const auto& op) requires requires { B::shared_bytes(op); }
-  { return B::shared_bytes(op); }
-  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) requires requires {
-    B::held_bytes(op, capacity);
+  static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
+  static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
+  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
+    return B::held_bytes(op, capacity);
   }
-  { return B::held_bytes(op, capacity); }
 };
 
 }  // namespace fathom::inline FATHOM_ABI

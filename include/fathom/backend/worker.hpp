@@ -18,6 +18,15 @@ struct Pass {
   DropoutRates dropout;  ///< all zero in inference
 };
 
+/// The backend has the op; the template arguments are the message.
+template <class B, class Op>
+struct CheckOp {
+  static_assert(Runs<B, Op>,
+                "fathom: a layer asks for an op that this backend does not have: CheckOp<Backend, Op> names both; give "
+                "the backend a run(lane, op) for it, or leave the layer out");
+  static constexpr bool value = Runs<B, Op>;
+};
+
 /// What a layer is handed: one thread (or stream) of a backend, the workspace, the packing of the rows and the current
 /// scope. All workers of a context run the same layer code with the same views; each op does the worker's share of it.
 ///
@@ -44,7 +53,7 @@ class Worker {
 
   template <class Op>
   constexpr void operator()(const Op& op) {
-    B::run(lane_, op);
+    if constexpr (CheckOp<B, Op>::value) B::run(lane_, op);
   }
 
   class Scope {

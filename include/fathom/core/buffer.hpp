@@ -46,6 +46,16 @@ class Buffer {
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::int64_t size() const { return size_; }
+  /// Copies values in, from element `first` on, or out.
+  void upload(std::int64_t first, std::span<const T> values) {
+    if (!values.empty()) std::memcpy(static_cast<void*>(data_ + first), values.data(), values.size_bytes());
+  }
+  void download(std::int64_t first, std::span<T> values) const {
+    if (!values.empty()) std::memcpy(static_cast<void*>(values.data()), data_ + first, values.size_bytes());
+  }
+  void zero() {
+    if (data_ != nullptr) std::memset(static_cast<void*>(data_), 0, std::size_t(size_) * sizeof(T));
+  }
   std::span<T> span() { return {data_, std::size_t(size_)}; }
   std::span<const T> span() const { return {data_, std::size_t(size_)}; }
   /// A cursor over all of it. An empty buffer's refuses to give anything, instead of counting as one without a block.

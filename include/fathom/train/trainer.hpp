@@ -198,7 +198,7 @@ class Trainer {
     if (scales.empty()) return;
     std::vector<double> values(scales.size());
     AdminProfile profile{values.data(), 0, 0};
-    Context<B> alone({.threads = 1});
+    Context<B> alone(B::one_lane());
     alone.reserve(training_cost<Model, B>(capacity_).size);
     alone.run(batch.packing, Pass{}, [&](auto& worker) {
       auto saved = saved_values();
@@ -336,7 +336,7 @@ class Trainer {
   /// Replays the step, one op at a time.
   std::string first_non_finite(std::span<const Batch> batches, double normalizer) {
     clear_gradients();
-    Context<FindNonFinite<B>> finder({.threads = 1});
+    Context<FindNonFinite<B>> finder(B::one_lane());
     finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
     finder.run(batches.front().packing, pass(), [&](auto& worker) {
       LossSums sums;

@@ -20,7 +20,8 @@ namespace cpu::inline FATHOM_CPU_ABI {
 
 /// Every op, for one lane's share of it.
 template <class P, class Matmul>
-struct Ops : LinearOps<P, Matmul>,
+struct Ops : NeedsNoMemory,
+             LinearOps<P, Matmul>,
              AttentionOps<P, Matmul>,
              RowOps<P, Matmul>,
              StreamOps<P, Matmul>,
@@ -34,11 +35,14 @@ struct Ops : LinearOps<P, Matmul>,
   using StreamOps<P, Matmul>::run;
   using UpdateOps<P, Matmul>::run;
   using LossOps<P, Matmul>::run;
+  using NeedsNoMemory::scratch_bytes;
   using LinearOps<P, Matmul>::scratch_bytes;
   using AttentionOps<P, Matmul>::scratch_bytes;
   using LossOps<P, Matmul>::scratch_bytes;
+  using NeedsNoMemory::shared_bytes;
   using UpdateOps<P, Matmul>::shared_bytes;
   using LossOps<P, Matmul>::shared_bytes;
+  using NeedsNoMemory::held_bytes;
   using RowOps<P, Matmul>::held_bytes;
   using StreamOps<P, Matmul>::held_bytes;
 };
@@ -55,10 +59,13 @@ struct Cpu : private Ops<P, MatmulEngine> {
   using Precision = P;
   using Matmul = MatmulEngine;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
+  template <class T>
+  using Buffer = fathom::Buffer<T>;
 
   struct Options {
     int threads = 0;  ///< 0: as many as the process may run at the same time, of those that the system gives
   };
+  static constexpr Options one_lane() { return {.threads = 1}; }
 
   /// The threads and the memory that ops need while they run.
   class Machine {
@@ -132,6 +139,6 @@ FATHOM_CPU(extern, Double)
 
 }  // namespace cpu::inline FATHOM_CPU_ABI
 
-static_assert(Backend<Cpu<>> && Backend<Cpu<Double>>);
+static_assert(CompleteBackend<Cpu<>> && CompleteBackend<Cpu<Double>>);
 
 }  // namespace fathom::inline FATHOM_ABI

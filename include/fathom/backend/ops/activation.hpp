@@ -54,4 +54,8 @@ struct ActivationBackward {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsActivation = Has<B, op::Activation, op::ActivationBackward>;
+
 }  // namespace fathom::inline FATHOM_ABI

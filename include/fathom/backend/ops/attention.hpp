@@ -100,4 +100,8 @@ struct Rotary {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsAttention = Has<B, op::Attention, op::AttentionBackward, op::Rotary>;
+
 }  // namespace fathom::inline FATHOM_ABI

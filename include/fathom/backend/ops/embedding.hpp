@@ -49,4 +49,8 @@ struct EmbeddingBackward {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsEmbedding = Has<B, op::Embedding, op::EmbeddingBackward>;
+
 }  // namespace fathom::inline FATHOM_ABI

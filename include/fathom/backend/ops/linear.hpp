@@ -56,4 +56,8 @@ struct LinearBackwardWeight {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsLinear = Has<B, op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight>;
+
 }  // namespace fathom::inline FATHOM_ABI

@@ -70,4 +70,8 @@ struct LinearCrossEntropy {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsLoss = Has<B, op::LinearCrossEntropy>;
+
 }  // namespace fathom::inline FATHOM_ABI

@@ -54,4 +54,8 @@ struct NormBackward {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsNorm = Has<B, op::Norm, op::NormBackward>;
+
 }  // namespace fathom::inline FATHOM_ABI

@@ -1,11 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
+#include <cstdint>
 #include <fathom/core/config.hpp>
+#include <fathom/core/packing.hpp>
 #include <fathom/core/precision.hpp>
 #include <fathom/core/view.hpp>
 
 namespace fathom::inline FATHOM_ABI {
+
+/// `B` has arithmetic for an op.
+template <class B, class Op>
+concept Runs = requires(typename B::Lane& lane, const Op& op) {
+  B::run(lane, op);
+};
+/// A dry run can ask `B` what memory an op needs.
+template <class B, class Op>
+concept Plans = requires(const Op& op, const Capacity& capacity) {
+  { B::scratch_bytes(op) } -> std::convertible_to<std::int64_t>;
+  { B::shared_bytes(op) } -> std::convertible_to<std::int64_t>;
+  { B::held_bytes(op, capacity) } -> std::convertible_to<std::int64_t>;
+};
+/// `B` has these ops, each for its own precision.
+template <class B, template <class> class... Ops>
+concept Has = ((Runs<B, Ops<typename B::Precision>> && Plans<B, Ops<typename B::Precision>>)&&...);
 
 /// What an input gradient starts from: `scale * value`; null: zero.
 template <class P>

@@ -159,4 +159,10 @@ struct Zero {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsResidual =
+    Has<B, op::ResidualAdd, op::ResidualAddBackward, op::ResidualAddNorm, op::WeightedSum, op::WeightedSumBackward,
+        op::Variance, op::Copy, op::Zero>;
+
 }  // namespace fathom::inline FATHOM_ABI

@@ -141,4 +141,8 @@ struct Adafactor {
 };
 
 }  // namespace op
+
+template <class B>
+concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::Sgd, op::Adam, op::Lion, op::Adafactor>;
+
 }  // namespace fathom::inline FATHOM_ABI

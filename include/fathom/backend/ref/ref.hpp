@@ -13,6 +13,7 @@
 #include <fathom/backend/ref/norm.hpp>
 #include <fathom/backend/ref/residual.hpp>
 #include <fathom/backend/ref/update.hpp>
+#include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 
 namespace fathom::inline FATHOM_ABI {
@@ -28,9 +29,11 @@ concept Runs = requires(const Packing& packing, const Op& op) {
 ///
 /// All arithmetic and every sum is in T. Slow, and ops may allocate; meant for tests and for reading.
 template <class T>
-struct Ref {
+struct Ref : NeedsNoMemory {
   using Precision = Uniform<T>;
   struct Options {};
+  template <class Element>
+  using Buffer = fathom::Buffer<Element>;
   using Lane = QuietLane;
 
   struct Machine {
@@ -41,7 +44,9 @@ struct Ref {
       f(lane);
     }
     int lanes() const { return 1; }
+    std::int64_t allocated_bytes() const { return 0; }
   };
+  static constexpr Options one_lane() { return {}; }
 
   template <class Op>
   requires ref::Runs<T, Op>
@@ -64,6 +69,6 @@ FATHOM_REF(extern, float)
 FATHOM_REF(extern, double)
 #endif
 
-static_assert(Backend<Ref<double>>);
+static_assert(CompleteBackend<Ref<double>>);
 
 }  // namespace fathom::inline FATHOM_ABI
