@@ -33,9 +33,8 @@ PassCost cost_of_every_block() {
   Worker<OfEveryBlock<B>> worker(lane, workspace, packing, Pass{{}, dropout});
   auto saved = M::template Saved<P>::take(saved_memory, capacity);
   const TokenBatch batch{packing, {}, {}};
-  LossSums sums;
   M::forward(worker, {}, Flow<P>{}, batch, saved);
-  M::backward(worker, {}, {}, Flow<P>{}, batch, saved, LossOptions{}, 1, sums);
+  M::backward(worker, {}, {}, Flow<P>{}, batch, saved, LossOptions{}, 1);
   return {{.workspace = workspace.peak(), .scratch = lane.scratch}, lane.flops};
 }
 

@@ -46,10 +46,9 @@ std::string found(const Faults& faults, const typename B::Options& machine = {})
   context.run(batch.rows, Pass{}, [&](auto& worker) {
     Arena arena = activations.arena();
     auto saved = SmallModel::Saved<P>::take(arena, capacity);
-    LossSums sums;
     SmallModel::forward(worker, weights.params(), Flow<P>{}, batch, saved);
     SmallModel::backward(worker, weights.params(), bind_parameters<SmallModel>(gradients.data()), Flow<P>{}, batch,
-                         saved, LossOptions{}, 1, sums);
+                         saved, LossOptions{}, 1);
   });
   return context.machine().found();
 }

@@ -59,8 +59,8 @@ class ModelRun {
 
   /// Forward alone: the loss, `hidden` and `logits`.
   double loss() {
-    return measure([&](auto& worker, const auto& p, const TokenBatch& batch, auto& saved, LossSums& sums) {
-      Model::loss(worker, p, batch, saved, sums);
+    return measure([&](auto& worker, const auto& p, const TokenBatch& batch, auto& saved) {
+      Model::loss(worker, p, batch, saved);
       worker.wait();  // rows of the hidden states are other lanes' work
       Model::logits(worker, p, resized(saved.hidden, worker.packing().rows()),
                     {logits_.data(), worker.packing().rows()});
@@ -69,8 +69,8 @@ class ModelRun {
   /// Forward and backward: the loss, and its gradients ADDED TO `gradients`.
   double backward() {
     const auto dp = bind_parameters<Model>(gradients.data());
-    return measure([&](auto& worker, const auto& p, const TokenBatch& batch, auto& saved, LossSums& sums) {
-      Model::backward(worker, p, dp, Flow<P>{}, batch, saved, options, normalizer(), sums);
+    return measure([&](auto& worker, const auto& p, const TokenBatch& batch, auto& saved) {
+      Model::backward(worker, p, dp, Flow<P>{}, batch, saved, options, normalizer());
     });
   }
 
@@ -95,14 +95,16 @@ class ModelRun {
   double measure(auto&& rest) {
     std::ranges::fill(saved_.span(), std::byte{0xff});
     std::ranges::fill(logits_.span(), std::numeric_limits<T>::quiet_NaN());
-    LossSums sums;  // the first lane writes them
+    LossSums sums;
     const Packing packing = rows_;
     context_.run(packing, pass, [&](auto& worker) {
       Saved values = saved();
       const auto p = weights.params();
       const TokenBatch batch{packing, tokens, targets};
       Model::forward(worker, p, Flow<P>{}, batch, values);
-      rest(worker, p, batch, values, sums);
+      rest(worker, p, batch, values);
+      const LossSums loss = worker.read(&Slots::loss);
+      if (worker.first()) sums = loss;
     });
     return options.total(sums) * normalizer();
   }

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
@@ -21,7 +22,9 @@
 ///                    are those of all
 ///   Lane             one thread or stream: `use(arena)` sets the workspace that ops may take of, `on(packing)` the
 ///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and
-///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes
+///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes,
+///                    `read(into, from, bytes)` copies what an op has written at `from` to the host, on every lane,
+///                    and returns when all lanes have it
 ///   run(lane, op)    one overload for each op that it has
 ///   scratch_bytes(op)            per-lane memory that the op needs while it runs
 ///   shared_bytes(op)             workspace, the same for all lanes, that the op needs while it runs
@@ -46,7 +49,8 @@ concept MachineBuffer = std::movable<M> && std::default_initializable<M> && std:
 };
 
 template <class L>
-concept MachineLane = requires(L& lane, Arena& arena, const Packing& packing, std::string_view name) {
+concept MachineLane = requires(L& lane, Arena& arena, const Packing& packing, std::string_view name, void* host,
+                               const void* machine) {
   lane.use(arena);
   lane.on(packing);
   lane.settle();
@@ -54,6 +58,7 @@ concept MachineLane = requires(L& lane, Arena& arena, const Packing& packing, st
   lane.leave();
   { lane.first() } -> std::same_as<bool>;
   lane.wait();
+  lane.read(host, machine, std::size_t{});
 };
 
 template <class B>
@@ -123,6 +128,7 @@ struct QuietLane {
   constexpr void leave() {}
   constexpr bool first() const { return true; }
   constexpr void wait() {}
+  void read(void* into, const void* from, std::size_t bytes) { std::memcpy(into, from, bytes); }
 };
 
 }  // namespace fathom::inline FATHOM_ABI

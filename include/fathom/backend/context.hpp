@@ -23,8 +23,8 @@ struct WorkspaceSize {
   }
 };
 
-/// What every caller brings: the threads or streams of a backend, and the workspace of the passes it runs. Not shared
-/// between threads; weights are.
+/// What every caller brings: the threads or streams of a backend, the workspace of the passes it runs, and the slots of
+/// their results. Not shared between threads; weights are.
 template <class B>
 class Context {
   static_assert(CheckBackend<B>::value);
@@ -46,13 +46,13 @@ class Context {
   void run(const Packing& packing, const Pass& pass, F&& f) {
     machine_.run([&](typename B::Lane& lane) {
       Arena arena = workspace_.arena();
-      Worker<B> worker(lane, arena, packing, pass);
+      Worker<B> worker(lane, arena, packing, pass, slots_.data());
       f(worker);
       lane.settle();
     });
   }
 
-  /// Bytes that `reserve` has allocated.
+  /// Bytes that `reserve` has allocated. The slots are not among them.
   std::int64_t allocated_bytes() const { return workspace_.size() + machine_.allocated_bytes(); }
   int lanes() const { return machine_.lanes(); }
   typename B::Machine& machine() { return machine_; }
@@ -60,6 +60,7 @@ class Context {
  private:
   typename B::Machine machine_;
   Buffer<std::byte> workspace_;
+  typename B::template Buffer<Slots> slots_{1};
 };
 
 }  // namespace fathom::inline FATHOM_ABI

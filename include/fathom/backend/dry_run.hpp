@@ -29,6 +29,7 @@ struct DryRun {
     constexpr void leave() {}
     constexpr bool first() const { return true; }
     constexpr void wait() {}
+    void read(void*, const void*, std::size_t) {}
 
     template <class F>
     constexpr void repeat(int count, Arena* kept, F&& f) {

@@ -59,6 +59,7 @@ struct Observed {
     }
     bool first() const { return inner->first(); }
     void wait() { inner->wait(); }
+    void read(void* into, const void* from, std::size_t bytes) { inner->read(into, from, bytes); }
 
     /// So that what is observed can be observed again.
     int number() const requires requires { inner->number(); }

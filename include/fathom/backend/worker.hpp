@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fathom/backend/ops.hpp>
+#include <fathom/backend/slots.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
@@ -35,6 +36,8 @@ struct CheckOp {
 ///   auto frame = worker.frame();                  workspace taken from here on is given back when the frame closes
 ///   auto turn = worker.turn();                    the same, for the next turn of a loop that does the same once more
 ///   auto rows = worker.template rows<T, Width>(n) uninitialized workspace
+///   worker.slot(&Slots::loss)                     where an op writes a result for all lanes
+///   worker.read(&Slots::loss)                     what it has written
 ///   worker.repeat(n, [&](int index) { … })        a loop over pieces that cost the same, such as blocks
 template <class B>
 class Worker {
@@ -43,8 +46,8 @@ class Worker {
   using Precision = typename B::Precision;
   using Lane = typename B::Lane;
 
-  constexpr Worker(Lane& lane, Arena& workspace, const Packing& packing, const Pass& pass)
-      : lane_(lane), workspace_(workspace), packing_(&packing), pass_(pass), key_(pass.key) {
+  constexpr Worker(Lane& lane, Arena& workspace, const Packing& packing, const Pass& pass, Slots* slots = nullptr)
+      : lane_(lane), workspace_(workspace), packing_(&packing), pass_(pass), key_(pass.key), slots_(slots) {
     lane_.use(workspace_);
     lane_.on(packing);
   }
@@ -160,6 +163,20 @@ class Worker {
   [[nodiscard]] constexpr Elsewhere on(const Packing& packing) { return {*this, packing}; }
   Elsewhere on(Packing&&) = delete;
 
+  /// The address of a slot, for an op. Null in a dry run.
+  template <class T>
+  constexpr T* slot(T Slots::*member) const {
+    return slots_ == nullptr ? nullptr : &(slots_->*member);
+  }
+  /// What the last op that was handed the slot has written there: the one call by which values come from the machine
+  /// while a region runs. Every lane makes it, waits for the value, and gets the same. Nothing in a dry run.
+  template <class T>
+  constexpr T read(T Slots::*member) {
+    T value{};
+    if (slots_ != nullptr) lane_.read(&value, slot(member), sizeof value);
+    return value;
+  }
+
   constexpr const Packing& packing() const { return *packing_; }
   constexpr const DropoutRates& dropout_rates() const { return pass_.dropout; }
   /// Dropout at `rate`, keyed by the current scope and the site in it.
@@ -180,6 +197,7 @@ class Worker {
   const Packing* packing_;
   Pass pass_;
   Key key_;
+  Slots* slots_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -191,9 +191,8 @@ struct Residual : Composition<Sublayer, NormLayer> {
   static constexpr double measure(auto& worker, AdminProfile& profile, Rows<typename P::Activation, width> f) {
     const double scale = square_root(1 + profile.variance);
     profile.scales[profile.count++] = scale;
-    double variance = 0;
-    worker(op::Variance<P>{.x = f, .result = &variance});
-    profile.variance += variance;
+    worker(op::Variance<P>{.x = f, .result = worker.slot(&Slots::variance)});
+    profile.variance += worker.read(&Slots::variance);
     return scale;
   }
 

@@ -149,9 +149,8 @@ constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& d
     const typename Model::template Params<const typename P::Weight> p;
     const typename Model::template Params<typename P::Gradient> dp;
     const TokenBatch batch{worker.packing(), {}, {}};
-    LossSums sums;
     Model::forward(worker, p, Flow<P>{}, batch, saved);
-    Model::backward(worker, p, dp, Flow<P>{}, batch, saved, LossOptions{}, 1, sums);
+    Model::backward(worker, p, dp, Flow<P>{}, batch, saved, LossOptions{}, 1);
   });
 }
 
@@ -284,10 +283,10 @@ struct TokenModel {
     worker(op::Linear<P>{.x = hidden, .weight = p.output(), .bias = {}, .y = logits});
   }
 
-  /// The loss of `batch` after `forward`, without gradients.
+  /// The loss of `batch` after `forward`, without gradients, in Slots::loss.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const TokenBatch& batch,
-                             const Saved<P>& saved, LossSums& sums) {
+                             const Saved<P>& saved) {
     const auto phase = worker.phase("forward");
     const auto scope = worker.scope("output");
     worker(op::LinearCrossEntropy<P>{.x = resized(saved.hidden, worker.packing().rows()),
@@ -296,17 +295,17 @@ struct TokenModel {
                                      .targets = batch.targets,
                                      .options = {},
                                      .normalizer = 0,
-                                     .sums = &sums,
+                                     .sums = worker.slot(&Slots::loss),
                                      .dx = {},
                                      .dweight = {},
                                      .dbias = {}});
   }
 
-  /// The loss of `batch` after `forward`, and the gradients of normalizer · loss ADDED TO dp.
+  /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of normalizer · loss ADDED TO dp.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow, const TokenBatch& batch,
-                                 const Saved<P>& saved, const LossOptions& options, double normalizer, LossSums& sums) {
+                                 const Saved<P>& saved, const LossOptions& options, double normalizer) {
     const auto phase = worker.phase("backward");
     const int rows = worker.packing().rows();
     const auto frame = worker.frame();
@@ -320,7 +319,7 @@ struct TokenModel {
                                        .targets = batch.targets,
                                        .options = options,
                                        .normalizer = normalizer,
-                                       .sums = &sums,
+                                       .sums = worker.slot(&Slots::loss),
                                        .dx = dy,
                                        .dweight = dp.output(),
                                        .dbias = {}});

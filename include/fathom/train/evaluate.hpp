@@ -79,7 +79,9 @@ LossSums batch_loss(Context<B>& context, const typename Model::template Params<c
     Arena arena = activations.arena();
     auto saved = Model::template Saved<P>::take(arena, packing.capacity);
     Model::forward(worker, params, Flow<P>{}, batch, saved);
-    Model::loss(worker, params, batch, saved, sums);
+    Model::loss(worker, params, batch, saved);
+    const LossSums loss = worker.read(&Slots::loss);
+    if (worker.first()) sums = loss;
   });
   return sums;
 }
@@ -92,9 +94,8 @@ constexpr WorkspaceSize evaluation_workspace(const Capacity& capacity) {
                       auto saved = Model::template Saved<P>::take(arena, capacity);
                       const typename Model::template Params<const typename P::Weight> p;
                       const TokenBatch batch{worker.packing(), {}, {}};
-                      LossSums sums;
                       Model::forward(worker, p, Flow<P>{}, batch, saved);
-                      Model::loss(worker, p, batch, saved, sums);
+                      Model::loss(worker, p, batch, saved);
                     })
       .size;
 }

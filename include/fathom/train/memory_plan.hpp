@@ -34,9 +34,8 @@ constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRa
   using P = typename B::Precision;
   constexpr Extent extent = parameter_extent<Model>();
   const PassCost update = dry_run<B>(capacity, {}, [&](auto& worker) {
-    double squares = 0;
     const Elements<typename P::Gradient> gradient(nullptr, std::size_t(extent.total()));
-    worker(op::SumOfSquares<P>{.x = gradient, .result = &squares});
+    worker(op::SumOfSquares<P>{.x = gradient, .result = worker.slot(&Slots::squares)});
     Optimizer::update(worker, typename Optimizer::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
                       FlatModel<P>{extent, {}, {}, {}, {}});
   });

@@ -129,13 +129,11 @@ class Trainer {
       LossSums sums;
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].packing);
-        gradients_of(worker, batches[index], index, normalizer, loss_sums_);
-        sums += loss_sums_;
-        worker.wait();
+        gradients_of(worker, batches[index], index, normalizer);
+        sums += worker.read(&Slots::loss);
       }
-      double squares = 0;
-      worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = &squares});
-      const double norm = std::sqrt(squares), loss = options_.loss.total(sums) * normalizer;
+      worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = worker.slot(&Slots::squares)});
+      const double norm = std::sqrt(worker.read(&Slots::squares)), loss = options_.loss.total(sums) * normalizer;
       const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
                           !norms_.is_spike(norm, options_.spike_factor);
@@ -180,10 +178,13 @@ class Trainer {
     clear_gradients();
     const auto targets =
         std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
+    LossSums sums;
     context_.run(batch.packing, pass(step_ + 1), [&](auto& worker) {
-      gradients_of(worker, batch, 0, targets > 0 ? 1.0 / double(targets) : 0, loss_sums_);
+      gradients_of(worker, batch, 0, targets > 0 ? 1.0 / double(targets) : 0);
+      const LossSums loss = worker.read(&Slots::loss);
+      if (worker.first()) sums = loss;
     });
-    return loss_sums_;
+    return sums;
   }
   /// Forgets the gradients, which `step` adds to and leaves at zero.
   void clear_gradients() { std::fill_n(gradients_.data(), gradients_.size(), typename P::Gradient(0)); }
@@ -289,13 +290,13 @@ class Trainer {
   }
   FlatModel<P> flat() { return {extent, weights_.flat(), gradients_.span(), state_.span(), table_}; }
 
-  void gradients_of(auto& worker, const Batch& batch, std::size_t index, double normalizer, LossSums& sums) {
+  void gradients_of(auto& worker, const Batch& batch, std::size_t index, double normalizer) {
     const auto scope = worker.scope("batch", int(index));
     auto saved = saved_values();
     const auto params = weights_.params();
     Model::forward(worker, params, Flow<P>{}, batch, saved);
     Model::backward(worker, params, bind_parameters<Model>(gradients_.data()), Flow<P>{}, batch, saved, options_.loss,
-                    normalizer, sums);
+                    normalizer);
   }
 
   /// Names what went wrong, forgets the gradients, and gives up when nothing has worked for long.
@@ -339,10 +340,9 @@ class Trainer {
     Context<FindNonFinite<B>> finder(B::one_lane());
     finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
     finder.run(batches.front().packing, pass(), [&](auto& worker) {
-      LossSums sums;
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].packing);
-        gradients_of(worker, batches[index], index, normalizer, sums);
+        gradients_of(worker, batches[index], index, normalizer);
       }
     });
     const std::string& found = finder.machine().found();
@@ -359,7 +359,6 @@ class Trainer {
   Buffer<std::byte> activations_;
   Context<B> context_;
   std::optional<WeightAverage<P>> average_;
-  LossSums loss_sums_;  // of the batch in work, written by the first lane
   std::int64_t step_ = 0, updates_ = 0, skipped_in_a_row_ = 0;
   NormTracker norms_;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cstring>
@@ -72,29 +71,24 @@ struct OpOptions {
 template <class P>
 struct Outcome {
   Operands<P> operands;
-  std::vector<double> results;  ///< what each lane's `*result` holds, for ops that have one
+  double result = 77;  ///< of ops that have one
 };
 
 template <class B, class Make>
 auto run_op(Context<B>& context, const OpRows& rows, double dropout, int times, Make make) {
   using P = typename B::Precision;
-  Outcome<P> outcome{Operands<P>(rows, dropout), std::vector<double>(std::size_t(context.lanes()))};
+  Outcome<P> outcome{Operands<P>(rows, dropout)};
   std::vector<decltype(make(outcome.operands))> ops;
   for (int time = 0; time < times; ++time) ops.push_back(make(outcome.operands));
   context.reserve(dry_run<B>(rows.packing.capacity, {}, [&](auto& worker) {
                     for (const auto& op : ops) worker(op);
                   }).size);
-  std::atomic<std::size_t> next = 0;
   context.run(rows.packing, Pass{}, [&](auto& worker) {
-    double result = 77;  // overwritten
-    {
-      const auto frame = worker.frame();
-      for (auto op : ops) {
-        if constexpr (requires { op.result; }) op.result = &result;
-        worker(op);
-      }
+    const auto frame = worker.frame();
+    for (auto op : ops) {
+      if constexpr (requires { op.result; }) op.result = &outcome.result;
+      worker(op);
     }
-    outcome.results[next++] = result;
   });
   return outcome;
 }
@@ -113,7 +107,7 @@ void require_equal(const Outcome<P>& actual, const Outcome<Double>& expected, do
     REQUIRE(worst.error <= bound);
   }
   const auto near = [&](double x, double y) { return testing::relative_error(x, y, 1.0) <= bound; };
-  for (const double result : actual.results) REQUIRE(near(result, expected.results[0]));
+  REQUIRE(near(actual.result, expected.result));
   const LossSums &sums = actual.operands.sums, &right = expected.operands.sums;
   REQUIRE((near(sums.cross_entropy, right.cross_entropy) && near(sums.smoothing, right.smoothing)));
   REQUIRE((near(sums.z, right.z) && sums.targets == right.targets && sums.correct == right.correct));
@@ -127,7 +121,7 @@ void require_equal_bits(const Outcome<P>& a, const Outcome<P>& b) {
     REQUIRE((x.size() == y.size() && std::memcmp(x.data(), y.data(), std::size_t(x.size())) == 0));
   }
   const auto same = [](double x, double y) { return std::memcmp(&x, &y, sizeof x) == 0; };
-  for (const double result : b.results) REQUIRE(same(result, a.results[0]));
+  REQUIRE(same(b.result, a.result));
   const LossSums &s = a.operands.sums, &t = b.operands.sums;
   REQUIRE((same(s.cross_entropy, t.cross_entropy) && same(s.smoothing, t.smoothing) && same(s.z, t.z)));
 }

@@ -342,7 +342,7 @@ op::LinearCrossEntropy<P> linear_cross_entropy(Operands<P>& o, int width, int vo
           .dbias = o.values(bias && gradients ? vocabulary : 0)};
 }
 
-/// `result` is whoever runs the op's to set, one for each lane.
+/// `result` is for whoever runs the op to set.
 template <class P>
 op::Variance<P> variance(Operands<P>& o, int width) {
   return {.x = o.rows_of(width), .result = nullptr};

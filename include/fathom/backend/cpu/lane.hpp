@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/team.hpp>
@@ -137,6 +138,12 @@ class Lane {
 
   bool first() const { return number_ == 0; }
   void wait() { barrier(); }
+
+  /// Every op that writes a result at `from` ends with a barrier, so it is there.
+  void read(void* into, const void* from, std::size_t bytes) {
+    std::memcpy(into, from, bytes);
+    barrier();
+  }
 
   void barrier() {
     const Listener::Notice notice(listener_, "waiting");

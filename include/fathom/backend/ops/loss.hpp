@@ -43,7 +43,7 @@ namespace op {
 
 /// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
 ///
-/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: overwritten, once for all lanes.
+/// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: written once for all lanes.
 /// With dx (N, D), overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and
 /// dbias (V) added to. Without dx only the loss.
 template <class P>

@@ -121,8 +121,8 @@ struct WeightedSumBackward {
   }
 };
 
-/// *result = population variance of all elements of x (N, D), which has rows; every lane names a result of its own. For
-/// Admin's profiling pass.
+/// *result = population variance of all elements of x (N, D), which has rows; written once for all lanes. For Admin's
+/// profiling pass.
 template <class P>
 struct Variance {
   static constexpr const char* name = "variance";

@@ -25,7 +25,7 @@ struct UpdateTarget {
 
 namespace op {
 
-/// *result = Σ x², summed in shards of a fixed size in a fixed order; every lane names a result of its own.   x (n).
+/// *result = Σ x², summed in shards of a fixed size in a fixed order; written once for all lanes.   x (n).
 template <class P>
 struct SumOfSquares {
   static constexpr const char* name = "sum of squares";

@@ -9,6 +9,7 @@
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
+#include <numeric>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
@@ -68,17 +69,10 @@ struct StreamOps {
     lane.defer({Reduction<Gradient>{partials, shards, op.count, op.dweights.data()}});
   }
 
-  /// Every lane takes the variance of all rows by itself: the op is for one profiling pass.
+  /// By one lane: the op is for one profiling pass.
   static void run(Lane& lane, const op::Variance<P>& op) {
     lane.barrier();
-    const auto mean_over_all = [&](auto&& f) {
-      double sum = 0;
-      for (int r = 0; r < op.x.rows; ++r)
-        for (int c = 0; c < op.x.columns; ++c) sum += f(double(op.x.row(r)[c]));
-      return sum / (double(op.x.rows) * op.x.columns);
-    };
-    const double mean = mean_over_all([](double x) { return x; });
-    *op.result = mean_over_all([mean](double x) { return (x - mean) * (x - mean); });
+    if (lane.first()) *op.result = variance(op.x);
     lane.barrier();
   }
 
@@ -122,6 +116,17 @@ struct StreamOps {
   }
 
  private:
+  static double variance(const Matrix<const T>& x) {
+    const auto mean_over_all = [&](auto&& f) {
+      double sum = 0;
+      for (int r = 0; r < x.rows; ++r)
+        for (int c = 0; c < x.columns; ++c) sum += f(double(x.row(r)[c]));
+      return sum / (double(x.rows) * x.columns);
+    };
+    const double mean = mean_over_all([](double value) { return value; });
+    return mean_over_all([mean](double value) { return (value - mean) * (value - mean); });
+  }
+
   static void add_dropped(const Packing& packing, Range rows, Range columns, const op::EmbeddingBackward<P>& op) {
     each_run(packing, rows, [&](int sequence, int position, int first, int run) {
       each_dropout_block<T>(op.dropout, sequence, position, run, columns.begin, columns.end,
@@ -172,9 +177,7 @@ struct UpdateOps {
     each_shard(lane, op.x.size(), [&](std::int64_t index, std::int64_t begin, std::size_t count) {
       partials[index] = sum_of_squares<Gradient>(count, op.x.data() + begin);
     });
-    double sum = 0;
-    for (std::int64_t index = 0; index < shards; ++index) sum += partials[index];
-    *op.result = sum;
+    if (lane.first()) *op.result = std::accumulate(partials, partials + shards, 0.0);
     lane.barrier();
     lane.workspace().release(mark);
   }
