@@ -68,7 +68,7 @@ inline void fma_chains() {
   }
   for (int c = 0; c < chains; ++c) asm volatile("" : : "m"(sum[c]));
 }
-inline constexpr double fma_chains_flops = 2.0 * 12 * 1000 * double(cpu::lanes<float>);
+inline constexpr double fma_chains_flops = 2.0 * 12 * 1000 * double(cpu::simd_width<float>);
 
 /// Rates of all threads of a team together.
 struct MachineRates {

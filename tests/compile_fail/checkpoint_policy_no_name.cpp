@@ -7,7 +7,7 @@
 using namespace fathom;
 
 struct HalfBranch : PlainResidual {
-  static constexpr double branch(Position) { return 0.5; }
+  static constexpr double branch(BlockIndex) { return 0.5; }
 };
 using Stack = Repeat<2, Residual<HalfBranch, Linear<8, 8>>>;
 const auto description = detail::describe_model<LanguageModel<Vocabulary<9>, ContextLength<4>, Stack>>();

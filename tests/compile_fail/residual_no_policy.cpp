@@ -5,6 +5,6 @@
 
 struct HalfBranch {
   static constexpr const char* name = "HalfBranch";
-  static constexpr double branch(fathom::Position) { return 0.5; }
+  static constexpr double branch(fathom::BlockIndex) { return 0.5; }
 };
 static_assert(fathom::Residual<HalfBranch, fathom::Linear<8, 8>>::input_width == 8);

@@ -21,7 +21,7 @@ struct Leaf {
     visitor.tensor("bias", bias, Role::bias, init::constant(2));
   }
 };
-double inner(Role, Position) { return 0.25; }
+double inner(Role, BlockIndex) { return 0.25; }
 template <class T>
 struct Branch {
   Leaf<T> leaf;
@@ -34,7 +34,7 @@ struct Branch {
     visitor.fused(bias, {Part{"query_b", 4, Role::bias, init::zeros}, Part{"value_b", 2, Role::bias, init::ones}});
   }
 };
-double outer(Role role, Position at) { return role == Role::value ? 10 + at.index : at.depth; }
+double outer(Role role, BlockIndex at) { return role == Role::value ? 10 + at.index : at.depth; }
 struct Block {
   template <class T>
   struct Params {
@@ -88,7 +88,7 @@ static_assert(none_decays(Role::embedding, Role::position, Role::bias, Role::nor
 static_assert(none_decays(Role::skip_scale, Role::branch_scale, Role::logit_scale, Role::history));
 
 /// Another visitor: the elements of every named tensor, as the views of a `Params` reach them.
-struct Elements {
+struct NamedTensors : ParameterVisitor<NamedTensors> {
   std::vector<std::span<float>> tensors;
 
   void tensor(std::string_view, auto& view, Role, Init) {
@@ -101,8 +101,6 @@ struct Elements {
       data += tensors.back().size();
     }
   }
-  void nested(std::string_view, auto& params, int = -1) { params.each(*this); }
-  void scaled(double (*)(Role, Position), auto& params) { params.each(*this); }
   void blocks(std::string_view, auto& blocks) {
     for (int index = 0; index < blocks.count; ++index) {
       auto block = blocks.any_count()[index];
@@ -113,7 +111,7 @@ struct Elements {
 
 TEST_CASE("the table says where the bound views are, and they leave the gaps alone", "[core]") {
   Buffer<float> buffer(parameter_extent<Tower>().total());
-  Elements elements;
+  NamedTensors elements;
   bind_parameters<Tower>(buffer.data()).each(elements);
   const auto table = describe<Tower>();
   REQUIRE(table.size() == elements.tensors.size());
@@ -163,7 +161,7 @@ TEST_CASE("initial values come through, the gain is that of the innermost policy
     INFO(name);
     const ParameterInfo& info = table.at(name);
     CHECK((info.init.kind == init.kind && info.init.value == init.value && info.gain == gain));
-    CHECK((info.position.index == index && info.position.depth == depth));
+    CHECK((info.block.index == index && info.block.depth == depth));
   };
   check("blocks.1.embedding", init::zeros, 1, 1, 2);
   check("blocks.1.blocks.2.weight", init::normal(0.5), 0.25, 2, 3);

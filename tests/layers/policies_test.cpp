@@ -7,7 +7,7 @@
 namespace {
 using namespace fathom;
 
-constexpr Position first{0, 10}, last{9, 10};
+constexpr BlockIndex first{0, 10}, last{9, 10};
 
 TEST_CASE("DeepNorm's beta is 1 / (sqrt 2 alpha), and alpha tells the depth it was made for", "[layers]") {
   REQUIRE(std::abs(DeepNorm<2.0>::beta - 1 / (std::sqrt(2.0) * 2)) < 1e-15);
@@ -23,7 +23,7 @@ static_assert(DeepNorm<2.0>::skip(last) == 2 && DeepNorm<2.0>::branch(last) == 1
 static_assert(ReZero::learned == LearnedScale::branch_scalar && ReZero::learned_init == 0 && !ReZero::post_norm);
 static_assert(Admin::learned == LearnedScale::skip_vector && Admin::profiled && Admin::post_norm);
 static_assert(PostNormInit::gain(Role::value, first) == 0.1 && PostNormInit::gain(Role::value, last) == 1);
-static_assert(PostNormInit::gain(Role::value, Position{}) == 1);  // outside of a stack
+static_assert(PostNormInit::gain(Role::value, BlockIndex{}) == 1);  // outside of a stack
 
 // DeepNet, figure 2: beta for values, outputs and feed-forward matrices; queries and keys keep gain 1. A gate keeps it
 // too, see scaled_by_depth.

@@ -87,7 +87,7 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
 TEST_CASE("a policy's gain reaches the matrices of its branch", "[layers]") {
   for (const ParameterInfo& info : describe<Repeat<4, Residual<PostNormInit, Branch>>>()) {
     const bool matrix = info.name.ends_with("weight");
-    REQUIRE(info.gain == (matrix ? 1.0 / (4 - info.position.index) : 1));
+    REQUIRE(info.gain == (matrix ? 1.0 / (4 - info.block.index) : 1));
   }
   for (const ParameterInfo& info : describe<Residual<DeepNorm<2.0, 0.25>, Attention<8, 2>>>()) {
     const bool scaled = info.name == "value.weight" || info.name == "output.weight";

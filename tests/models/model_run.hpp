@@ -70,7 +70,7 @@ class ModelRun {
   double backward() {
     const auto dp = bind_parameters<Model>(gradients.data());
     return measure([&](auto& worker, const auto& p, const TokenBatch& batch, auto& saved) {
-      Model::backward(worker, p, dp, Flow<P>{}, batch, saved, options, normalizer());
+      Model::backward(worker, p, dp, Flow<P>{}, batch, saved, options, target_weight());
     });
   }
 
@@ -87,7 +87,7 @@ class ModelRun {
     Arena cursor = saved_.arena();
     return Saved::take(cursor, rows_.capacity());
   }
-  double normalizer() const {
+  double target_weight() const {
     return 1 / double(std::ranges::count_if(targets, [](int target) { return target >= 0; }));
   }
 
@@ -106,7 +106,7 @@ class ModelRun {
       const LossSums loss = worker.read(&Slots::loss);
       if (worker.first()) sums = loss;
     });
-    return options.total(sums) * normalizer();
+    return options.total(sums) * target_weight();
   }
 
   PackedRows rows_;

@@ -64,8 +64,8 @@ using KinkedFeedForwardLayers = std::tuple<
 /// Pre- and post-norm at once, with both constants other than 1.
 struct SandwichNorm : PlainResidual {
   static constexpr bool pre_norm = true, post_norm = true;
-  static constexpr double skip(Position) { return 1.5; }
-  static constexpr double branch(Position) { return 0.5; }
+  static constexpr double skip(BlockIndex) { return 1.5; }
+  static constexpr double branch(BlockIndex) { return 0.5; }
 };
 using Branch = FeedForward<6, 8>;
 using ResidualLayers = std::tuple<

@@ -70,7 +70,7 @@ struct Part {
 };
 
 /// Index of a block in its stack (from 0) and the number of blocks; depth 0: not in a stack.
-struct Position {
+struct BlockIndex {
   int index = 0, depth = 0;
 };
 
@@ -91,27 +91,53 @@ struct Extent {
   }
 };
 
+/// What visitors of a parameter list have in common: they go into what is nested, and take a fused tensor for one, in
+/// the group of its first part. `Self` has `tensor(name, view, role, init)` and `blocks(name, blocks)`, and its own of
+/// these where it needs more.
+template <class Self>
+struct ParameterVisitor {
+  template <class View>
+  constexpr void fused(View& view, std::initializer_list<Part> parts) {
+    self().tensor({}, view, parts.begin()->role, {});
+  }
+  template <class Params>
+  constexpr void nested(std::string_view, Params& params, int = -1) {
+    params.each(self());
+  }
+  template <class Params>
+  constexpr void scaled(double (*)(Role, BlockIndex), Params& params) {
+    params.each(self());
+  }
+
+ protected:
+  constexpr Self& self() { return static_cast<Self&>(*this); }
+};
+
+/// A visitor that counts something: blocks of a stack count alike.
+template <class Self>
+struct CountingVisitor : ParameterVisitor<Self> {
+  std::int64_t count = 0;
+
+  template <class Blocks>
+  constexpr void blocks(std::string_view, Blocks&) {
+    Self block;
+    typename Blocks::Params params;
+    params.each(block);
+    count += Blocks::count * block.count;
+  }
+};
+
 /// Points the views of a `Params<T>` into a flat buffer; with a null base it only counts.
 template <class T>
-struct Binder {
+struct Binder : ParameterVisitor<Binder<T>> {
   T* base = nullptr;
   Extent at;
+
+  constexpr explicit Binder(T* first = nullptr, Extent begin = {}) : base(first), at(begin) {}
 
   template <class View>
   constexpr void tensor(std::string_view, View& view, Role role, Init) {
     view.data = offset(base, at.take(decays(role), std::int64_t(View::rows) * View::columns));
-  }
-  template <class View>
-  constexpr void fused(View& view, std::initializer_list<Part> parts) {
-    tensor({}, view, parts.begin()->role, {});
-  }
-  template <class Params>
-  constexpr void nested(std::string_view, Params& params, int = -1) {
-    params.each(*this);
-  }
-  template <class Params>
-  constexpr void scaled(double (*)(Role, Position), Params& params) {
-    params.each(*this);
   }
   template <class Blocks>
   constexpr void blocks(std::string_view, Blocks& blocks) {
@@ -134,7 +160,7 @@ constexpr Extent parameter_extent() {
 template <class Layer, class T>
 constexpr typename Layer::template Params<T> bind_parameters(T* base) {
   typename Layer::template Params<T> params;
-  Binder<T> binder{base, {0, parameter_extent<Layer>().decayed}};
+  Binder<T> binder(base, {0, parameter_extent<Layer>().decayed});
   params.each(binder);
   return params;
 }
@@ -149,7 +175,7 @@ struct BlockArray {
 
   constexpr Params operator[](int index) const {
     Params params;
-    Binder<T> binder{base, first + index * stride};
+    Binder<T> binder(base, first + index * stride);
     params.each(binder);
     return params;
   }
@@ -168,7 +194,7 @@ struct ParameterInfo {
   Role role;
   Init init;
   double gain;          ///< factor of the residual policy on the initial values
-  Position position;    ///< of the block it belongs to
+  BlockIndex block;     ///< that it belongs to
   std::int64_t offset;  ///< in the flat buffer, in elements
   int rows, columns;
 
@@ -177,7 +203,7 @@ struct ParameterInfo {
 };
 
 /// Collects `ParameterInfo`s in the order of the layout.
-class Describer {
+class Describer : public ParameterVisitor<Describer> {
  public:
   explicit Describer(Extent begin) : at_(begin) {}
 
@@ -204,7 +230,7 @@ class Describer {
     path_ = outer;
   }
   template <class Params>
-  void scaled(double (*gain)(Role, Position), Params& params) {
+  void scaled(double (*gain)(Role, BlockIndex), Params& params) {
     const auto outer = gain_;
     gain_ = gain;
     params.each(*this);
@@ -213,29 +239,29 @@ class Describer {
   template <class Blocks>
   void blocks(std::string_view name, Blocks&) {
     const std::string outer = path_;
-    const Position position = position_;
+    const BlockIndex outer_block = block_;
     for (int index = 0; index < Blocks::count; ++index) {
       path_ = outer + std::string(name) + "." + std::to_string(index) + ".";
-      position_ = {index, Blocks::count};
+      block_ = {index, Blocks::count};
       typename Blocks::Params params;
       params.each(*this);
     }
     path_ = outer;
-    position_ = position;
+    block_ = outer_block;
   }
 
   std::vector<ParameterInfo> take() && { return std::move(table_); }
 
  private:
   void add(std::string_view name, Role role, Init init, std::int64_t offset, int rows, int columns) {
-    const double gain = gain_ == nullptr ? 1.0 : gain_(role, position_);
-    table_.push_back({path_ + std::string(name), role, init, gain, position_, offset, rows, columns});
+    const double gain = gain_ == nullptr ? 1.0 : gain_(role, block_);
+    table_.push_back({path_ + std::string(name), role, init, gain, block_, offset, rows, columns});
   }
 
   Extent at_;
   std::string path_;
-  Position position_;
-  double (*gain_)(Role, Position) = nullptr;
+  BlockIndex block_;
+  double (*gain_)(Role, BlockIndex) = nullptr;
   std::vector<ParameterInfo> table_;
 };
 
@@ -249,31 +275,10 @@ std::vector<ParameterInfo> describe() {
 }
 
 /// Counts parameters without alignment gaps.
-struct Counter {
-  std::int64_t count = 0;
-
+struct Counter : CountingVisitor<Counter> {
   template <class View>
   constexpr void tensor(std::string_view, View&, Role, Init) {
     count += std::int64_t(View::rows) * View::columns;
-  }
-  template <class View>
-  constexpr void fused(View& view, std::initializer_list<Part>) {
-    tensor({}, view, {}, {});
-  }
-  template <class Params>
-  constexpr void nested(std::string_view, Params& params, int = -1) {
-    params.each(*this);
-  }
-  template <class Params>
-  constexpr void scaled(double (*)(Role, Position), Params& params) {
-    params.each(*this);
-  }
-  template <class Blocks>
-  constexpr void blocks(std::string_view, Blocks&) {
-    Counter block;
-    typename Blocks::Params params;
-    params.each(block);
-    count += Blocks::count * block.count;
   }
 };
 

@@ -8,7 +8,7 @@ namespace fathom::inline FATHOM_ABI {
 /// A precision is a bundle of number types; layers and ops name its members and never a type of their own.
 ///
 ///   Weight      what matrix products read          Activation  what branches compute in and save
-///   Stream      the residual stream                Statistic   means, normalizers, log-sum-exps, losses
+///   Stream      the residual stream                Statistic   means, reciprocal deviations, log-sum-exps, losses
 ///   Gradient    gradients of parameters            Master      what the optimizer updates
 template <class T>
 struct Uniform {

@@ -105,7 +105,7 @@ struct DlclLoop {
         forward_block(worker, weights, p, flow, index, saved, step, rows);
       }
       const auto scope = worker.scope("blocks", index);
-      flow.position = {index, saved.depth};
+      flow.block = {index, saved.depth};
       const auto d_out = worker.template rows<typename P::Stream, width>(rows);
       const auto d_in = worker.template rows<typename P::Stream, width>(rows);
       NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, resized(step.y, rows), step.norm,
@@ -131,7 +131,7 @@ struct DlclLoop {
                                       Flow<P>& flow, int index, const Saved<P>& saved, Step<P>& step, int rows) {
     const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
-    flow.position = {index, saved.depth};
+    flow.block = {index, saved.depth};
     combine(worker, weights, saved, index, resized(step.x, rows));
     Block::forward(worker, p[index].block, flow, resized(step.x, rows), resized(step.y, rows), step.block);
     NormLayer::forward(worker, p[index].norm, flow, resized(step.y, rows), saved.history.at(index + 1, rows),

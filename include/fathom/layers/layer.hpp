@@ -73,7 +73,7 @@ struct AdminProfile {
 /// Gradients of side inputs are ADDED TO: every decoder layer reads one memory.
 template <class P>
 struct Flow {
-  Position position;  ///< of the block in its stack
+  BlockIndex block;  ///< in its stack
 
   Matrix<const typename P::Activation> memory;  ///< the encoder's output
   const Packing* memory_packing = nullptr;
@@ -142,7 +142,7 @@ inline constexpr bool restores_output = requires {
   requires L::restores_output;
 };
 
-/// The layer at `Position` of a composition is a layer; the template arguments are the message.
+/// The layer at `Place` of a composition is a layer; the template arguments are the message.
 template <int Place, class L>
 struct CheckLayer {
   static_assert(HasShapes<L>, "fathom: the layer at this Place lacks name, input_width or output_width; see layer.hpp");

@@ -22,25 +22,25 @@ struct PlainResidual {
   static constexpr double learned_init = 1;
   static constexpr bool profiled = false;  ///< the learned scale starts from a profiling pass
 
-  static constexpr double skip(Position) { return 1; }
-  static constexpr double branch(Position) { return 1; }
-  static constexpr double gain(Role, Position) { return 1; }
+  static constexpr double skip(BlockIndex) { return 1; }
+  static constexpr double branch(BlockIndex) { return 1; }
+  static constexpr double gain(Role, BlockIndex) { return 1; }
   /// Depth for which the policy's constants were made, as a decoder or encoder alone; 0: any.
   static constexpr double made_for_depth() { return 0; }
 };
 
 /// Whether `Policy` states all of these facts.
 template <class Policy>
-concept StatesResidualFacts = requires(Role role, Position position) {
+concept StatesResidualFacts = requires(Role role, BlockIndex block) {
   { Policy::pre_norm } -> std::convertible_to<bool>;
   { Policy::post_norm } -> std::convertible_to<bool>;
   { Policy::final_norm } -> std::convertible_to<bool>;
   { Policy::learned } -> std::convertible_to<LearnedScale>;
   { Policy::learned_init } -> std::convertible_to<double>;
   { Policy::profiled } -> std::convertible_to<bool>;
-  { Policy::skip(position) } -> std::convertible_to<double>;
-  { Policy::branch(position) } -> std::convertible_to<double>;
-  { Policy::gain(role, position) } -> std::convertible_to<double>;
+  { Policy::skip(block) } -> std::convertible_to<double>;
+  { Policy::branch(block) } -> std::convertible_to<double>;
+  { Policy::gain(role, block) } -> std::convertible_to<double>;
   { Policy::made_for_depth() } -> std::convertible_to<double>;
 };
 
@@ -82,8 +82,8 @@ struct DeepNorm : PostNorm {
   static_assert(Alpha > 0 && Beta > 0, "DeepNorm: alpha and beta must be positive");
   static constexpr const char* name = "DeepNorm";
   static constexpr double alpha = Alpha, beta = Beta;
-  static constexpr double skip(Position) { return Alpha; }
-  static constexpr double gain(Role role, Position) { return scaled_by_depth(role) ? Beta : 1; }
+  static constexpr double skip(BlockIndex) { return Alpha; }
+  static constexpr double gain(Role role, BlockIndex) { return scaled_by_depth(role) ? Beta : 1; }
   static constexpr double made_for_depth() { return Alpha * Alpha * Alpha * Alpha / 2; }
 };
 
@@ -98,8 +98,8 @@ struct Unchecked : Policy {
 /// scales.
 struct PostNormInit : PostNorm {
   static constexpr const char* name = "PostNormInit";
-  static constexpr double gain(Role role, Position position) {
-    return scaled_by_depth(role) && position.depth > 0 ? 1.0 / (position.depth - position.index) : 1;
+  static constexpr double gain(Role role, BlockIndex block) {
+    return scaled_by_depth(role) && block.depth > 0 ? 1.0 / (block.depth - block.index) : 1;
   }
 };
 

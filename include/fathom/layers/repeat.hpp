@@ -123,7 +123,7 @@ struct BlockLoop {
         const auto input =
             place == 0 ? first : output<P>(worker, p, flow, index - 1, blocks, outputs, place - 1, x.count);
         const auto scope = worker.scope("blocks", index);
-        flow.position = {index, saved.depth};
+        flow.block = {index, saved.depth};
         const auto d = index == 0 ? dx : gradients.at(index % 2, x.count);
         Block::backward(worker, p[index], dp[index], flow, input, blocks[place], dy, d, index == 0 ? skip : Skip<P>{});
         dy = d;
@@ -179,7 +179,7 @@ struct BlockLoop {
                                       typename Block::template Saved<P>& saved) {
     const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
-    flow.position = {index, depth};
+    flow.block = {index, depth};
     Block::forward(worker, p[index], flow, x, y, saved);
   }
 };

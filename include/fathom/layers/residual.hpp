@@ -136,7 +136,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
     const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
     const auto b = branch_scale<P>(p, flow);
     Rows<const typename P::Activation, width> df = dz;
-    Skip<P> through{dz, Policy::skip(flow.position)};
+    Skip<P> through{dz, Policy::skip(flow.block)};
     if (Policy::learned != LearnedScale::none || dropout.active() || b.constant != 1) {
       const auto branch = worker.template rows<typename P::Activation, width>(x.count);
       Rows<typename P::Stream, width> scaled_skip;
@@ -175,13 +175,13 @@ struct Residual : Composition<Sublayer, NormLayer> {
  private:
   template <class P>
   static constexpr ResidualScale<P> skip_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
-    ResidualScale<P> scale{Policy::skip(flow.position), {}};
+    ResidualScale<P> scale{Policy::skip(flow.block), {}};
     if constexpr (scales_skip) scale.learned = p.scale;
     return scale;
   }
   template <class P>
   static constexpr ResidualScale<P> branch_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
-    ResidualScale<P> scale{Policy::branch(flow.position), {}};
+    ResidualScale<P> scale{Policy::branch(flow.block), {}};
     if constexpr (keeps_branch) scale.learned = p.scale;
     return scale;
   }

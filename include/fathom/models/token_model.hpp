@@ -294,18 +294,18 @@ struct TokenModel {
                                      .bias = {},
                                      .targets = batch.targets,
                                      .options = {},
-                                     .normalizer = 0,
+                                     .target_weight = 0,
                                      .sums = worker.slot(&Slots::loss),
                                      .dx = {},
                                      .dweight = {},
                                      .dbias = {}});
   }
 
-  /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of normalizer · loss ADDED TO dp.
+  /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of target_weight · loss ADDED TO dp.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow, const TokenBatch& batch,
-                                 const Saved<P>& saved, const LossOptions& options, double normalizer) {
+                                 const Saved<P>& saved, const LossOptions& options, double target_weight) {
     const auto phase = worker.phase("backward");
     const int rows = worker.packing().rows();
     const auto frame = worker.frame();
@@ -318,7 +318,7 @@ struct TokenModel {
                                        .bias = {},
                                        .targets = batch.targets,
                                        .options = options,
-                                       .normalizer = normalizer,
+                                       .target_weight = target_weight,
                                        .sums = worker.slot(&Slots::loss),
                                        .dx = dy,
                                        .dweight = dp.output(),

@@ -11,9 +11,7 @@ namespace fathom::inline FATHOM_ABI {
 namespace detail {
 
 /// Counts the second moments of factored tensors: for a matrix one a row and one a column, for a vector all.
-struct FactoredCounter {
-  std::int64_t count = 0;
-
+struct FactoredCounter : CountingVisitor<FactoredCounter> {
   template <class View>
   constexpr void tensor(std::string_view, View&, Role role, Init) {
     count += View::rows == 1 && !decays(role) ? View::columns : View::rows + View::columns;
@@ -21,21 +19,6 @@ struct FactoredCounter {
   template <class View>
   constexpr void fused(View&, std::initializer_list<Part> parts) {
     for (const Part& part : parts) count += View::rows == 1 ? part.rows : part.rows + View::columns;
-  }
-  template <class Params>
-  constexpr void nested(std::string_view, Params& params, int = -1) {
-    params.each(*this);
-  }
-  template <class Params>
-  constexpr void scaled(double (*)(Role, Position), Params& params) {
-    params.each(*this);
-  }
-  template <class Blocks>
-  constexpr void blocks(std::string_view, Blocks&) {
-    FactoredCounter block;
-    typename Blocks::Params params;
-    params.each(block);
-    count += Blocks::count * block.count;
   }
 };
 

@@ -120,7 +120,7 @@ class Trainer {
       targets += std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
     }
     report.step = ++step_;
-    const double normalizer = targets > 0 ? 1.0 / double(targets) : 0;
+    const double target_weight = targets > 0 ? 1.0 / double(targets) : 0;
     LossSums total;
     bool accepted = false;
     // All lanes come to the same decisions from the same numbers; the first one reports them.
@@ -129,11 +129,11 @@ class Trainer {
       LossSums sums;
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].packing);
-        gradients_of(worker, batches[index], index, normalizer);
+        gradients_of(worker, batches[index], index, target_weight);
         sums += worker.read(&Slots::loss);
       }
       worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = worker.slot(&Slots::squares)});
-      const double norm = std::sqrt(worker.read(&Slots::squares)), loss = options_.loss.total(sums) * normalizer;
+      const double norm = std::sqrt(worker.read(&Slots::squares)), loss = options_.loss.total(sums) * target_weight;
       const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
                           !norms_.is_spike(norm, options_.spike_factor);
@@ -141,7 +141,7 @@ class Trainer {
       if (!first) return;
       total = sums;
       report.loss = loss;
-      report.cross_entropy = sums.cross_entropy * normalizer;
+      report.cross_entropy = sums.cross_entropy * target_weight;
       report.gradient_norm = norm;
       accepted = accept;
     });
@@ -151,7 +151,7 @@ class Trainer {
       norms_.add(report.gradient_norm);
       if (average_) average_->add(context_, weights_.flat());
     } else {
-      skip(report, batches, normalizer);
+      skip(report, batches, target_weight);
     }
     return report;
   }
@@ -290,19 +290,19 @@ class Trainer {
   }
   FlatModel<P> flat() { return {extent, weights_.flat(), gradients_.span(), state_.span(), table_}; }
 
-  void gradients_of(auto& worker, const Batch& batch, std::size_t index, double normalizer) {
+  void gradients_of(auto& worker, const Batch& batch, std::size_t index, double target_weight) {
     const auto scope = worker.scope("batch", int(index));
     auto saved = saved_values();
     const auto params = weights_.params();
     Model::forward(worker, params, Flow<P>{}, batch, saved);
     Model::backward(worker, params, bind_parameters<Model>(gradients_.data()), Flow<P>{}, batch, saved, options_.loss,
-                    normalizer);
+                    target_weight);
   }
 
   /// Names what went wrong, forgets the gradients, and gives up when nothing has worked for long.
-  void skip(StepReport& report, std::span<const Batch> batches, double normalizer) {
+  void skip(StepReport& report, std::span<const Batch> batches, double target_weight) {
     if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
-      report.skipped = "not finite, first in " + first_non_finite(batches, normalizer);
+      report.skipped = "not finite, first in " + first_non_finite(batches, target_weight);
     } else if (!has_squares(report.gradient_norm)) {
       std::ostringstream text;
       text << "the gradient is too large for its squares, its norm is " << report.gradient_norm
@@ -335,14 +335,14 @@ class Trainer {
   }
 
   /// Replays the step, one op at a time.
-  std::string first_non_finite(std::span<const Batch> batches, double normalizer) {
+  std::string first_non_finite(std::span<const Batch> batches, double target_weight) {
     clear_gradients();
     Context<FindNonFinite<B>> finder(B::one_lane());
     finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
     finder.run(batches.front().packing, pass(), [&](auto& worker) {
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].packing);
-        gradients_of(worker, batches[index], index, normalizer);
+        gradients_of(worker, batches[index], index, target_weight);
       }
     });
     const std::string& found = finder.machine().found();

@@ -28,8 +28,8 @@ struct HashDropout {
   void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const {
     REQUIRE(key % 4 == 0);
     for (std::size_t c = 0; c < 4; ++c)
-      for (std::size_t l = 0; l < cpu::lanes<T>; ++l)
-        factors[c * cpu::lanes<T> + l] = static_cast<T>(factor(head, query + l, key + c));
+      for (std::size_t l = 0; l < cpu::simd_width<T>; ++l)
+        factors[c * cpu::simd_width<T> + l] = static_cast<T>(factor(head, query + l, key + c));
   }
 };
 

@@ -35,7 +35,7 @@ TEMPLATE_TEST_CASE("cross-entropy and its gradient equal the naive formulas", "[
       std::vector<double> gradient(width);
       const double scale = 0.125, smoothing = options.smoothing;
       for (std::size_t i = 0; i < width; ++i)
-        gradient[i] = scale * (std::exp(logits[i] - lse) * (1 + 2 * options.normalizer * lse) -
+        gradient[i] = scale * (std::exp(logits[i] - lse) * (1 + 2 * options.z_loss * lse) -
                                smoothing / static_cast<double>(width) - (i == target ? 1 - smoothing : 0));
       const Guarded<T> before(logits);
       const auto alone = cpu::cross_entropy<T>(width, logits, static_cast<std::int64_t>(target));
@@ -44,10 +44,10 @@ TEMPLATE_TEST_CASE("cross-entropy and its gradient equal the naive formulas", "[
           cpu::cross_entropy_backward<T>(width, logits, static_cast<std::int64_t>(target), T(scale), options);
       equal(parts.likelihood, lse - before[target]);
       equal(parts.smooth, lse - mean);
-      equal(parts.normalizer, z);
+      equal(parts.z, z);
       CHECK(parts.likelihood == alone.likelihood);
       CHECK(parts.smooth == alone.smooth);
-      CHECK(parts.normalizer == alone.normalizer);
+      CHECK(parts.z == alone.z);
       CHECK(difference(logits, gradient) < tolerance);
     }
 }
@@ -57,7 +57,7 @@ TEST_CASE("an ignored row gives no loss and a zero gradient, even from NaN", "[c
   const auto parts = cpu::cross_entropy_backward<float>(37, logits, -1, 1.0f, {0.1f, 0.1f});
   CHECK(parts.likelihood == 0);
   CHECK(parts.smooth == 0);
-  CHECK(parts.normalizer == 0);
+  CHECK(parts.z == 0);
   CHECK(difference(logits, std::vector<double>(37, 0.0)) == 0);
   CHECK(cpu::cross_entropy<float>(37, Guarded<float>(37), -1).likelihood == 0);
 }

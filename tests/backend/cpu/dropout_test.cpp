@@ -32,7 +32,7 @@ TEMPLATE_TEST_CASE("blocks of dropout are those of Dropout::factors, each once a
 }
 
 TEMPLATE_TEST_CASE("columns of dropout are those of Dropout::factors", "", float, double) {
-  constexpr int lanes = int(cpu::lanes<TestType>);
+  constexpr int lanes = int(cpu::simd_width<TestType>);
   const int column = GENERATE(0, 4, 8, 20), head = GENERATE(0, 3), row = 100, sequence = 2;
   TestType factors[4 * lanes];
   cpu::dropout_columns<TestType>(dropout, sequence, head, row, column, factors);

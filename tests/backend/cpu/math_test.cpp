@@ -30,7 +30,7 @@ double ulp(double x) {
 /// magnitude must only be as small in f.
 template <class F, class Reference>
 double worst_ulp(F f, Reference reference, float low, float high, std::uint32_t step, bool negative, double floor = 0) {
-  constexpr std::size_t width = cpu::lanes<float>;
+  constexpr std::size_t width = cpu::simd_width<float>;
   double worst = 0;
   float x[width];
   for (std::uint32_t bits = std::bit_cast<std::uint32_t>(low); bits <= std::bit_cast<std::uint32_t>(high);) {

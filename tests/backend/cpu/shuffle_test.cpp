@@ -10,7 +10,7 @@
 namespace cpu = fathom::cpu;
 
 TEMPLATE_TEST_CASE("horizontal sum and max use every lane", "[shuffle]", float, double) {
-  constexpr std::size_t width = cpu::lanes<TestType>;
+  constexpr std::size_t width = cpu::simd_width<TestType>;
   std::vector<TestType> values(width);
   std::iota(values.begin(), values.end(), TestType(1.25));
   const auto v = cpu::load(values.data());
@@ -23,7 +23,7 @@ TEMPLATE_TEST_CASE("horizontal sum and max use every lane", "[shuffle]", float, 
 }
 
 TEMPLATE_TEST_CASE("many horizontal sums equal single ones bit for bit", "[shuffle]", float, double) {
-  constexpr std::size_t width = cpu::lanes<TestType>;
+  constexpr std::size_t width = cpu::simd_width<TestType>;
   cpu::Simd<TestType> rows[width];
   for (std::size_t i = 0; i < width; ++i)
     for (std::size_t j = 0; j < width; ++j) rows[i][j] = std::sin(TestType(i * 31 + j));  // sums that round
@@ -32,7 +32,7 @@ TEMPLATE_TEST_CASE("many horizontal sums equal single ones bit for bit", "[shuff
 }
 
 TEMPLATE_TEST_CASE("chunks are 16 bytes: broadcast, summed one by one, stored", "[shuffle]", float, double) {
-  constexpr std::size_t width = cpu::lanes<TestType>, chunk = cpu::chunk<TestType>;
+  constexpr std::size_t width = cpu::simd_width<TestType>, chunk = cpu::chunk<TestType>;
   std::vector<TestType> in(chunk + 1);
   std::iota(in.begin(), in.end(), TestType(1.25));
   const auto v = cpu::broadcast_chunk(in.data() + 1);

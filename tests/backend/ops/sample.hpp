@@ -335,7 +335,7 @@ op::LinearCrossEntropy<P> linear_cross_entropy(Operands<P>& o, int width, int vo
           .bias = o.values(bias ? vocabulary : 0),
           .targets = o.integers(-2, vocabulary),
           .options = options,
-          .normalizer = 0.25,
+          .target_weight = 0.25,
           .sums = &o.sums,
           .dx = o.poison(gradients ? o.count() : 0, width),
           .dweight = o.values(gradients ? vocabulary : 0, width),
@@ -428,7 +428,7 @@ inline std::vector<ParameterInfo> table_of(const std::vector<TensorShape>& shape
                      .role = role,
                      .init = {},
                      .gain = 1,
-                     .position = {},
+                     .block = {},
                      .offset = offset,
                      .rows = rows,
                      .columns = columns});

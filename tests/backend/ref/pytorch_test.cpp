@@ -158,14 +158,14 @@ TEST_CASE("linear cross-entropy agrees with PyTorch", "[ref]") {
         .bias = bias,
         .targets = targets,
         .options = {.smoothing = reference.number("smoothing"), .z_loss = reference.number("z_loss")},
-        .normalizer = 1.0 / double(counted),
+        .target_weight = 1.0 / double(counted),
         .sums = &sums,
         .dx = dx,
         .dweight = dweight,
         .dbias = dbias};
     const PackedRows packed = one_sequence(x.rows());
     run(packed, op);
-    const double loss = op.options.total(sums) * op.normalizer;
+    const double loss = op.options.total(sums) * op.target_weight;
     require_near(std::span(&loss, 1), reference.values("output.loss"), "loss");
     require_near(dx.span(), reference.values("grad.input.x"), "dx");
     require_near(dweight.span(), reference.values("grad.parameter.weight"), "dweight");

@@ -16,11 +16,11 @@
 
 /// Attention of one sequence and one key/value head: O = softmax(scale · Q Kᵀ) V, without ever storing all scores.
 ///
-/// A block of queries lies across the lanes, so the row statistics of the softmax are plain vector operations and every
-/// head width uses all lanes. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal. Keys and
-/// values are first copied to packed rows, since at the stride of a [rows, (H + 2 Hkv) K] matrix they would compete for
-/// a few sets of the cache. The backward pass forms the probabilities of a block of queries again from the saved
-/// log-sum-exp (Dao et al. 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
+/// A block of queries lies side by side in registers, so the row statistics of the softmax are plain vector operations and
+/// every head width fills them. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal.
+/// Keys and values are first copied to packed rows, since at the stride of a [rows, (H + 2 Hkv) K] matrix they would
+/// compete for a few sets of the cache. The backward pass forms the probabilities of a block of queries again from the
+/// saved log-sum-exp (Dao et al. 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
 ///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
@@ -36,9 +36,9 @@ class Visible {
 
   Visible(const AttentionShape<T>& shape, std::size_t query) {
     for (std::size_t v = 0; v < vectors; ++v) {
-      const std::size_t first = query + v * lanes<T>;
+      const std::size_t first = query + v * simd_width<T>;
       open_[v] = visible_keys(shape, first);
-      end_[v] = round_up(visible_keys(shape, first + lanes<T> - 1), AttentionTile<T>::rows);
+      end_[v] = round_up(visible_keys(shape, first + simd_width<T> - 1), AttentionTile<T>::rows);
       const SimdBits<T> keys = SimdBits<T>{} + static_cast<Number>(shape.keys);
       const auto offset = static_cast<Number>(first + 1 + shape.keys - shape.queries);
       const SimdBits<T> seen = lane_numbers<T>() + offset;
@@ -46,13 +46,13 @@ class Visible {
     }
   }
 
-  /// Keys below open(v) are seen by all lanes of vector v, keys from end(v), a multiple of the tile's rows, by none.
+  /// Keys below open(v) are seen by all elements of vector v, keys from end(v), a multiple of the tile's rows, by none.
   /// Neither decreases with v.
   std::size_t open(std::size_t v) const { return open_[v]; }
   std::size_t end(std::size_t v) const { return end_[v]; }
   std::size_t end() const { return end_[vectors - 1]; }
 
-  /// x in the lanes of vector v that see the key, `other` in those that do not.
+  /// x in the elements of vector v that see the key, `other` in those that do not.
   Simd<T> select(std::size_t v, std::size_t key, Simd<T> x, T other) const {
     return seen_[v] > static_cast<Number>(key) ? x : broadcast(other);
   }
@@ -75,7 +75,7 @@ class Visible {
 
  private:
   using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  SimdBits<T> seen_[vectors];  // how many keys each lane sees
+  SimdBits<T> seen_[vectors];  // how many keys each element sees
   std::size_t open_[vectors], end_[vectors];
 };
 
@@ -88,7 +88,7 @@ struct AttentionExtents {
   constexpr explicit AttentionExtents(const AttentionShape<T>& shape)
       : keys(round_up(shape.keys, AttentionTile<T>::rows)),
         width(round_up(shape.width, AttentionTile<T>::rows)),
-        register_width(round_up(shape.width, lanes<T>)) {}
+        register_width(round_up(shape.width, simd_width<T>)) {}
 };
 
 /// scores (keys from `begin`, queries) = keys · columns, for the keys of [begin, end) that each vector sees.
@@ -98,9 +98,9 @@ void score(const Visible<T>& visible, std::size_t begin, std::size_t end, std::s
   using Tile = AttentionTile<T>;
   visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
     for (std::size_t j = from; j < to; j += Tile::rows)
-      multiply<false, Tile::rows, vectors()>(width, AlongRows<T>{keys + j * key_stride, key_stride},
-                                             columns + first * lanes<T>, Tile::queries,
-                                             scores + (j - begin) * Tile::queries + first * lanes<T>, Tile::queries);
+      multiply<false, Tile::rows, vectors()>(
+          width, AlongRows<T>{keys + j * key_stride, key_stride}, columns + first * simd_width<T>, Tile::queries,
+          scores + (j - begin) * Tile::queries + first * simd_width<T>, Tile::queries);
   });
 }
 
@@ -112,8 +112,9 @@ void gather(const Visible<T>& visible, std::size_t begin, std::size_t end, std::
   visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
     for (std::size_t d = 0; d < width; d += Tile::rows)
       multiply<true, Tile::rows, vectors()>(to - from, AlongColumns<T>{values + from * width + d, width},
-                                            weights + (from - begin) * Tile::queries + first * lanes<T>, Tile::queries,
-                                            columns + d * Tile::queries + first * lanes<T>, Tile::queries);
+                                            weights + (from - begin) * Tile::queries + first * simd_width<T>,
+                                            Tile::queries, columns + d * Tile::queries + first * simd_width<T>,
+                                            Tile::queries);
   });
 }
 
@@ -123,16 +124,16 @@ void scatter(const Visible<T>& visible, std::size_t begin, std::size_t end, std:
              const T* weights, T* sums) {
   using Tile = AttentionTile<T>;
   visible.each_segment(begin, end, [&](auto vectors, std::size_t first, std::size_t from, std::size_t to) {
-    const std::size_t query = first * lanes<T>;
+    const std::size_t query = first * simd_width<T>;
     for (std::size_t j = from; j < to; j += Tile::rows) {
       const AlongFixedRows<Tile::queries, T> weight{weights + (j - begin) * Tile::queries + query};
       std::size_t d = 0;
-      for (; d + 2 * lanes<T> <= width; d += 2 * lanes<T>)
-        multiply<true, Tile::rows, 2>(vectors * lanes<T>, weight, rows + query * width + d, width, sums + j * width + d,
-                                      width);
+      for (; d + 2 * simd_width<T> <= width; d += 2 * simd_width<T>)
+        multiply<true, Tile::rows, 2>(vectors * simd_width<T>, weight, rows + query * width + d, width,
+                                      sums + j * width + d, width);
       if (d < width)
-        multiply<true, Tile::rows, 1>(vectors * lanes<T>, weight, rows + query * width + d, width, sums + j * width + d,
-                                      width);
+        multiply<true, Tile::rows, 1>(vectors * simd_width<T>, weight, rows + query * width + d, width,
+                                      sums + j * width + d, width);
     }
   });
 }
@@ -142,11 +143,11 @@ template <class T, class Dropout, class F>
 [[gnu::always_inline]] inline void each_key(const Dropout& dropout, std::size_t head, std::size_t query,
                                             std::size_t from, std::size_t to, F f) {
   if constexpr (Dropout::active) {
-    T factors[4 * lanes<T>];
+    T factors[4 * simd_width<T>];
     for (std::size_t key = from / 4 * 4; key < to; key += 4) {
       dropout(head, query, key, factors);
       for (std::size_t c = key < from ? from - key : 0; c < 4 && key + c < to; ++c)
-        f(key + c, [&](Simd<T> x) { return x * load(factors + c * lanes<T>); });
+        f(key + c, [&](Simd<T> x) { return x * load(factors + c * simd_width<T>); });
     }
   } else {
     for (std::size_t key = from; key < to; ++key) f(key, [](Simd<T> x) { return x; });
@@ -200,7 +201,7 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
         const std::size_t end = std::min(begin + block, visible.end());
         detail::score(visible, begin, end, shape.width, keys, n.width, query_columns, scores);
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
-          T* column = scores + i * lanes<T>;
+          T* column = scores + i * simd_width<T>;
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
           const std::size_t open = std::clamp(visible.open(i), begin, to);
           Simd<T> top = greatest[i];
@@ -213,14 +214,14 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
           // `top` is finite even where nothing is seen yet, so that e^(-∞ - top) is 0 and not NaN.
           const Simd<T> fade = exp2(greatest[i] - top);
           Simd<T> total = sum[i] * fade;
-          detail::each_key<T>(dropout, head, query + i * lanes<T>, begin, to, [&](std::size_t j, auto drop) {
+          detail::each_key<T>(dropout, head, query + i * simd_width<T>, begin, to, [&](std::size_t j, auto drop) {
             const Simd<T> p = exp2(load(column + (j - begin) * queries) - top);
             total += p;
             store(column + (j - begin) * queries, drop(p));
           });
           if (begin > 0)
             for (std::size_t d = 0; d < n.width; ++d) {
-              T* out = out_columns + d * queries + i * lanes<T>;
+              T* out = out_columns + d * queries + i * simd_width<T>;
               store(out, load(out) * fade);
             }
           greatest[i] = top;
@@ -229,10 +230,11 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
         detail::gather(visible, begin, end, n.width, values, scores, out_columns);
       }
 
-      for (std::size_t i = 0; i < AttentionTile<T>::vectors && i * lanes<T> < count; ++i) {
-        store(factors + i * lanes<T>, sum[i] == T(0) ? Simd<T>{} : T(1) / sum[i]);
-        store_first(lse.data + head * lse.stride + query + i * lanes<T>,
-                    greatest[i] * (1 / detail::log2_e<T>)+log(sum[i]), std::min(count - i * lanes<T>, lanes<T>));
+      for (std::size_t i = 0; i < AttentionTile<T>::vectors && i * simd_width<T> < count; ++i) {
+        store(factors + i * simd_width<T>, sum[i] == T(0) ? Simd<T>{} : T(1) / sum[i]);
+        store_first(lse.data + head * lse.stride + query + i * simd_width<T>,
+                    greatest[i] * (1 / detail::log2_e<T>)+log(sum[i]),
+                    std::min(count - i * simd_width<T>, simd_width<T>));
       }
       detail::to_rows(count, shape.width, out_columns, factors, o.data + query * o.stride + head * shape.width,
                       o.stride);
@@ -294,7 +296,7 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       detail::pack_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
       detail::pack_rows(count, shape.width, d_o_rows, d_o.stride, T(1), queries, n.register_width, do_rows);
       std::fill_n(dq_columns, n.width * queries, T(0));
-      // Lanes without a query have zeros in every operand and contribute nothing.
+      // Elements without a query have zeros in every operand and contribute nothing.
       std::fill_n(log_sums, queries, T(0));
       sweep<T>(count, [&](auto place) {
         place.store(log_sums, place.load(lse.data + head * lse.stride + query) * detail::log2_e<T>);
@@ -302,16 +304,16 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
 
       detail::score(visible, 0, visible.end(), shape.width, keys, n.width, query_columns, probabilities);
       for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
-        const Simd<T> log_sum = load(log_sums + i * lanes<T>);
+        const Simd<T> log_sum = load(log_sums + i * simd_width<T>);
         const std::size_t open = std::min(visible.open(i), visible.end(i));
         const auto probability = [&](std::size_t j) {
-          return exp2(load(probabilities + j * queries + i * lanes<T>) - log_sum);
+          return exp2(load(probabilities + j * queries + i * simd_width<T>) - log_sum);
         };
         const auto keep = [&](std::size_t j, Simd<T> p, auto drop) {
-          store(probabilities + j * queries + i * lanes<T>, p);
-          if constexpr (Dropout::active) store(weights + j * queries + i * lanes<T>, drop(p));
+          store(probabilities + j * queries + i * simd_width<T>, p);
+          if constexpr (Dropout::active) store(weights + j * queries + i * simd_width<T>, drop(p));
         };
-        const std::size_t first = query + i * lanes<T>;
+        const std::size_t first = query + i * simd_width<T>;
         detail::each_key<T>(dropout, head, first, 0, open,
                             [&](std::size_t j, auto drop) { keep(j, probability(j), drop); });
         detail::each_key<T>(dropout, head, first, open, visible.end(i),
@@ -331,7 +333,7 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       Simd<T> product[AttentionTile<T>::vectors] = {};  // rowsum(dO ∘ O)
       for (std::size_t d = 0; d < shape.width; ++d)
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
-          const std::size_t place = d * queries + i * lanes<T>;
+          const std::size_t place = d * queries + i * simd_width<T>;
           product[i] = fma(load(do_columns + place), load(o_columns + place), product[i]);
         }
 
@@ -341,8 +343,8 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
           for (std::size_t j = begin; j < to; ++j) {
-            T* slope = slopes + (j - begin) * queries + i * lanes<T>;
-            const std::size_t place = j * queries + i * lanes<T>;
+            T* slope = slopes + (j - begin) * queries + i * simd_width<T>;
+            const std::size_t place = j * queries + i * simd_width<T>;
             const Simd<T> p = load(probabilities + place);
             store(slope, Dropout::active ? load(weights + place) * load(slope) - p * product[i]
                                          : p * (load(slope) - product[i]));

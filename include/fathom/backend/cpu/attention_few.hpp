@@ -13,8 +13,9 @@
 #include <limits>
 
 /// Attention of a few queries to many keys, as in decoding with a key/value cache. Keys and values are read in place
-/// and once, for all query heads of the group; the columns of the head lie in the lanes. As these rows are read those
-/// of the next call are fetched, a line for each register: they are in no cache, and a burst of requests would wait.
+/// and once, for all query heads of the group; the columns of the head lie side by side in registers. As these rows are read
+/// those of the next call are fetched, a line for each register: they are in no cache, and a burst of requests would
+/// wait.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 inline constexpr std::size_t few_queries = 8;  // about where blocks of queries become as fast
@@ -25,20 +26,20 @@ inline constexpr std::size_t few_queries_key_block = 64;
 template <class T>
 void row_products(std::size_t count, std::size_t width, const T* a, const T* b, std::size_t stride, const T* next,
                   T* products) {
-  for (std::size_t begin = 0; begin < count; begin += lanes<T>, b += lanes<T> * stride) {
-    Simd<T> sum[lanes<T>];
+  for (std::size_t begin = 0; begin < count; begin += simd_width<T>, b += simd_width<T> * stride) {
+    Simd<T> sum[simd_width<T>];
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i) sum[i] = Simd<T>{};
-    const std::size_t rows = std::min(count - begin, lanes<T>);
+    for (std::size_t i = 0; i < simd_width<T>; ++i) sum[i] = Simd<T>{};
+    const std::size_t rows = std::min(count - begin, simd_width<T>);
     sweep<T>(width, [&](auto place) {
       const Simd<T> x = place.load(a);
 #pragma GCC unroll 16
-      for (std::size_t i = 0; i < lanes<T>; ++i)
+      for (std::size_t i = 0; i < simd_width<T>; ++i)
         if (i < rows) {
-          __builtin_prefetch(next + i * lanes<T>);
+          __builtin_prefetch(next + i * simd_width<T>);
           sum[i] = fma(x, place.load(b + i * stride), sum[i]);
         }
-      next += rows * lanes<T>;
+      next += rows * simd_width<T>;
     });
     store(products + begin, horizontal_sums<T>(sum));
   }
@@ -50,7 +51,7 @@ struct FewQueriesExtents {
   std::size_t rows, width;
 
   constexpr explicit FewQueriesExtents(const AttentionShape<T>& shape)
-      : rows(shape.group * std::min(shape.queries, few_queries)), width(round_up(shape.width, lanes<T>)) {}
+      : rows(shape.group * std::min(shape.queries, few_queries)), width(round_up(shape.width, simd_width<T>)) {}
 };
 
 template <class T>
@@ -102,9 +103,9 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       sweep<T>(shape.width, [&](auto place) {
         Simd<T> even = place.load(out) * fade, odd{};
         std::size_t j = 0;
-        for (; j + 1 < count; j += 2, next += 2 * lanes<T>) {
+        for (; j + 1 < count; j += 2, next += 2 * simd_width<T>) {
           __builtin_prefetch(next);
-          __builtin_prefetch(next + lanes<T>);
+          __builtin_prefetch(next + simd_width<T>);
           even = fma(broadcast(scores[j]), place.load(values + j * v.stride), even);
           odd = fma(broadcast(scores[j + 1]), place.load(values + (j + 1) * v.stride), odd);
         }

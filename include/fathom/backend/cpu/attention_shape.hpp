@@ -28,9 +28,9 @@ struct AttentionShape {
 
 /// No dropout. A dropout on the probabilities is a type with `active = true` and
 ///   `void operator()(std::size_t head, std::size_t query, std::size_t key, T* factors) const`:
-/// factors[c · lanes<T> + l] = the factor, 0 or 1 / (1 - rate), of query `query + l` of head `head` of the group and
-/// key `key + c`, for c < 4 and l < lanes<T>. key is a multiple of 4. It must be a function of these indices; queries
-/// and keys beyond the shape are asked for too, and ignored.
+/// factors[c · simd_width<T> + l] = the factor, 0 or 1 / (1 - rate), of query `query + l` of head `head` of the group
+/// and key `key + c`, for c < 4 and l < simd_width<T>. key is a multiple of 4. It must be a function of these indices;
+/// queries and keys beyond the shape are asked for too, and ignored.
 struct NoDropout {
   static constexpr bool active = false;
 };

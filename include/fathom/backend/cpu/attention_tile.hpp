@@ -11,13 +11,13 @@
 /// The building blocks of attention: a register tile of a product, and copies between rows and columns.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
-/// A block of queries lies in the lanes of `vectors` registers; products are formed `rows` (keys, or columns of the
+/// A block of queries lies in the elements of `vectors` registers; products are formed `rows` (keys, or columns of the
 /// head) at a time. 8 x 2 accumulators on AVX-512, 4 x 2 elsewhere.
 template <class T>
 struct AttentionTile {
-  static constexpr std::size_t rows = std::min<std::size_t>(lanes<T>, FATHOM_SIMD_BITS == 512 ? 8 : 4);
+  static constexpr std::size_t rows = std::min<std::size_t>(simd_width<T>, FATHOM_SIMD_BITS == 512 ? 8 : 4);
   static constexpr std::size_t vectors = 2;
-  static constexpr std::size_t queries = vectors * lanes<T>;
+  static constexpr std::size_t queries = vectors * simd_width<T>;
 };
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -56,12 +56,12 @@ void multiply(std::size_t depth, A a, const T* b, std::size_t b_stride, T* c, st
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = Add ? load(c + i * c_stride + v * lanes<T>) : Simd<T>{};
+    for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = Add ? load(c + i * c_stride + v * simd_width<T>) : Simd<T>{};
   for (std::size_t p = 0; p < depth; ++p) {
     Simd<T> row[Vectors];
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < Vectors; ++v) {
-      row[v] = load(b + p * b_stride + v * lanes<T>);
+      row[v] = load(b + p * b_stride + v * simd_width<T>);
       keep_in_register(row[v]);
     }
 #pragma GCC unroll 16
@@ -74,7 +74,7 @@ void multiply(std::size_t depth, A a, const T* b, std::size_t b_stride, T* c, st
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < Vectors; ++v) store(c + i * c_stride + v * lanes<T>, sum[i][v]);
+    for (std::size_t v = 0; v < Vectors; ++v) store(c + i * c_stride + v * simd_width<T>, sum[i][v]);
 }
 
 /// to (count, width) = factor · from.
@@ -96,49 +96,51 @@ void pack_rows(std::size_t count, std::size_t width, const T* rows, std::size_t 
   copy_rows(count, width, rows, stride, factor, packed, packed_width);
 }
 
-/// out (columns, out_lanes) = the transpose of in (rows, columns) whose row has been multiplied by `factor` lane by
-/// lane; rows, columns, out_lanes <= lanes. Lanes of `out` from `rows` on are zero.
+/// out (columns, out_width) = the transpose of in (rows, columns) whose row has been multiplied by `factor` element by
+/// element; rows, columns, out_width <= simd_width. Elements of `out` from `rows` on are zero.
 template <class T>
 void transpose_block(std::size_t rows, std::size_t columns, const T* in, std::size_t in_stride, Simd<T> factor, T* out,
-                     std::size_t out_stride, std::size_t out_lanes) {
-  Simd<T> block[lanes<T>];
-  if (rows == lanes<T> && columns == lanes<T>) {
+                     std::size_t out_stride, std::size_t out_width) {
+  Simd<T> block[simd_width<T>];
+  if (rows == simd_width<T> && columns == simd_width<T>) {
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i) block[i] = load(in + i * in_stride) * factor;
+    for (std::size_t i = 0; i < simd_width<T>; ++i) block[i] = load(in + i * in_stride) * factor;
   } else {
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i)
+    for (std::size_t i = 0; i < simd_width<T>; ++i)
       block[i] = i < rows ? load_first(in + i * in_stride, columns) * factor : Simd<T>{};
   }
   transpose(block);
-  if (columns == lanes<T> && out_lanes == lanes<T>) {
+  if (columns == simd_width<T> && out_width == simd_width<T>) {
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i) store(out + i * out_stride, block[i]);
+    for (std::size_t i = 0; i < simd_width<T>; ++i) store(out + i * out_stride, block[i]);
   } else {
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < lanes<T>; ++i)
-      if (i < columns) store_first(out + i * out_stride, block[i], out_lanes);
+    for (std::size_t i = 0; i < simd_width<T>; ++i)
+      if (i < columns) store_first(out + i * out_stride, block[i], out_width);
   }
 }
 
-/// columns (width, AttentionTile::queries) = factor · the transpose of rows (count, width); lanes from count on are 0.
+/// columns (width, AttentionTile::queries) = factor · the transpose of rows (count, width); those from count on
+/// are 0.
 template <class T>
 void to_columns(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor, T* columns) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
-  for (std::size_t v = 0; v < queries; v += lanes<T>)
-    for (std::size_t d = 0; d < width; d += lanes<T>)
-      transpose_block(std::min(count - std::min(count, v), lanes<T>), std::min(width - d, lanes<T>),
-                      rows + v * stride + d, stride, broadcast(factor), columns + d * queries + v, queries, lanes<T>);
+  for (std::size_t v = 0; v < queries; v += simd_width<T>)
+    for (std::size_t d = 0; d < width; d += simd_width<T>)
+      transpose_block(std::min(count - std::min(count, v), simd_width<T>), std::min(width - d, simd_width<T>),
+                      rows + v * stride + d, stride, broadcast(factor), columns + d * queries + v, queries,
+                      simd_width<T>);
 }
 
-/// rows (count, width) = the transpose of columns (width, AttentionTile::queries), lane i multiplied by factor[i].
+/// rows (count, width) = the transpose of columns (width, AttentionTile::queries), element i multiplied by factor[i].
 template <class T>
 void to_rows(std::size_t count, std::size_t width, const T* columns, const T* factor, T* rows, std::size_t stride) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
-  for (std::size_t v = 0; v < count; v += lanes<T>)
-    for (std::size_t d = 0; d < width; d += lanes<T>)
-      transpose_block(std::min(width - d, lanes<T>), std::min(count - v, lanes<T>), columns + d * queries + v, queries,
-                      load(factor + v), rows + v * stride + d, stride, std::min(width - d, lanes<T>));
+  for (std::size_t v = 0; v < count; v += simd_width<T>)
+    for (std::size_t d = 0; d < width; d += simd_width<T>)
+      transpose_block(std::min(width - d, simd_width<T>), std::min(count - v, simd_width<T>), columns + d * queries + v,
+                      queries, load(factor + v), rows + v * stride + d, stride, std::min(width - d, simd_width<T>));
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

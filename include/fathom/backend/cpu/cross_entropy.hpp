@@ -13,15 +13,15 @@
 /// Softmax cross-entropy of one row of logits.
 ///
 /// With lse = log Σ e^logit and target t, a row's loss is
-///   (1 - smoothing) · (lse - logit[t]) + smoothing · (lse - mean(logit)) + normalizer · lse²,
+///   (1 - smoothing) · (lse - logit[t]) + smoothing · (lse - mean(logit)) + z_loss · lse²,
 /// that is label smoothing over all classes (Szegedy et al. 2016, arXiv 1512.00567) and the z-loss of PaLM (arXiv
-/// 2204.02311). Its gradient is (1 + 2 normalizer lse) · softmax - smoothing / width, less 1 - smoothing at t.
+/// 2204.02311). Its gradient is (1 + 2 z_loss lse) · softmax - smoothing / width, less 1 - smoothing at t.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 template <class T>
 struct CrossEntropy {
-  T smoothing = 0;   ///< share of the target spread evenly over all classes
-  T normalizer = 0;  ///< factor of lse²
+  T smoothing = 0;  ///< share of the target spread evenly over all classes
+  T z_loss = 0;     ///< factor of lse²
 };
 
 /// The three parts of a row's loss, without their factors; all zero for an ignored row.
@@ -29,7 +29,7 @@ template <class T>
 struct RowLoss {
   T likelihood = 0;   ///< lse - logit[target]: the negative log-likelihood, in nats
   T smooth = 0;       ///< lse - mean(logit)
-  T normalizer = 0;   ///< lse²
+  T z = 0;            ///< lse²
   bool best = false;  ///< no logit exceeds the target's
 };
 
@@ -85,7 +85,7 @@ RowLoss<T> cross_entropy_backward(std::size_t width, T* logits, std::int64_t tar
   const auto index = static_cast<std::size_t>(target);
   const auto sums =
       detail::softmax_sums(width, logits, index, [&](auto place, Simd<T> e) { place.store(logits, e); });
-  const T factor = scale * (1 + 2 * options.normalizer * sums.lse) / sums.sum;
+  const T factor = scale * (1 + 2 * options.z_loss * sums.lse) / sums.sum;
   const T share = scale * options.smoothing / static_cast<T>(width);
   sweep<T>(width, [&](auto place) { place.store(logits, place.load(logits) * factor - share); });
   logits[index] -= scale * (1 - options.smoothing);

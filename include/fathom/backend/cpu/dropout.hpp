@@ -17,11 +17,11 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
 
-inline constexpr int word_lanes = int(simd_bytes / sizeof(std::uint32_t));
+inline constexpr int word_width = int(simd_bytes / sizeof(std::uint32_t));
 using Words [[gnu::vector_size(simd_bytes)]] = std::uint32_t;
 using WideWords [[gnu::vector_size(simd_bytes)]] = std::uint64_t;
 
-/// The 64-bit products of the even lanes.
+/// The 64-bit products of the even elements.
 inline WideWords multiply_even(Words x, std::uint32_t factor) {
 #if FATHOM_SIMD_BITS == 512
   // Masked by nothing, because g++ 12 warns of the plain one.
@@ -51,20 +51,20 @@ template <class T, class F>
 void each_dropout_block(const Dropout& dropout, int sequence, int position, int rows, int first_column, int end_column,
                         F&& f) {
   using namespace detail;
-  constexpr int block = Dropout::block, words = 4, groups = word_lanes / words;
+  constexpr int block = Dropout::block, words = 4, groups = word_width / words;
   const int first = first_column / block, end = (end_column + block - 1) / block;
   const std::uint32_t limit = dropout.threshold();
   const T keep = T(dropout.scale());
   int row = 0, column = first;  // of the next counter
-  for (std::int64_t left = std::int64_t(rows) * (end - first); left > 0; left -= word_lanes) {
-    const int count = int(std::min<std::int64_t>(left, word_lanes));
-    std::array<int, word_lanes> row_of{}, column_of{};
+  for (std::int64_t left = std::int64_t(rows) * (end - first); left > 0; left -= word_width) {
+    const int count = int(std::min<std::int64_t>(left, word_width));
+    std::array<int, word_width> row_of{}, column_of{};
     Words row_words{}, column_words{};
     for (int i = 0; i < count; ++i) {
       row_of[i] = row, column_of[i] = column;
       if (++column == end) column = first, ++row;
     }
-    for (int i = 0; i < word_lanes; ++i) {
+    for (int i = 0; i < word_width; ++i) {
       row_words[i] = std::uint32_t(position + row_of[i]);
       column_words[i] = std::uint32_t(column_of[i]);
     }
@@ -72,31 +72,32 @@ void each_dropout_block(const Dropout& dropout, int sequence, int position, int 
     // Transposed in squares of four words, all bits of a counter lie together.
     Words squares[words] = {random[0], random[1], random[2], random[3]};
     transpose(squares);
-    std::uint16_t numbers[word_lanes * block];
+    std::uint16_t numbers[word_width * block];
     static_assert(sizeof numbers == sizeof squares);
     std::memcpy(numbers, squares, sizeof numbers);
-    T factors[word_lanes * block];
-    for (int i = 0; i < word_lanes * block; ++i) factors[i] = numbers[i] < limit ? T(0) : keep;
+    T factors[word_width * block];
+    for (int i = 0; i < word_width * block; ++i) factors[i] = numbers[i] < limit ? T(0) : keep;
     for (int i = 0; i < count; ++i)
       f(row_of[i], column_of[i] * block, factors + (i % words * groups + i / words) * block);
   }
 }
 
-/// factors[c · lanes<T> + lane] for the columns column + c, c < 4, of the rows row + lane; column is a multiple of 4.
+/// factors[c · simd_width<T> + element] for the columns column + c, c < 4, of the rows row + element; column is a
+/// multiple of 4.
 template <class T>
 void dropout_columns(const Dropout& dropout, int sequence, int head, int row, int column, T* factors) {
   using namespace detail;
   const auto word = [](int value) { return Words{} + std::uint32_t(value); };
   Words rows = word(row);
-  for (int lane = 0; lane < word_lanes; ++lane) rows[lane] += std::uint32_t(lane);
+  for (int element = 0; element < word_width; ++element) rows[element] += std::uint32_t(element);
   const auto random = philox(dropout.key, {word(column / Dropout::block), rows, word(sequence), word(head)});
   const std::uint32_t limit = dropout.threshold();
   const T keep = T(dropout.scale());
   for (int c = 0; c < 4; ++c) {
     const int number = column % Dropout::block + c;
     const Words numbers = random[std::size_t(number / 2)] >> (16 * (number % 2)) & 0xffff;
-    for (int lane = 0; lane < int(lanes<T>); ++lane)
-      factors[c * int(lanes<T>) + lane] = numbers[lane] < limit ? T(0) : keep;
+    for (int element = 0; element < int(simd_width<T>); ++element)
+      factors[c * int(simd_width<T>) + element] = numbers[element] < limit ? T(0) : keep;
   }
 }
 

@@ -12,7 +12,7 @@
 ///
 /// On `Simd<float>` they are branch-free; the error bounds below were found by sweeps over the whole range
 /// (tests/backend/cpu/math_test.cpp). Polynomials are minimax fits to the named function on the named interval.
-/// On `Simd<double>`, which serves gradient checks, each lane calls the C library.
+/// On `Simd<double>`, which serves gradient checks, each element calls the C library.
 ///
 /// NaN gives NaN, infinities give the mathematical limit. Subnormal results may be zero.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
@@ -27,10 +27,10 @@ using Element = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double
 
 namespace detail {
 
-/// f of every lane, one at a time.
+/// f of every element, one at a time.
 template <Vector V, class F>
 V map(V v, F f) {
-  for (std::size_t i = 0; i < lanes<Element<V>>; ++i) v[i] = f(v[i]);
+  for (std::size_t i = 0; i < simd_width<Element<V>>; ++i) v[i] = f(v[i]);
   return v;
 }
 
@@ -72,7 +72,7 @@ V copy_sign(V x, V s) {
 template <Vector V>
 V exp(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
-    return detail::map(x, [](double lane) { return std::exp(lane); });
+    return detail::map(x, [](double element) { return std::exp(element); });
   } else {
     // max and min return their second operand for NaN.
     x = min(broadcast(88.73f), max(broadcast(-87.33f), x));
@@ -89,7 +89,7 @@ V exp(V x) {
 template <Vector V>
 V exp2(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
-    return detail::map(x, [](double lane) { return std::exp2(lane); });
+    return detail::map(x, [](double element) { return std::exp2(element); });
   } else {
     const auto twice = [](V r) {
       return detail::polynomial(r, 2.0f, 1.386294408f, 0.480452955f, 0.111006587f, 0.0192369f, 0.00268003456f,
@@ -110,7 +110,7 @@ V exp2(V x) {
 template <Vector V>
 V log(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
-    return detail::map(x, [](double lane) { return std::log(lane); });
+    return detail::map(x, [](double element) { return std::log(element); });
   } else {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     const auto tiny = x < std::numeric_limits<float>::min();
@@ -136,7 +136,7 @@ V log(V x) {
 template <Vector V>
 V tanh(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
-    return detail::map(x, [](double lane) { return std::tanh(lane); });
+    return detail::map(x, [](double element) { return std::tanh(element); });
   } else {
     const V a = abs(x), square = x * x;
     const V tail =
@@ -168,7 +168,7 @@ Normal<V> normal(V x) {
   const V bell = exp(x * x * T(-0.5));
   if constexpr (std::is_same_v<V, Simd<double>>) {
     constexpr double inverse_root_two = 0.70710678118654752440;
-    return {detail::map(x, [](double lane) { return 0.5 * std::erfc(-lane * inverse_root_two); }),
+    return {detail::map(x, [](double element) { return 0.5 * std::erfc(-element * inverse_root_two); }),
             bell * inverse_root_two_pi};
   } else {
     // The lower tail is e^(-x²/2) · u P(u), u = 1 / (1 + |x| / 4): the form of Hastings (Abramowitz and Stegun 7.1.26).
@@ -183,7 +183,7 @@ Normal<V> normal(V x) {
 template <Vector V>
 V erf(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
-    return detail::map(x, [](double lane) { return std::erf(lane); });
+    return detail::map(x, [](double element) { return std::erf(element); });
   } else {
     const V a = abs(x), square = x * x;
     const V near = fma(x,

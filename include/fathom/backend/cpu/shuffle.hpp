@@ -9,10 +9,11 @@
 #include "fathom/backend/cpu/config.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
-/// What moves numbers between the lanes of registers: chunks of 16 bytes, transposition, sums and maxima of all lanes.
+/// What moves numbers between the elements of registers: chunks of 16 bytes, transposition, sums and maxima of all
+/// elements.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
-/// The lanes in the order Index…; counted through a, then through b.
+/// The elements in the order Index…; counted through a, then through b.
 template <int... Index, class V>
 V shuffle(V a, V b) {
   return __builtin_shufflevector(a, b, Index...);
@@ -59,9 +60,9 @@ void store_chunk(T* p, std::type_identity_t<Simd<T>> v) {
 }
 
 namespace detail {
-/// One step of a transposition: the lanes 0, 2, … of a, then of b, into `a`; the lanes 1, 3, … into `b`, if Unzip. Else
-/// the lower halves of a and b alternately into `a`, the upper into `b`. Lanes are units of `Unit` numbers, and
-/// nothing leaves its span of `Span` numbers.
+/// One step of a transposition: the elements 0, 2, … of a, then of b, into `a`; the elements 1, 3, … into `b`, if
+/// Unzip. Else the lower halves of a and b alternately into `a`, the upper into `b`. Elements are units of `Unit`
+/// numbers, and nothing leaves its span of `Span` numbers.
 template <bool Unzip, int Unit, int Span, class V>
 void exchange(V& a, V& b) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
@@ -108,7 +109,7 @@ template <class V, std::size_t Count>
 }
 
 namespace detail {
-/// Combines all lanes pairwise, first the most distant: the same tree for every value.
+/// Combines all elements pairwise, first the most distant: the same tree for every value.
 template <class V, class Combine>
 auto reduce(V v, Combine combine) {
   constexpr int count = sizeof(V) / sizeof(v[0]);
@@ -125,15 +126,15 @@ auto reduce(V v, Combine combine) {
 }
 }  // namespace detail
 
-/// The sum of the lanes, always added in the same order.
+/// The sum of the elements, always added in the same order.
 template <class V>
 auto horizontal_sum(V v) {
   return detail::reduce(v, [](V a, V b) { return a + b; });
 }
 
 namespace detail {
-/// Adds the lanes of a, then of b, that are Distance apart within Span: half of a's sums and half of b's alternate in
-/// the spans of the result. One instruction of x86 for each operand, and the sum.
+/// Adds the elements of a, then of b, that are Distance apart within Span: half of a's sums and half of b's alternate
+/// in the spans of the result. One instruction of x86 for each operand, and the sum.
 template <int Distance, int Span, class V>
 V fold(V a, V b) {
   return [&]<int... I>(std::integer_sequence<int, I...>) {
@@ -150,23 +151,23 @@ V fold(V a, V b) {
 /// Folds Count registers pairwise, down to one.
 template <int Distance, int Count, class V>
 [[gnu::always_inline]] inline V fold_all(const V (&v)[Count]) {
-  constexpr int lanes = sizeof(V) / sizeof(v[0][0]), bytes = 16 / sizeof(v[0][0]);
+  constexpr int elements = sizeof(V) / sizeof(v[0][0]), bytes = 16 / sizeof(v[0][0]);
   if constexpr (Count == 1) {
     return v[0];
   } else {
     V half[Count / 2];
 #pragma GCC unroll 16
     for (int i = 0; i < Count / 2; ++i)
-      half[i] = fold<Distance, (Distance < bytes ? bytes : lanes)>(v[2 * i], v[2 * i + 1]);
+      half[i] = fold<Distance, (Distance < bytes ? bytes : elements)>(v[2 * i], v[2 * i + 1]);
     return fold_all<Distance / 2>(half);
   }
 }
 }  // namespace detail
 
-/// Lane i is horizontal_sum(v[i]), bit for bit, at a fraction of its cost: all sums share their shuffles.
+/// Element i is horizontal_sum(v[i]), bit for bit, at a fraction of its cost: all sums share their shuffles.
 template <class T>
-[[gnu::always_inline]] inline Simd<T> horizontal_sums(const Simd<T> (&v)[lanes<T>]) {
-  constexpr int count = lanes<T>, span = chunk<T>, spans = count / span;
+[[gnu::always_inline]] inline Simd<T> horizontal_sums(const Simd<T> (&v)[simd_width<T>]) {
+  constexpr int count = simd_width<T>, span = chunk<T>, spans = count / span;
   Simd<T> ordered[count];
 #pragma GCC unroll 16
   for (int i = 0; i < count; ++i) ordered[i] = v[i % spans * span + i / spans];
@@ -179,7 +180,7 @@ template <class T>
   return detail::fold_all<int(chunk<T> / 2)>(v);
 }
 
-/// The greatest lane.
+/// The greatest element.
 template <class V>
 auto horizontal_max(V v) {
   return detail::reduce(v, [](V a, V b) { return max(a, b); });

@@ -17,8 +17,8 @@
 /// One vector register, as wide as the instruction set allows, on the vector extensions of GCC and clang.
 ///
 /// `Simd<T>` has the operators of T (`+ - * /`, unary minus, a scalar operand is broadcast). Comparisons give a
-/// `SimdBits<T>` whose lanes are all ones or all zeros, and `mask ? a : b` selects lane by lane. `&`, `|`, `<<` work on
-/// `SimdBits<T>`. A lane is read with `v[i]`. This header adds what the extensions lack.
+/// `SimdBits<T>` whose elements are all ones or all zeros, and `mask ? a : b` selects element by element. `&`, `|`,
+/// `<<` work on `SimdBits<T>`. A element is read with `v[i]`. This header adds what the extensions lack.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -33,7 +33,7 @@ inline constexpr std::size_t simd_bytes = FATHOM_SIMD_BITS / 8;
 
 /// How many T one register holds.
 template <class T>
-inline constexpr std::size_t lanes = simd_bytes / sizeof(T);
+inline constexpr std::size_t simd_width = simd_bytes / sizeof(T);
 
 namespace detail {
 template <class T>
@@ -50,7 +50,7 @@ struct SimdTypes<double> {
 };
 }  // namespace detail
 
-/// `lanes<T>` numbers, T = float or double.
+/// `simd_width<T>` numbers, T = float or double.
 template <class T>
 using Simd = typename detail::SimdTypes<T>::Vector;
 
@@ -58,13 +58,13 @@ using Simd = typename detail::SimdTypes<T>::Vector;
 template <class T>
 using SimdBits = typename detail::SimdTypes<T>::Bits;
 
-/// All lanes x.
+/// All elements x.
 template <class T>
 Simd<T> broadcast(T x) {
   return x - Simd<T>{};  // and not `x + Simd<T>{}`, which would turn -0 into +0
 }
 
-/// p[0 … lanes), no alignment needed.
+/// p[0 … elements), no alignment needed.
 template <class T>
 Simd<T> load(const T* p) {
   Simd<T> v;
@@ -85,7 +85,7 @@ void keep_in_register(V& v) {
 #endif
 }
 
-/// p[0 … lanes) = v, no alignment needed.
+/// p[0 … elements) = v, no alignment needed.
 template <class T>
 void store(T* p, std::type_identity_t<Simd<T>> v) {
   std::memcpy(p, &v, sizeof v);
@@ -93,18 +93,18 @@ void store(T* p, std::type_identity_t<Simd<T>> v) {
 
 #if FATHOM_SIMD_BITS == 256
 namespace detail {
-/// All ones in lanes [0, n).
+/// All ones in elements [0, n).
 template <class T>
-__m256i first_lanes(std::size_t n) {
-  using Lane = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  return []<std::size_t... I>(Lane count, std::index_sequence<I...>) {
-    return (__m256i)(SimdBits<T>{static_cast<Lane>(I)...} < count);
-  }(static_cast<Lane>(n), std::make_index_sequence<lanes<T>>{});
+__m256i first_elements(std::size_t n) {
+  using Mask = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  return []<std::size_t... I>(Mask count, std::index_sequence<I...>) {
+    return (__m256i)(SimdBits<T>{static_cast<Mask>(I)...} < count);
+  }(static_cast<Mask>(n), std::make_index_sequence<simd_width<T>>{});
 }
 }  // namespace detail
 #endif
 
-/// p[0 … n) in the first n lanes, zero in the others; n <= lanes. Nothing beyond p[n) is touched.
+/// p[0 … n) in the first n elements, zero in the others; n <= elements. Nothing beyond p[n) is touched.
 template <class T>
 Simd<T> load_first(const T* p, std::size_t n) {
 #if FATHOM_SIMD_BITS == 512
@@ -114,9 +114,9 @@ Simd<T> load_first(const T* p, std::size_t n) {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
 #elif FATHOM_SIMD_BITS == 256
   if constexpr (std::is_same_v<T, float>)
-    return _mm256_maskload_ps(p, detail::first_lanes<T>(n));
+    return _mm256_maskload_ps(p, detail::first_elements<T>(n));
   else
-    return _mm256_maskload_pd(p, detail::first_lanes<T>(n));
+    return _mm256_maskload_pd(p, detail::first_elements<T>(n));
 #else
   Simd<T> v{};
   std::memcpy(&v, p, n * sizeof(T));
@@ -124,7 +124,7 @@ Simd<T> load_first(const T* p, std::size_t n) {
 #endif
 }
 
-/// p[0 … n) = the first n lanes of v; n <= lanes. Nothing beyond p[n) is touched.
+/// p[0 … n) = the first n elements of v; n <= elements. Nothing beyond p[n) is touched.
 template <class T>
 void store_first(T* p, std::type_identity_t<Simd<T>> v, std::size_t n) {
 #if FATHOM_SIMD_BITS == 512
@@ -134,9 +134,9 @@ void store_first(T* p, std::type_identity_t<Simd<T>> v, std::size_t n) {
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
 #elif FATHOM_SIMD_BITS == 256
   if constexpr (std::is_same_v<T, float>)
-    _mm256_maskstore_ps(p, detail::first_lanes<T>(n), v);
+    _mm256_maskstore_ps(p, detail::first_elements<T>(n), v);
   else
-    _mm256_maskstore_pd(p, detail::first_lanes<T>(n), v);
+    _mm256_maskstore_pd(p, detail::first_elements<T>(n), v);
 #else
   std::memcpy(p, &v, n * sizeof(T));
 #endif
@@ -163,7 +163,7 @@ V fma(V a, V b, V c) {
 #endif
 }
 
-/// The greater of each pair of lanes; b where one is NaN.
+/// The greater of each pair of elements; b where one is NaN.
 template <class V>
 V max(V a, V b) {
 #if FATHOM_SIMD_BITS == 512
@@ -181,7 +181,7 @@ V max(V a, V b) {
 #endif
 }
 
-/// The lesser of each pair of lanes; b where one is NaN.
+/// The lesser of each pair of elements; b where one is NaN.
 template <class V>
 V min(V a, V b) {
 #if FATHOM_SIMD_BITS == 512
@@ -199,7 +199,7 @@ V min(V a, V b) {
 #endif
 }
 
-/// The correctly rounded square root of each lane.
+/// The correctly rounded square root of each element.
 template <class V>
 V sqrt(V v) {
 #if FATHOM_SIMD_BITS == 512
@@ -218,15 +218,15 @@ V sqrt(V v) {
 #endif
 }
 
-/// 0, 1, 2, … in the lanes.
+/// 0, 1, 2, … in the elements.
 template <class T>
 SimdBits<T> lane_numbers() {
   return []<std::size_t... I>(std::index_sequence<I...>) {
     return SimdBits<T>{I...};
-  }(std::make_index_sequence<lanes<T>>{});
+  }(std::make_index_sequence<simd_width<T>>{});
 }
 
-/// The bit patterns of the lanes, and back.
+/// The bit patterns of the elements, and back.
 template <class T>
 SimdBits<T> to_bits(std::type_identity_t<Simd<T>> v) {
   return (SimdBits<T>)v;

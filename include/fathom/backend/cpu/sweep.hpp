@@ -10,18 +10,18 @@
 /// Loops over contiguous numbers, one vector at a time, with a masked vector for what is left at the end.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
-/// A place in a sweep: the `lanes<T>` numbers from `begin`.
+/// A place in a sweep: the `simd_width<T>` numbers from `begin`.
 template <class T>
 struct Whole {
   std::size_t begin;
 
   Simd<T> load(const T* p) const { return cpu::load(p + begin); }
   void store(T* p, Simd<T> v) const { cpu::store(p + begin, v); }
-  /// v in the lanes that belong to the sweep, `other` elsewhere.
+  /// v in the elements that belong to the sweep, `other` elsewhere.
   Simd<T> select(Simd<T> v, T /*other*/) const { return v; }
 };
 
-/// The last place of a sweep: `count` numbers from `begin`, fewer than `lanes<T>`. Lanes beyond them load zero.
+/// The last place of a sweep: `count` numbers from `begin`, fewer than `simd_width<T>`. Elements beyond them load zero.
 template <class T>
 struct Part {
   std::size_t begin, count;
@@ -39,7 +39,7 @@ struct Part {
 template <class T, class F>
 [[gnu::always_inline]] inline void sweep(std::size_t n, F f) {
   std::size_t i = 0;
-  for (; i + lanes<T> <= n; i += lanes<T>) f(Whole<T>{i});
+  for (; i + simd_width<T> <= n; i += simd_width<T>) f(Whole<T>{i});
   if (i < n) f(Part<T>{i, n - i});
 }
 

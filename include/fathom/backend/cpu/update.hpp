@@ -108,10 +108,10 @@ double sum_of_squares(std::size_t n, const T* x) {
     const std::size_t count = n < chunk ? n : chunk;
     Simd<T> sum[chains] = {};
     std::size_t i = 0;
-    for (; i + chains * lanes<T> <= count; i += chains * lanes<T>)
+    for (; i + chains * simd_width<T> <= count; i += chains * simd_width<T>)
 #pragma GCC unroll 4
       for (std::size_t c = 0; c < chains; ++c) {
-        const Simd<T> v = load(x + i + c * lanes<T>);
+        const Simd<T> v = load(x + i + c * simd_width<T>);
         sum[c] = fma(v, v, sum[c]);
       }
     sweep<T>(count - i, [&](auto place) {

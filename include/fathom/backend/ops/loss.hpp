@@ -13,7 +13,7 @@ namespace fathom::inline FATHOM_ABI {
 struct LossSums {
   double cross_entropy = 0;  ///< −log p(target), nats
   double smoothing = 0;      ///< mean over the vocabulary of −log p
-  double z = 0;              ///< squared log of the normalizer
+  double z = 0;              ///< squared log of the sum of exponentials
   std::int64_t targets = 0;  ///< targets that count
   std::int64_t correct = 0;  ///< targets whose logit no other exceeds
 
@@ -44,7 +44,7 @@ namespace op {
 /// Linear layer and cross-entropy in one, chunked over rows: all logits never live at once.
 ///
 /// x (N, D); weight (V, D); bias (V) or empty; targets (N), negative: ignored. sums: written once for all lanes.
-/// With dx (N, D), overwritten, the gradients of normalizer · loss are computed in the same pass: dweight (V, D) and
+/// With dx (N, D), overwritten, the gradients of target_weight · loss are computed in the same pass: dweight (V, D) and
 /// dbias (V) added to. Without dx only the loss.
 template <class P>
 struct LinearCrossEntropy {
@@ -54,7 +54,7 @@ struct LinearCrossEntropy {
   Elements<const typename P::Weight> bias;
   std::span<const int> targets;
   LossOptions options;
-  double normalizer = 1;
+  double target_weight = 1;
   LossSums* sums = nullptr;
   Matrix<typename P::Activation> dx;
   Matrix<typename P::Gradient> dweight;

@@ -45,8 +45,8 @@ void run(const Packing&, const op::LinearCrossEntropy<Uniform<T>>& op) {
     if (!op.dx) continue;
     for (int v = 0; v < vocabulary; ++v) {
       const T p = std::exp(logit[v] - log_z);
-      const T d = T(op.normalizer) * ((1 - smoothing) * (p - (v == target ? T(1) : T(0))) +
-                                      smoothing * (p - 1 / T(vocabulary)) + 2 * z_loss * log_z * p);
+      const T d = T(op.target_weight) * ((1 - smoothing) * (p - (v == target ? T(1) : T(0))) +
+                                         smoothing * (p - 1 / T(vocabulary)) + 2 * z_loss * log_z * p);
       for (int c = 0; c < width; ++c) {
         op.dx.row(n)[c] += d * op.weight.row(v)[c];
         op.dweight.row(v)[c] += d * x[c];

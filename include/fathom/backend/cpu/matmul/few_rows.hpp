@@ -46,13 +46,13 @@ void dot_products(std::size_t k, RowMajor<const T> x, RowMajor<const T> w, const
   for (std::size_t i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < Columns; ++j) sum[i][j] = Simd<T>{};
-  const std::size_t whole = k - k % lanes<T>;
-  for (std::size_t p = 0; p < whole; p += lanes<T>)
+  const std::size_t whole = k - k % simd_width<T>;
+  for (std::size_t p = 0; p < whole; p += simd_width<T>)
     add_products([](const T* from) { return load(from); }, x, w, p, sum);
   if (whole < k) add_products([&](const T* from) { return load_first(from, k - whole); }, x, w, whole, sum);
 
-  // In whole groups of `lanes`, whose horizontal sums are taken together; sums beyond the last are zero.
-  constexpr std::size_t group = lanes<T>, groups = (Rows * Columns + group - 1) / group;
+  // In whole groups of `simd_width`, whose horizontal sums are taken together; sums beyond the last are zero.
+  constexpr std::size_t group = simd_width<T>, groups = (Rows * Columns + group - 1) / group;
   T total[groups * group];
 #pragma GCC unroll 16
   for (std::size_t first = 0; first < groups * group; first += group) {
@@ -94,7 +94,7 @@ inline constexpr std::size_t fewest_together = 4;
 template <class T>
 void forward_few_rows(MatmulSize size, Operand<T> x, Operand<T> w, const T* bias, RowMajor<T> y, T* scratch) {
   if (size.m >= fewest_together) return forward_together(size, x, w, bias, y, scratch);
-  constexpr std::size_t wide = lanes<T> < 8 ? 8 : lanes<T>;
+  constexpr std::size_t wide = simd_width<T> < 8 ? 8 : simd_width<T>;
   std::size_t j = 0;
   const auto step = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {
     few_columns<Columns, T>(size.m, size.k, x, {w.row(j), w.stride}, bias ? bias + j : nullptr, {y.data + j, y.stride});

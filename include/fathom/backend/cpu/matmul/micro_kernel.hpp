@@ -16,7 +16,7 @@ template <class T>
 struct RegisterTile {
   static constexpr std::size_t rows = FATHOM_SIMD_BITS == 512 ? 14 : 6;
   static constexpr std::size_t vectors = 2;
-  static constexpr std::size_t columns = vectors * lanes<T>;
+  static constexpr std::size_t columns = vectors * simd_width<T>;
 };
 
 /// What the accumulators of a product begin with: scale·data, row i at data + i·stride; zero when data is null.
@@ -48,7 +48,7 @@ template <std::size_t Rows, class T>
 void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
                   std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
-  constexpr std::size_t width = lanes<T>, prefetch_steps = 16;
+  constexpr std::size_t width = simd_width<T>, prefetch_steps = 16;
   // 28 cycles: more quickly, lines queue; more slowly, a call of depth 64 does not come to the end of the next C. Tiles of
   // narrower registers are few lines of C, which are fetched at once, and calls too short to fetch operands.
   constexpr std::size_t steps_per_line = FATHOM_SIMD_BITS == 512 ? 2 : 0;

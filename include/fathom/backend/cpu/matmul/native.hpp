@@ -64,7 +64,8 @@ struct Native {
     // One cache line more than the depth: rows at a power of two apart would share the sets of the L1 cache.
     static constexpr std::size_t row_stride = depth + detail::cache_line<T>;
     // The height of a tile in whole registers.
-    static constexpr std::size_t column_stride = (detail::RegisterTile<T>::rows + lanes<T> - 1) / lanes<T> * lanes<T>;
+    static constexpr std::size_t column_stride =
+        (detail::RegisterTile<T>::rows + simd_width<T> - 1) / simd_width<T> * simd_width<T>;
     static constexpr std::size_t tile = row_stride * column_stride;
   };
 

@@ -16,7 +16,7 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 /// Panels of the transpose of w[columns, depth].
 template <class T>
 void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth, T* packed) {
-  constexpr std::size_t width = lanes<T>, panel = RegisterTile<T>::columns;
+  constexpr std::size_t width = simd_width<T>, panel = RegisterTile<T>::columns;
   for (std::size_t j = 0; j < columns; j += width) {
     const T* rows[width];
     for (std::size_t i = 0; i < width; ++i) rows[i] = w.row(std::min(j + i, columns - 1));
@@ -42,10 +42,11 @@ void pack_transposed(RowMajor<const T> w, std::size_t columns, std::size_t depth
 /// b[depth, columns] with rows of Width numbers, whole registers; columns <= Width.
 template <std::size_t Width, class T>
 void pack_columns(RowMajor<const T> b, std::size_t depth, std::size_t columns, T* packed) {
-  static_assert(Width % lanes<T> == 0);
+  static_assert(Width % simd_width<T> == 0);
   for (std::size_t p = 0; p < depth; ++p)
-    for (std::size_t v = 0; v < Width; v += lanes<T>, packed += lanes<T>)
-      store(packed, load_first(b.row(p) + std::min(v, columns), std::min(columns - std::min(v, columns), lanes<T>)));
+    for (std::size_t v = 0; v < Width; v += simd_width<T>, packed += simd_width<T>)
+      store(packed,
+            load_first(b.row(p) + std::min(v, columns), std::min(columns - std::min(v, columns), simd_width<T>)));
 }
 
 /// a[rows, depth] at the constant row stride `Stride`.
@@ -57,7 +58,7 @@ void pack_rows(RowMajor<const T> a, std::size_t rows, std::size_t depth, T* pack
 /// sums[columns] += the sum over the rows of a[rows, columns], in ascending order of the rows.
 template <class T>
 void add_column_sums(RowMajor<const T> a, std::size_t rows, std::size_t columns, T* sums) {
-  constexpr std::size_t width = lanes<T>, together = 4;
+  constexpr std::size_t width = simd_width<T>, together = 4;
   std::size_t j = 0;
   for (; j + together * width <= columns; j += together * width) {
     Simd<T> sum[together];

@@ -19,7 +19,7 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
 
 /// Rows of x in one register.
 template <class T>
-inline constexpr std::size_t rows_together = lanes<T> / chunk<T>;
+inline constexpr std::size_t rows_together = simd_width<T> / chunk<T>;
 
 /// Two registers of rows and so many columns of W: their sums stay in the registers.
 inline constexpr std::size_t groups_together = 2, columns_together = FATHOM_SIMD_BITS == 512 ? 8 : 4;
@@ -53,7 +53,7 @@ template <class T>
 }
 template <class T>
 void store_chunks(Simd<T> v, std::size_t rows, std::size_t columns, RowMajor<T> y) {
-  T numbers[lanes<T>];
+  T numbers[simd_width<T>];
   store(numbers, v);
   for (std::size_t i = 0; i < std::min(rows, rows_together<T>); ++i)
     if (columns == chunk<T>)
@@ -80,7 +80,7 @@ template <std::size_t Groups, class T>
   const auto add = [&](const T* chunks, auto weight_of) __attribute__((always_inline)) {
     Simd<T> input[Groups];
 #pragma GCC unroll 16
-    for (std::size_t g = 0; g < Groups; ++g) input[g] = load(chunks + g * lanes<T>);
+    for (std::size_t g = 0; g < Groups; ++g) input[g] = load(chunks + g * simd_width<T>);
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < width; ++j) {
       Simd<T> weight = weight_of(w_rows[j]);

@@ -85,8 +85,8 @@ struct LossOps {
   static RowLoss<T> row_loss(const op::LinearCrossEntropy<P>& op, int row, T* logits) {
     const auto vocabulary = std::size_t(op.weight.rows);
     if (!op.dx) return cross_entropy<T>(vocabulary, logits, op.targets[row]);
-    const CrossEntropy<T> options{.smoothing = T(op.options.smoothing), .normalizer = T(op.options.z_loss)};
-    return cross_entropy_backward<T>(vocabulary, logits, op.targets[row], T(op.normalizer), options);
+    const CrossEntropy<T> options{.smoothing = T(op.options.smoothing), .z_loss = T(op.options.z_loss)};
+    return cross_entropy_backward<T>(vocabulary, logits, op.targets[row], T(op.target_weight), options);
   }
 
   static void add(const op::LinearCrossEntropy<P>& op, int begin, int rows, const RowLoss<T>* losses, LossSums& sums) {
@@ -94,7 +94,7 @@ struct LossOps {
       if (op.targets[begin + r] < 0) continue;
       sums.cross_entropy += double(losses[r].likelihood);
       sums.smoothing += double(losses[r].smooth);
-      sums.z += double(losses[r].normalizer);
+      sums.z += double(losses[r].z);
       sums.targets += 1;
       sums.correct += losses[r].best;
     }
