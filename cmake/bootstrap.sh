@@ -36,10 +36,13 @@ has_catch2() { holds '#include <catch2/catch_version_macros.hpp>\n#if CATCH_VERS
 has_benchmark() { holds '#if __has_include(<benchmark/benchmark.h>)' && links -lbenchmark; }
 has_cli11() { holds '#if __has_include(<CLI/CLI.hpp>)'; }
 has_json() { holds '#if __has_include(<nlohmann/json.hpp>)'; }
+has_zlib() { holds '#if __has_include(<zlib.h>)' && links -lz; }
+has_sentencepiece() { holds '#if __has_include(<sentencepiece_trainer.h>)' && links -lsentencepiece_train; }
 has_clang() { command -v clang++-19 >/dev/null; }
 
 declare -A package=([compiler]=g++ [cmake]=cmake [ninja]=ninja-build [eigen]=libeigen3-dev [openblas]=libopenblas-dev
                     [catch2]=catch2 [benchmark]=libbenchmark-dev [cli11]=libcli11-dev [json]=nlohmann-json3-dev
+                    [zlib]=zlib1g-dev [sentencepiece]=libsentencepiece-dev
                     [clang]=clang-19)
 
 # missing NAME…: the packages of those that are not there
@@ -84,7 +87,7 @@ install() {
 }
 
 deps() {
-  local wanted=(compiler cmake ninja eigen openblas catch2 benchmark cli11 json "$@")
+  local wanted=(compiler cmake ninja eigen openblas catch2 benchmark cli11 json zlib sentencepiece "$@")
   local packages
   packages=($(missing "${wanted[@]}"))
   if ((${#packages[@]} == 0)); then

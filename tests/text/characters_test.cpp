@@ -49,3 +49,13 @@ TEST_CASE("more characters than a token can number are refused", "[characters]")
   CHECK_THAT(message_of<Error>([&] { Characters::of(text); }), ContainsSubstring("65537 distinct characters"));
   CHECK(Characters::of(std::string_view(text).substr(4)).vocabulary() == 65536);
 }
+
+TEST_CASE("the whole characters at the beginning of a text are counted in bytes", "[characters]") {
+  for (const std::string text : {"", "a", "sixteen letters.", "für ß 家 🙂 and some more of ASCII", "ää"}) {
+    CHECK(text::valid_utf8(text) == text.size());
+    for (const std::string bad : {"\x80", "\xC0\x80", "\xED\xA0\x80", "\xF5", "\xE5\xAE"}) {
+      CHECK(text::valid_utf8(text + bad) == text.size());
+      CHECK(text::valid_utf8(text + bad + "sixteen letters.") == text.size());
+    }
+  }
+}

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/text/tokenizer.hpp>
@@ -31,6 +32,25 @@ inline std::string_view first_character(std::string_view text) {
     if (!in(byte(i), 0x80, 0xBF)) return {};
   }
   return text.substr(0, length);
+}
+
+/// How many bytes at the beginning of the text are whole characters of UTF-8: all of a valid text.
+inline std::size_t valid_utf8(std::string_view text) {
+  std::size_t place = 0;
+  while (place < text.size()) {
+    std::uint64_t eight = 0;
+    if (text.size() - place >= sizeof eight) {  // most text is ASCII
+      std::memcpy(&eight, text.data() + place, sizeof eight);
+      if ((eight & 0x8080808080808080) == 0) {
+        place += sizeof eight;
+        continue;
+      }
+    }
+    const std::string_view character = first_character(text.substr(place));
+    if (character.empty()) break;
+    place += character.size();
+  }
+  return place;
 }
 
 /// A token is a character: one of those that occur in a text, numbered in the order of their code points.
