@@ -30,6 +30,7 @@
 #include <fathom/optim/lion.hpp>             // IWYU pragma: export
 #include <fathom/optim/schedule.hpp>         // IWYU pragma: export
 #include <fathom/optim/sgd.hpp>              // IWYU pragma: export
+#include <fathom/score/score.hpp>            // IWYU pragma: export
 #include <fathom/text/text.hpp>              // IWYU pragma: export
 #include <fathom/train/evaluate.hpp>         // IWYU pragma: export
 #include <fathom/train/memory_plan.hpp>      // IWYU pragma: export
