@@ -2,6 +2,7 @@
 #include <fathom/report/format.hpp>
 
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <limits>
 
 namespace {
@@ -68,6 +69,25 @@ TEST_CASE("numbers are appended", "[format]") {
   text.clear();
   format::append_fixed(text, -std::numeric_limits<double>::max(), 50);  // the longest
   CHECK(text.size() == 1 + 309 + 1 + 50);
+}
+
+TEST_CASE("a number is read when the text is that and nothing else", "[format]") {
+  for (const auto& read : {format::parse<double>, format::detail::parse_floating<double>}) {
+    CHECK(read("0.1") == 0.1);
+    CHECK(read("-2.5e-3") == -2.5e-3);
+    CHECK(read(".5") == 0.5);
+    CHECK(read("4.9406564584124654e-324") == std::numeric_limits<double>::denorm_min());
+    CHECK(read("inf") == std::numeric_limits<double>::infinity());
+    CHECK(read("-inf") == -std::numeric_limits<double>::infinity());
+    CHECK(std::isnan(read("nan").value_or(0)));
+    for (const char* text : {"", "-", "+1", " 1", "1 ", "--1", "1,5", "0x10", "1e999", "1e-999", "x", "1.5.2"})
+      CHECK_FALSE(read(text).has_value());
+    CHECK_FALSE(read({"1\0", 2}).has_value());
+  }
+  CHECK(format::detail::parse_floating<float>("0.1") == 0.1f);
+  CHECK_FALSE(format::detail::parse_floating<float>("1e39").has_value());
+  CHECK(format::parse<int>("-12") == -12);
+  CHECK_FALSE(format::parse<int>("1.0").has_value());
 }
 
 }  // namespace

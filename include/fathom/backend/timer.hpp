@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <fathom/backend/observed.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -165,7 +166,7 @@ class alignas(64) Stopwatch final : public Listener {
     return place;
   }
 
-  std::vector<Place> places_ = std::vector<Place>(1);
+  Indexed<std::vector<Place>> places_ = std::vector<Place>(1);
   int here_ = 0;
   Clock::time_point since_;
 };

@@ -36,7 +36,7 @@ struct Dropout {
     const std::uint32_t limit = threshold();
     const T keep = T(scale());
     std::array<T, block> result{};
-    for (int i = 0; i < block; ++i) {
+    for (std::size_t i = 0; i < block; ++i) {
       const std::uint32_t number = (words[i / 2] >> (16 * (i % 2))) & 0xffff;
       result[i] = number < limit ? T(0) : keep;
     }

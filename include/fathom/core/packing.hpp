@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <limits>
 #include <span>
 #include <string>
@@ -68,10 +69,11 @@ constexpr int rows_of(int sequences, int length, const char* owner) {
 /// How the rows of a batch are packed: the rows of all sequences one after another. A view; `PackedRows` owns one.
 struct Packing {
   Capacity capacity;
-  std::span<const int> offsets;         ///< first row of each sequence, then the number of rows: sequences + 1 entries
-  std::span<const int> shards;          ///< first row of each shard, then the number of rows
-  std::span<const int> sequence_shard;  ///< first shard of each sequence, then the number of shards
-  std::span<const int> past;            ///< rows of each sequence that a key/value cache holds already; empty: none
+  using Places = Indexed<std::span<const int>>;
+  Places offsets;         ///< first row of each sequence, then the number of rows: sequences + 1 entries
+  Places shards;          ///< first row of each shard, then the number of rows
+  Places sequence_shard;  ///< first shard of each sequence, then the number of shards
+  Places past;            ///< rows of each sequence that a key/value cache holds already; empty: none
 
   constexpr int sequences() const { return offsets.empty() ? 0 : int(offsets.size()) - 1; }
   constexpr int rows() const { return offsets.empty() ? capacity.rows : offsets.back(); }

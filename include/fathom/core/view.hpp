@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
@@ -34,7 +35,7 @@ class Elements {
   constexpr T* data() const { return data_; }
   constexpr std::size_t size() const { return size_; }
   constexpr bool empty() const { return size_ == 0; }
-  constexpr T& operator[](std::size_t index) const { return data_[index]; }
+  constexpr T& operator[](std::integral auto index) const { return data_[index]; }
   constexpr T* begin() const { return data_; }
   constexpr T* end() const { return data_ + size_; }
   /// `count` elements from `first` on.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/generate/inference.hpp>
 #include <fathom/generate/sampling.hpp>
@@ -150,10 +151,10 @@ class Generator {
   GeneratorOptions options_;
   Inference<Model, B> inference_;
   TokenSampler sampler_;
-  std::vector<std::vector<int>> texts_;
-  std::vector<Ending> endings_;
-  std::vector<int> prompts_, dropped_;  // tokens of each text: its prompt, those that slid out of the context
-  std::vector<std::span<const int>> unread_;
+  Indexed<std::vector<std::vector<int>>> texts_;
+  Indexed<std::vector<Ending>> endings_;
+  Indexed<std::vector<int>> prompts_, dropped_;  // tokens of each text: its prompt, those that slid out of the context
+  Indexed<std::vector<std::span<const int>>> unread_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -11,6 +11,7 @@
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
@@ -195,9 +196,10 @@ class Inference {
           throw ShapeError("Inference: token " + std::to_string(token) + " is outside the vocabulary of " +
                            std::to_string(Model::vocabulary) + "; tokenize with the model's vocabulary");
     }
-    for (std::size_t s = 0, row = 0; s < tokens.size(); ++s) {
+    int row = 0;
+    for (std::size_t s = 0; s < tokens.size(); ++s) {
       added_[s] = int(tokens[s].size());
-      logit_row_[s] = int(row);
+      logit_row_[s] = row;
       row += tokens[s].empty() ? 0 : 1;
     }
     rows_.assign(added_, past_);
@@ -208,8 +210,9 @@ class Inference {
   const Weights<Model, B>* weights_;
   InferenceSize size_;
   PackedRows rows_, one_row_;
-  std::vector<int> past_, added_;  // rows of each sequence: in the cache, of the pass
-  std::vector<int> logit_row_, tokens_;
+  Indexed<std::vector<int>> past_, added_;  // rows of each sequence: in the cache, of the pass
+  Indexed<std::vector<int>> logit_row_;
+  std::vector<int> tokens_;
   Context<B> context_;
   Buffer<std::byte> cache_, activations_;
   Values values_;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/core/random.hpp>
 #include <limits>
@@ -50,7 +51,7 @@ class TokenSampler {
   int operator()(std::span<const T> logits, int sequence, int position) {
     const int best = most_probable(logits);
     if (rule_.temperature == 0) return best;
-    const double top = double(logits[best]);
+    const double top = double(logits[std::size_t(best)]);
     for (std::size_t i = 0; i < logits.size(); ++i)
       weights_[i] = std::exp((double(logits[i]) - top) / rule_.temperature);
     filter();
@@ -119,7 +120,7 @@ class TokenSampler {
 
   Sampling rule_;
   Philox random_;
-  std::vector<double> weights_;  // of every token, relative to the most probable one
+  Indexed<std::vector<double>> weights_;  // of every token, relative to the most probable one
   std::vector<int> ranked_;
 };
 

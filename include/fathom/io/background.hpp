@@ -4,9 +4,9 @@
 #include <atomic>
 #include <exception>
 #include <fathom/core/config.hpp>
+#include <fathom/core/thread.hpp>
 #include <functional>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 namespace fathom::inline FATHOM_ABI {
@@ -21,7 +21,7 @@ class Background {
     work_ = std::move(work);
     over_.store(false, std::memory_order_relaxed);
     try {
-      thread_ = std::jthread([this] { run(); });
+      thread_ = Thread([this] { run(); });
     } catch (const std::system_error&) {
       run();
     }
@@ -29,7 +29,7 @@ class Background {
 
   /// Waits for the work. Errors: those of the work, once.
   void wait() {
-    if (thread_.joinable()) thread_.join();
+    thread_.join();
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
   /// As `wait` if the work is over; otherwise nothing.
@@ -50,7 +50,7 @@ class Background {
   std::function<void()> work_;
   std::exception_ptr error_;  // written before `over_`
   std::atomic<bool> over_{true};
-  std::jthread thread_;
+  Thread thread_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <fathom/core/config.hpp>
 #include <fathom/layers/layer.hpp>
 #include <string_view>
@@ -23,7 +23,7 @@ struct Sequence : Composition<Layers...> {
   static_assert(count <= 16, "Sequence: more than 16 layers; use Repeat<N, Block> for repeated blocks");
 
   template <int Index>
-  using Child = std::tuple_element_t<Index, std::tuple<Layers...>>;
+  using Child = std::tuple_element_t<std::size_t(Index), std::tuple<Layers...>>;
 
  private:
   template <int... Index>
@@ -101,12 +101,14 @@ struct Sequence : Composition<Layers...> {
   /// Index among siblings of the same name, or -1 where the name is unique.
   template <int Index>
   static constexpr int sibling() {
-    constexpr std::array<std::string_view, count> names{Layers::name...};
-    int before = 0, all = 0;
-    for (int i = 0; i < count; ++i) {
-      all += names[i] == names[Index];
-      before += i < Index && names[i] == names[Index];
-    }
+    constexpr std::string_view own = Child<Index>::name;
+    int before = 0, all = 0, place = 0;
+    const auto compare = [&](std::string_view name) {
+      all += name == own;
+      before += name == own && place < Index;
+      ++place;
+    };
+    (compare(Layers::name), ...);
     return all == 1 ? -1 : before;
   }
 

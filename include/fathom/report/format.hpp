@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <locale.h>
+#include <stdlib.h>
+
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -9,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 /// Numbers as people and files read them, the same in every locale. What is given is appended to.
 namespace fathom::inline FATHOM_ABI::format {
@@ -22,6 +27,26 @@ void append_chars(std::string& text, Arguments... arguments) {
   text.append(buffer, result.ptr);
 }
 
+/// `std::from_chars` of a floating-point number, for a standard library without it (libc++): the characters of its
+/// grammar, read by strtod in the locale "C".
+template <class Number>
+std::optional<Number> parse_floating(std::string_view text) {
+  const std::string_view start = text.substr(text.starts_with('-') ? 1 : 0);
+  if (start.find_first_not_of(".0123456789infINF", 0) == 0 || start.find_first_of("xX") != start.npos) return {};
+  static const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr);
+  const std::string terminated(text);
+  char* end = nullptr;
+  errno = 0;
+  Number number;
+  if constexpr (std::is_same_v<Number, float>)
+    number = ::strtof_l(terminated.c_str(), &end, plain);
+  else
+    number = ::strtod_l(terminated.c_str(), &end, plain);
+  const bool held = errno != ERANGE || (number != 0 && std::isfinite(number));
+  if (!held || text.empty() || end != terminated.c_str() + terminated.size()) return {};
+  return number;
+}
+
 }  // namespace detail
 
 inline void append(std::string& text, std::int64_t value) { detail::append_chars(text, value); }
@@ -33,10 +58,14 @@ inline void append_exact(std::string& text, double value) { detail::append_chars
 /// one that the type cannot hold. Floating-point types also know inf and nan.
 template <class Number>
 std::optional<Number> parse(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return number;
+  if constexpr (requires(const char* at, Number& number) { std::from_chars(at, at, number); }) {
+    Number number{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    return number;
+  } else {
+    return detail::parse_floating<Number>(text);
+  }
 }
 
 /// With that many digits after the point, at most 50: 2.3400.

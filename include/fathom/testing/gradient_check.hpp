@@ -70,7 +70,7 @@ class GradientCheck {
     compare("x", run_.x.span(), alone.x.data(), skipped.x.data());
     compare("memory", run_.memory.span(), alone.memory.data(), skipped.memory.data());
     for (const ParameterInfo& info : describe<L>())
-      compare(info.name, run_.parameters.span().subspan(info.offset, info.size()),
+      compare(info.name, run_.parameters.span().subspan(std::size_t(info.offset), std::size_t(info.size())),
               alone.parameters.data() + info.offset, skipped.parameters.data() + info.offset);
     return report_;
   }

@@ -10,6 +10,7 @@
 #include <fathom/backend/ref/ref.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/random.hpp>
 #include <fathom/layers/layer.hpp>
 #include <limits>
@@ -73,7 +74,7 @@ class LayerRun {
     const Key key{seed};
     fill_normal(x, key.child("x")), fill_normal(dy, key.child("dy")), fill_normal(memory, key.child("memory"));
     fill_normal(parameters, key.child("parameters"));
-    std::vector<T> gapless(parameters.size());
+    Indexed<std::vector<T>> gapless(parameters.size());
     for (const ParameterInfo& info : describe<L>())
       for (std::int64_t i = info.offset; i < info.offset + info.size(); ++i)
         gapless[i] = info.is_vector() ? T(info.init.value) + T(0.3) * parameters.data()[i]
@@ -119,8 +120,9 @@ class LayerRun {
   /// Overwrites rows begin[s] to end[s] of every sequence s in y, by a pass over these rows that continues what earlier
   /// such passes have left in a cache.
   void forward_piece(const std::vector<int>& begin, const std::vector<int>& end) requires reads_in_pieces<L> {
-    std::vector<int> counts, rows_of_piece;
-    for (int s = 0; s < packed_.sequences(); ++s) {
+    std::vector<int> counts;
+    Indexed<std::vector<int>> rows_of_piece;
+    for (std::size_t s = 0; s < begin.size(); ++s) {
       counts.push_back(end[s] - begin[s]);
       for (int row = begin[s]; row < end[s]; ++row) rows_of_piece.push_back(packed_.view().offsets[s] + row);
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/testing/compare.hpp>
 #include <fathom/testing/layer_run.hpp>
 #include <limits>
@@ -27,8 +28,9 @@ Sees seen_rows(const Batch& batch = {}, const typename B::Options& machine = {})
   const Values x(run.x.span().begin(), run.x.span().end()), y(run.y.span().begin(), run.y.span().end());
   Buffer<typename LayerRun<L, B>::T> other(run.x.size());
   run.fill_normal(other, Key{2});
-  std::vector<int> sequence;  // of each row
-  for (std::size_t s = 0; s < batch.lengths.size(); ++s) sequence.insert(sequence.end(), batch.lengths[s], int(s));
+  Indexed<std::vector<int>> sequence;  // of each row
+  for (std::size_t s = 0; s < batch.lengths.size(); ++s)
+    sequence.insert(sequence.end(), std::size_t(batch.lengths[s]), int(s));
 
   Sees seen = Sees::itself;
   const int rows = int(run.rows());

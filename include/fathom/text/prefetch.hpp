@@ -7,12 +7,11 @@
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/thread.hpp>
 #include <fathom/text/batch.hpp>
 #include <mutex>
-#include <stop_token>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,12 +33,17 @@ class Prefetch {
     for (int i = 0; i <= ahead; ++i) slots_.push_back({Batch(sampler_.capacity()), position});
     if (ahead == 0) return;
     try {
-      thread_ = std::jthread([this](std::stop_token stop) { prepare(stop); });
+      thread_ = Thread([this] { prepare(); });
     } catch (const std::system_error&) {  // the system gives none
     }
   }
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
+  ~Prefetch() {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
 
   /// The next batch, which stays as it is until the following call.
   const Batch& next() {
@@ -75,13 +79,14 @@ class Prefetch {
     return slots_[taken_++ % slots_.size()];
   }
 
-  void prepare(const std::stop_token& stop) try {
+  void prepare() try {
     std::uint64_t position = position_at_start_;
     for (std::size_t prepared = 0;; ++prepared) {
       Slot& slot = slots_[prepared % slots_.size()];
       {
         std::unique_lock lock(mutex_);
-        if (!changed_.wait(lock, stop, [&] { return ready_ + (in_use_ ? 1 : 0) < slots_.size(); })) return;
+        changed_.wait(lock, [&] { return over_ || ready_ + (in_use_ ? 1 : 0) < slots_.size(); });
+        if (over_) return;
       }
       position = slot.after = sampler_.fill(position, slot.batch);
       const std::lock_guard lock(mutex_);
@@ -99,11 +104,12 @@ class Prefetch {
   const std::uint64_t position_at_start_ = position_;  // of the thread
   std::vector<Slot> slots_;                            // a ring: the one in use, then the ready ones
   std::mutex mutex_;
-  std::condition_variable_any changed_;
+  std::condition_variable changed_;
   std::size_t ready_ = 0, taken_ = 0;
   bool in_use_ = false;
+  bool over_ = false;  // the consumer is
   std::exception_ptr failure_;
-  std::jthread thread_;  // last: it ends before what it uses
+  Thread thread_;  // last: it ends before what it uses
 };
 
 }  // namespace fathom::inline FATHOM_ABI::text

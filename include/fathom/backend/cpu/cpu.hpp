@@ -13,6 +13,7 @@
 #include <fathom/backend/cpu/slow_build.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/buffer.hpp>
+#include <fathom/core/indexed.hpp>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
@@ -93,7 +94,7 @@ struct Cpu : private Ops<P, MatmulEngine> {
 
    private:
     Team team_;
-    std::vector<Lane> lanes_;
+    Indexed<std::vector<Lane>> lanes_;
     Buffer<std::byte> scratch_;
     std::int64_t scratch_each_ = 0;
   };

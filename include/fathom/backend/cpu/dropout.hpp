@@ -9,6 +9,7 @@
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/core/dropout.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/random.hpp>
 #include <utility>
 
@@ -58,7 +59,7 @@ void each_dropout_block(const Dropout& dropout, int sequence, int position, int 
   int row = 0, column = first;  // of the next counter
   for (std::int64_t left = std::int64_t(rows) * (end - first); left > 0; left -= word_width) {
     const int count = int(std::min<std::int64_t>(left, word_width));
-    std::array<int, word_width> row_of{}, column_of{};
+    Indexed<std::array<int, word_width>> row_of{}, column_of{};
     Words row_words{}, column_words{};
     for (int i = 0; i < count; ++i) {
       row_of[i] = row, column_of[i] = column;

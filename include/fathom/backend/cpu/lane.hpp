@@ -11,6 +11,7 @@
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/packing.hpp>
 #include <string_view>
 #include <variant>
@@ -48,7 +49,7 @@ inline constexpr double flops_worth_meeting = 100'000;
 
 /// Where the next share begins: the first entry of `starts` (ascending, last entry: the number of rows) that is nearest
 /// to `row`.
-constexpr int nearest(std::span<const int> starts, int row) {
+constexpr int nearest(Packing::Places starts, int row) {
   const auto above = std::lower_bound(starts.begin(), starts.end(), row);
   const int index = int(above - starts.begin());
   return index > 0 && row - starts[index - 1] < starts[index] - row ? index - 1 : index;
@@ -65,7 +66,7 @@ struct Share {
     const bool all = number == 0;
     const Share columns{Deal::columns, {0, all ? rows : 0}, {0, all ? sequences : 0}, {0, all ? shards : 0}};
     if (rows <= few_rows && rows < rows_worth_dealing * parts) return columns;
-    const auto cut = [&](std::span<const int> starts, int n) {
+    const auto cut = [&](Packing::Places starts, int n) {
       return nearest(starts, int(std::int64_t(rows) * n / parts));
     };
     int largest = 0;
@@ -187,7 +188,7 @@ class Lane {
   Listener* listener_ = nullptr;
   const Packing* packing_ = nullptr;
   Share share_;
-  std::array<Deferred, 64> deferred_;
+  Indexed<std::array<Deferred, 64>> deferred_;
   int count_ = 0;
   int advances_ = 0;  // how much has been deferred in this region
   int tickets_ = 0;   // how many have been drawn in it by all lanes

@@ -96,7 +96,10 @@ V exp2(V x) {
                                 0.000307046222f);
     };
 #if FATHOM_SIMD_BITS == 512
+#pragma GCC diagnostic push  // g++ without optimization has a macro here, which takes the mask as a signed number
+#pragma GCC diagnostic ignored "-Wsign-conversion"
     const V n = _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT);
+#pragma GCC diagnostic pop
     return _mm512_maskz_scalef_ps(0xffff, twice(x - n), n - 1.0f);  // also for infinities, where x - n is NaN
 #else
     x = min(broadcast(128.0f), max(broadcast(-126.0f), x));

@@ -53,8 +53,8 @@ Simd<T> broadcast_chunk(const T* p, std::size_t n) {
 /// p[0 … chunk) = the Index-th chunk of v, no alignment needed.
 template <std::size_t Index, class T>
 void store_chunk(T* p, std::type_identity_t<Simd<T>> v) {
-  const auto part = [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return __builtin_shufflevector(v, v, int(Index * chunk<T> + I)...);
+  const auto part = [&]<std::size_t... Each>(std::index_sequence<Each...>) {
+    return __builtin_shufflevector(v, v, int(Index * chunk<T> + Each)...);
   }(std::make_index_sequence<chunk<T>>{});
   std::memcpy(p, &part, sizeof part);
 }
@@ -65,17 +65,17 @@ namespace detail {
 /// numbers, and nothing leaves its span of `Span` numbers.
 template <bool Unzip, int Unit, int Span, class V>
 void exchange(V& a, V& b) {
-  [&]<int... I>(std::integer_sequence<int, I...>) {
+  [&]<int... Each>(std::integer_sequence<int, Each...>) {
     constexpr auto source = [](int i, int second) {
-      constexpr int n = sizeof...(I), half = Span / Unit / 2;
+      constexpr int n = sizeof...(Each), half = Span / Unit / 2;
       const int unit = i % Span / Unit;
       const int other = Unzip ? unit / half : unit % 2;
       const int from = Unzip ? unit % half * 2 + second : unit / 2 + second * half;
       return other * n + i / Span * Span + from * Unit + i % Unit;
     };
     const V x = a, y = b;
-    a = shuffle<source(I, 0)...>(x, y);
-    b = shuffle<source(I, 1)...>(x, y);
+    a = shuffle<source(Each, 0)...>(x, y);
+    b = shuffle<source(Each, 1)...>(x, y);
   }(std::make_integer_sequence<int, sizeof(V) / sizeof(a[0])>{});
 }
 }  // namespace detail
@@ -113,9 +113,9 @@ namespace detail {
 template <class V, class Combine>
 auto reduce(V v, Combine combine) {
   constexpr int count = sizeof(V) / sizeof(v[0]);
-  const auto step = [&]<int Distance, int... I>(std::integral_constant<int, Distance>,
-                                                std::integer_sequence<int, I...>) {
-    v = combine(v, shuffle<(I ^ Distance)...>(v, v));
+  const auto step = [&]<int Distance, int... Each>(std::integral_constant<int, Distance>,
+                                                   std::integer_sequence<int, Each...>) {
+    v = combine(v, shuffle<(Each ^ Distance)...>(v, v));
   };
   constexpr std::make_integer_sequence<int, count> all;
   if constexpr (count > 8) step(std::integral_constant<int, 8>{}, all);
@@ -137,19 +137,19 @@ namespace detail {
 /// in the spans of the result. One instruction of x86 for each operand, and the sum.
 template <int Distance, int Span, class V>
 V fold(V a, V b) {
-  return [&]<int... I>(std::integer_sequence<int, I...>) {
+  return [&]<int... Each>(std::integer_sequence<int, Each...>) {
     constexpr auto source = [](int i, int second) {
-      constexpr int n = sizeof...(I);
+      constexpr int n = sizeof...(Each);
       const int place = i % (Span / 2);
       return i % Span / (Span / 2) * n + i / Span * Span + place / Distance * 2 * Distance + place % Distance +
              second * Distance;
     };
-    return shuffle<source(I, 0)...>(a, b) + shuffle<source(I, 1)...>(a, b);
+    return shuffle<source(Each, 0)...>(a, b) + shuffle<source(Each, 1)...>(a, b);
   }(std::make_integer_sequence<int, sizeof(V) / sizeof(a[0])>{});
 }
 
 /// Folds Count registers pairwise, down to one.
-template <int Distance, int Count, class V>
+template <int Distance, std::size_t Count, class V>
 [[gnu::always_inline]] inline V fold_all(const V (&v)[Count]) {
   constexpr int elements = sizeof(V) / sizeof(v[0][0]), bytes = 16 / sizeof(v[0][0]);
   if constexpr (Count == 1) {
@@ -157,7 +157,7 @@ template <int Distance, int Count, class V>
   } else {
     V half[Count / 2];
 #pragma GCC unroll 16
-    for (int i = 0; i < Count / 2; ++i)
+    for (std::size_t i = 0; i < Count / 2; ++i)
       half[i] = fold<Distance, (Distance < bytes ? bytes : elements)>(v[2 * i], v[2 * i + 1]);
     return fold_all<Distance / 2>(half);
   }
@@ -167,10 +167,10 @@ template <int Distance, int Count, class V>
 /// Element i is horizontal_sum(v[i]), bit for bit, at a fraction of its cost: all sums share their shuffles.
 template <class T>
 [[gnu::always_inline]] inline Simd<T> horizontal_sums(const Simd<T> (&v)[simd_width<T>]) {
-  constexpr int count = simd_width<T>, span = chunk<T>, spans = count / span;
+  constexpr std::size_t count = simd_width<T>, span = chunk<T>, spans = count / span;
   Simd<T> ordered[count];
 #pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) ordered[i] = v[i % spans * span + i / spans];
+  for (std::size_t i = 0; i < count; ++i) ordered[i] = v[i % spans * span + i / spans];
   return detail::fold_all<count / 2>(ordered);
 }
 

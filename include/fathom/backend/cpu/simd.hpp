@@ -97,8 +97,8 @@ namespace detail {
 template <class T>
 __m256i first_elements(std::size_t n) {
   using Mask = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  return []<std::size_t... I>(Mask count, std::index_sequence<I...>) {
-    return (__m256i)(SimdBits<T>{static_cast<Mask>(I)...} < count);
+  return []<std::size_t... Each>(Mask count, std::index_sequence<Each...>) {
+    return (__m256i)(SimdBits<T>{static_cast<Mask>(Each)...} < count);
   }(static_cast<Mask>(n), std::make_index_sequence<simd_width<T>>{});
 }
 }  // namespace detail
@@ -221,8 +221,8 @@ V sqrt(V v) {
 /// 0, 1, 2, … in the elements.
 template <class T>
 SimdBits<T> lane_numbers() {
-  return []<std::size_t... I>(std::index_sequence<I...>) {
-    return SimdBits<T>{I...};
+  return []<std::size_t... Each>(std::index_sequence<Each...>) {
+    return SimdBits<T>{Each...};
   }(std::make_index_sequence<simd_width<T>>{});
 }
 

@@ -7,11 +7,12 @@
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
+#include <fathom/core/thread.hpp>
 #include <functional>
 #include <limits>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <vector>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -37,7 +38,7 @@ class Team {
         throw Error("Cpu: cannot start " + std::to_string(threads) + " threads: " + error.what() +
                     "; ask for fewer, or raise the limit of processes (ulimit -u)");
     }
-    advances_ = std::vector<Count>(size());
+    advances_ = Indexed<std::vector<Count>>(size());
   }
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -158,8 +159,8 @@ class Team {
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<bool> failed_{false};
   alignas(64) std::atomic<int> tickets_{0};
-  std::vector<Count> advances_;
-  std::vector<std::jthread> threads_;
+  Indexed<std::vector<Count>> advances_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

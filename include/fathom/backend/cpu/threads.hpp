@@ -24,7 +24,8 @@ namespace detail {
 /// say.
 inline int processors_of_affinity() {
 #if defined(__linux__)
-  for (int possible = 1024; possible <= 1 << 20; possible *= 2) {  // the call fails as long as the kernel has more
+  // The call fails as long as the kernel has more.
+  for (std::size_t possible = 1024; possible <= 1 << 20; possible *= 2) {
     cpu_set_t* const set = CPU_ALLOC(possible);
     if (set == nullptr) return 0;
     const std::size_t bytes = CPU_ALLOC_SIZE(possible);

@@ -4,6 +4,7 @@
 #include <fathom/backend/ops/op.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/view.hpp>
 #include <span>
 
@@ -17,7 +18,7 @@ namespace op {
 template <class P>
 struct Embedding {
   static constexpr const char* name = "embedding";
-  std::span<const int> tokens;
+  Indexed<std::span<const int>> tokens;
   Matrix<const typename P::Weight> table, positions;
   bool sinusoidal = false;
   double scale = 1;
@@ -34,7 +35,7 @@ struct Embedding {
 template <class P>
 struct EmbeddingBackward {
   static constexpr const char* name = "embedding backward";
-  std::span<const int> tokens;
+  Indexed<std::span<const int>> tokens;
   double scale = 1;
   Dropout dropout;
   Matrix<const typename P::Stream> dy;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <fathom/backend/ops/op.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/view.hpp>
 #include <span>
 
@@ -52,7 +53,7 @@ struct LinearCrossEntropy {
   Matrix<const typename P::Activation> x;
   Matrix<const typename P::Weight> weight;
   Elements<const typename P::Weight> bias;
-  std::span<const int> targets;
+  Indexed<std::span<const int>> targets;
   LossOptions options;
   double target_weight = 1;
   LossSums* sums = nullptr;

@@ -6,6 +6,7 @@
 #include <fathom/backend/ops.hpp>
 #include <fathom/backend/ref/rows.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::ref {
@@ -45,7 +46,7 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
         T* o = op.o.row(first_row + i) + query_column;
 
         const int seen = visible(op.causal, i, rows, keys);
-        std::vector<T> score(seen);
+        Indexed<std::vector<T>> score(seen);
         for (int j = 0; j < seen; ++j)
           score[j] = T(op.scale) * dot(q, row_of(op.k, op.cache.keys, head, j), op.head_width);
         const T largest = *std::max_element(score.begin(), score.end());

@@ -6,6 +6,7 @@
 #include <fathom/backend/ops.hpp>
 #include <fathom/backend/ref/rows.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::ref {
@@ -17,7 +18,7 @@ void run(const Packing&, const op::LinearCrossEntropy<Uniform<T>>& op) {
   const int width = op.x.columns, vocabulary = op.weight.rows;
   const T smoothing = T(op.options.smoothing), z_loss = T(op.options.z_loss);
   LossSums sums;
-  std::vector<T> logit(vocabulary);
+  Indexed<std::vector<T>> logit(vocabulary);
   for (int n = 0; n < op.x.rows; ++n) {
     const T* x = op.x.row(n);
     if (op.dx) std::fill_n(op.dx.row(n), width, T(0));

@@ -3,6 +3,7 @@
 
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/precision.hpp>
 
 namespace fathom::inline FATHOM_ABI::ref {
@@ -23,7 +24,7 @@ void each_row(const Packing& packing, auto&& f) {
 template <class T>
 T factor(const Dropout& dropout, int sequence, int head, int position, int column) {
   if (!dropout.active()) return 1;
-  return dropout.factors<T>(sequence, head, position, column / Dropout::block)[column % Dropout::block];
+  return Indexed(dropout.factors<T>(sequence, head, position, column / Dropout::block))[column % Dropout::block];
 }
 template <class T>
 T factor(const Dropout& dropout, const Place& place, int column) {

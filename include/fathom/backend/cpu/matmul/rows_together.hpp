@@ -48,7 +48,7 @@ void pack_rows_together(std::size_t m, std::size_t k, RowMajor<const T> x, T* pa
 /// The chunks of v into rows of y: all of them, or the first `columns` numbers of the first `rows`.
 template <class T>
 [[gnu::always_inline]] inline void store_chunks(Simd<T> v, RowMajor<T> y) {
-  [&]<std::size_t... I>(std::index_sequence<I...>) { (store_chunk<I>(y.row(I), v), ...); }
+  [&]<std::size_t... Each>(std::index_sequence<Each...>) { (store_chunk<Each>(y.row(Each), v), ...); }
   (std::make_index_sequence<rows_together<T>>{});
 }
 template <class T>
