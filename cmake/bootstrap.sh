@@ -3,7 +3,7 @@
 #
 # From a clone on a bare Debian or Ubuntu machine to a running fathom:
 #
-#   cmake/bootstrap.sh deps [clang]   install what is missing; nothing is installed that is there
+#   cmake/bootstrap.sh deps [extra…]  install what is missing; clang and libcxx where they are named
 #   cmake/bootstrap.sh demo [option…] deps, build, train the demo's models (options go to the program)
 #   cmake/bootstrap.sh test           deps, build, run the tests
 #
@@ -39,11 +39,12 @@ has_json() { holds '#if __has_include(<nlohmann/json.hpp>)'; }
 has_zlib() { holds '#if __has_include(<zlib.h>)' && links -lz; }
 has_sentencepiece() { holds '#if __has_include(<sentencepiece_trainer.h>)' && links -lsentencepiece_train; }
 has_clang() { command -v clang++-19 >/dev/null; }
+has_libcxx() { clang++-19 -std=c++20 -stdlib=libc++ -x c++ -include version -fsyntax-only /dev/null 2>/dev/null; }
 
 declare -A package=([compiler]=g++ [cmake]=cmake [ninja]=ninja-build [eigen]=libeigen3-dev [openblas]=libopenblas-dev
                     [catch2]=catch2 [benchmark]=libbenchmark-dev [cli11]=libcli11-dev [json]=nlohmann-json3-dev
                     [zlib]=zlib1g-dev [sentencepiece]=libsentencepiece-dev
-                    [clang]=clang-19)
+                    [clang]=clang-19 [libcxx]=libc++-19-dev)
 
 # missing NAME…: the packages of those that are not there
 missing() {

@@ -21,7 +21,7 @@ add_library(fathom_flags INTERFACE)
 target_link_libraries(fathom_flags INTERFACE fathom::fathom)
 target_compile_options(fathom_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
-  $<$<BOOL:${FATHOM_NATIVE}>:-march=native>
+  $<$<AND:$<BOOL:${FATHOM_NATIVE}>,$<NOT:$<BOOL:${CMAKE_CROSSCOMPILING}>>>:-march=native>
   $<$<CXX_COMPILER_ID:GNU>:-fconcepts-diagnostics-depth=2>
   # g++ 12 finds _mm512_undefined_pd() and its like undefined, which is their purpose (GCC bug 105593).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)

@@ -155,7 +155,11 @@ function(fathom_add_language_model)
   set(source ${CMAKE_CURRENT_BINARY_DIR}/${MODEL_NAME}.cpp)
   configure_file(${CMAKE_CURRENT_FUNCTION_LIST_DIR}/language_model.cpp.in ${source} @ONLY)
   add_executable(${MODEL_NAME} ${source})
-  target_include_directories(${MODEL_NAME} PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../examples)
+  set(system SYSTEM)  # the warnings that another project asks for are about its own code
+  if(TARGET fathom_dev)
+    set(system "")
+  endif()
+  target_include_directories(${MODEL_NAME} ${system} PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../examples)
   target_link_libraries(${MODEL_NAME} PRIVATE fathom::fathom CLI11::CLI11)
   if(MODEL_COMPILED)
     target_link_libraries(${MODEL_NAME} PRIVATE fathom::compiled)
@@ -167,7 +171,8 @@ function(fathom_add_language_model)
   endif()
   target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>  # a project without a build type
                                                -fno-fast-math)    # whatever the project's flags say
-  if(NOT MODEL_COMPILED AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))  # else the library says what it is for
+  # Where there is the library, that says what it is for.
+  if(NOT MODEL_COMPILED AND NOT CMAKE_CROSSCOMPILING AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)
   endif()
   fathom_check_processor(${MODEL_NAME})

@@ -92,7 +92,8 @@ function(_fathom_remark_on_slow_build)
         list(APPEND unoptimized ${target})
       endif()
       if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND processor MATCHES "=x86-64(-v2)?$"
-         AND NOT flags MATCHES " -mavx(2|512)" AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
+         AND NOT flags MATCHES " -mavx(2|512)" AND NOT CMAKE_CROSSCOMPILING
+         AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
         list(APPEND any_processor ${target})
       endif()
     endforeach()
