@@ -23,13 +23,13 @@ namespace {
 
 using Corpora = std::vector<text::PairCorpus<int>>;
 
-/// Pairs whose sides have 0 to 29 tokens.
+/// Pairs whose sides have 1 to 30 tokens.
 text::PairCorpus<int> pairs(std::size_t count, unsigned seed = 1) {
   std::minstd_rand draw(seed);
   text::PairCorpus<int> corpus;
   corpus.name = "corpus " + std::to_string(seed);
   for (std::size_t i = 0; i < count; ++i) {
-    const auto length = 4 + draw() % 22, other = length + draw() % 9 - 4;
+    const auto length = 5 + draw() % 22, other = length + draw() % 9 - 4;
     corpus.source.append(std::vector<int>(length, static_cast<int>(i)));
     corpus.target.append(std::vector<int>(other, static_cast<int>(i)));
   }
@@ -244,9 +244,9 @@ TEST_CASE("options and corpora that cannot work are refused", "[pair_batches]") 
   CHECK_THAT(message_of<Error>([&] { PairBatches<int>(none, small); }), ContainsSubstring("have no pairs"));
   auto long_pair = pairs(3);
   long_pair.name = "train.en";
-  long_pair.source.append(std::vector<int>(39));
-  long_pair.target.append(std::vector<int>(40));
+  long_pair.source.append(std::vector<int>(40));
+  long_pair.target.append(std::vector<int>(41));
   CHECK_THAT(message_of<Error>([&] { PairBatches<int>(long_pair, small); }),
-             ContainsSubstring("pair 4 of train.en has 40 target tokens and one for its end, the longest may have 40; "
-                               "encode with longest_target = 39"));
+             ContainsSubstring("pair 4 of train.en has 41 target tokens, the longest may have 40; encode with "
+                               "longest_target = 40, or allow more"));
 }

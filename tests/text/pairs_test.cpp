@@ -28,13 +28,14 @@ std::string text_of(std::span<const std::uint8_t> bytes) { return {bytes.begin()
 
 TEST_CASE("both sides are encoded in their order, by any number of threads", "[pairs][threads]") {
   const text::ParallelText text = numbers(5000);
-  const auto one = text::encode_pairs(text::Bytes{}, text, {.threads = 1});
+  const auto one = text::encode_pairs(text::Bytes{}, text, {.begin = '<', .end = '>', .threads = 1});
   REQUIRE(one.size() == 5000);
   CHECK(one.name == "numbers");
-  CHECK(text_of(one.source.document(4321)) == "4321");
-  CHECK(text_of(one.target.document(4321)) == "xx8642");
+  CHECK(one.end == '>');
+  CHECK(text_of(one.source.document(4321)) == "4321>");
+  CHECK(text_of(one.target.document(4321)) == "<xx8642");
   for (const int threads : {0, 2, 3, 16}) {
-    const auto more = text::encode_pairs(text::Bytes{}, text, {.threads = threads});
+    const auto more = text::encode_pairs(text::Bytes{}, text, {.begin = '<', .end = '>', .threads = threads});
     CHECK(more.source.tokens == one.source.tokens);
     CHECK(more.source.offsets == one.source.offsets);
     CHECK(more.target.tokens == one.target.tokens);
@@ -43,28 +44,39 @@ TEST_CASE("both sides are encoded in their order, by any number of threads", "[p
 }
 
 TEST_CASE("a prefix stands in front of every source", "[pairs]") {
-  const auto corpus = text::encode_pairs(text::Bytes{}, numbers(3), {.source_prefix = '>'});
-  CHECK(text_of(corpus.source.document(2)) == ">2");
-  CHECK(text_of(corpus.target.document(2)) == "xx4");
-  CHECK_THROWS_AS(text::encode_pairs(text::Bytes{}, numbers(3), {.source_prefix = 256}), Error);
+  const auto corpus = text::encode_pairs(text::Bytes{}, numbers(3), {.begin = '<', .end = '>', .source_prefix = '#'});
+  CHECK(text_of(corpus.source.document(2)) == "#2>");
+  CHECK(text_of(corpus.target.document(2)) == "<xx4");
+}
+
+TEST_CASE("tokens that the tokenizer has not are refused", "[pairs]") {
+  const auto refused = [](const text::PairEncoding& options, const char* message) {
+    CHECK_THAT(message_of<Error>([&] { text::encode_pairs(text::Bytes{}, numbers(3), options); }),
+               ContainsSubstring(message));
+  };
+  refused({}, "the begin token -1 is not in the vocabulary of 256");
+  refused({.begin = 1, .end = 256}, "the end token 256 is not");
+  refused({.begin = 1, .end = 1, .source_prefix = 300}, "the prefix token 300 is not");
 }
 
 TEST_CASE("pairs with more tokens than a side may have are left out and counted", "[pairs]") {
-  const auto source = text::encode_pairs(text::Bytes{}, numbers(2000), {.longest_source = 3});
+  text::PairEncoding options{.begin = '<', .end = '>', .longest_source = 4};
+  const auto source = text::encode_pairs(text::Bytes{}, numbers(2000), options);
   CHECK(source.size() == 1000);
   CHECK(source.too_long == 1000);
-  const auto prefixed = text::encode_pairs(text::Bytes{}, numbers(2000), {.source_prefix = '>', .longest_source = 3});
-  CHECK(prefixed.size() == 100);
-  const auto target = text::encode_pairs(text::Bytes{}, numbers(2000), {.longest_target = 5, .threads = 2});
+  options.source_prefix = '#';
+  CHECK(text::encode_pairs(text::Bytes{}, numbers(2000), options).size() == 100);
+  options = {.begin = '<', .end = '>', .longest_target = 6, .threads = 2};
+  const auto target = text::encode_pairs(text::Bytes{}, numbers(2000), options);
   CHECK(target.size() + target.too_long == 2000);
-  for (std::size_t i = 0; i < target.size(); ++i) REQUIRE(target.target.document(i).size() <= 5);
+  for (std::size_t i = 0; i < target.size(); ++i) REQUIRE(target.target.document(i).size() <= 6);
 }
 
 TEST_CASE("text that a tokenizer refuses is named with its pair and side", "[pairs]") {
   const auto digits = text::Characters::of("0123456789x");
   text::ParallelText text = numbers(3000);
   text.append("1", "y");
-  CHECK_THAT(message_of<Error>([&] { text::encode_pairs(digits, text, {.threads = 2}); }),
+  CHECK_THAT(message_of<Error>([&] { text::encode_pairs(digits, text, {.begin = 0, .end = 0, .threads = 2}); }),
              ContainsSubstring("numbers: target of pair 3001: Characters: 'y'"));
 }
 

@@ -5,8 +5,11 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fathom/io/gzip.hpp>
+#include <fathom/text/cleaning.hpp>
 #include <fathom/text/lines.hpp>
+#include <fathom/text/pair_batches.hpp>
 #include <fathom/text/pairs.hpp>
+#include <fathom/text/parallel.hpp>
 #include <fathom/text/subwords.hpp>
 #include <filesystem>
 #include <random>
@@ -122,6 +125,35 @@ TEST_CASE("without normalizing, any text comes back as it is", "[subwords]") {
   }
 }
 
+TEST_CASE("an encoder that remembers words gives what encoding gives", "[subwords]") {
+  const std::vector<std::string> parts{
+      " ",      "  ",     "lo",     "mi",     "ä",      "tor",    "A",      "<2de>",  "<s>",    "<0x41>", "家",  "🙂",
+      "\t",     "\r",     "\v",     "\x01",   "ﬁ",      "\u0085", "\u00A0", "\u00A8", "\u00AD", "\u00B4", "x\u0301",
+      "\u0301", "\u0308", "\u1680", "\u200B", "\u2028", "\u2581", "\u3000", "\u3099", "か",     "\uFF9E", "\uFEFF"};
+  for (const SubwordModel model : {SubwordModel::bpe, SubwordModel::unigram}) {
+    for (const bool byte_fallback : {true, false}) {
+      for (const bool normalize : {true, false}) {
+        const Subwords subwords = trained({.vocabulary = 330,
+                                           .model = model,
+                                           .byte_fallback = byte_fallback,
+                                           .symbols = {"<2de>"},
+                                           .normalize = normalize},
+                                          2000);
+        Subwords::Encoder encoder = subwords.encoder();
+        for (const std::string& line : sentences(200, 9)) REQUIRE(encoder(line) == subwords.encode(line));
+        std::minstd_rand draw(3);
+        for (int round = 0; round < 2000; ++round) {
+          std::string text;
+          for (auto count = draw() % 10; count > 0; --count) text += parts[draw() % parts.size()];
+          CAPTURE(text);
+          REQUIRE(encoder(text) == subwords.encode(text));
+        }
+        CHECK_THROWS_AS(encoder("lo\xFF"), Error);
+      }
+    }
+  }
+}
+
 TEST_CASE("without bytes, what the training had not is unknown", "[subwords]") {
   const Subwords subwords = trained({.vocabulary = 100, .byte_fallback = false});
   const auto ids = subwords.encode("家");
@@ -200,6 +232,38 @@ TEST_CASE("a file that is no sentencepiece model is refused", "[subwords]") {
   std::filesystem::resize_file(huge, std::uintmax_t{1} << 34);
   CHECK_THAT(message_of<FileError>([&] { Subwords::from_file(huge); }), ContainsSubstring("huge.model: " + no_model));
 }
+
+#if __has_include(<zlib.h>)
+
+TEST_CASE("from two files to batches: Multi30k, tokenized", "[subwords]") {
+  const std::string prefix = data("multi30k/tok").string() + "/val.lc.norm.tok";
+  text::Cleaner cleaner;
+  const std::vector<text::ParallelText> texts{cleaner(text::read_moses(prefix, "en", "de"))};
+  CHECK(texts[0].size() > 1'000);
+  const auto lines = text::all_lines(texts);
+  const Subwords subwords = Subwords::train(lines, {.vocabulary = 3'000});
+  const text::PairEncoding options{.begin = subwords.begin(), .end = subwords.end()};
+  const auto corpus = text::encode_pairs(subwords, texts[0], options);
+  REQUIRE(corpus.size() == texts[0].size());
+  std::size_t equal = 0;
+  for (std::size_t i = 0; i < corpus.size(); ++i) {
+    const auto source = corpus.source.document(i), target = corpus.target.document(i);
+    REQUIRE(source.back() == subwords.end());
+    REQUIRE(target.front() == subwords.begin());
+    equal += subwords.decode(source) == texts[0].source[i] && subwords.decode(target) == texts[0].target[i] ? 1 : 0;
+  }
+  CHECK(equal > corpus.size() - 20);  // some lines have compatible characters
+  const text::PairBatches<int> batches(corpus, {.source_rows = 512, .target_rows = 512});
+  CHECK(batches.epoch() == corpus.size());
+  std::size_t count = 0;
+  for (std::uint64_t position = 0; position < batches.epoch(); ++count)
+    position = batches.select(position, [](text::PairPlace) {});
+  const std::size_t fewest = std::max(corpus.source.tokens.size(), corpus.target.tokens.size()) / 512;
+  CHECK(count >= fewest);
+  CHECK(count < fewest + fewest / 10);
+}
+
+#endif
 
 TEST_CASE("the model of sentencepiece's own tests encodes as it does there", "[subwords]") {
   const auto folder = data("tokenizers/sentencepiece_test");

@@ -24,10 +24,10 @@ namespace fathom::inline FATHOM_ABI::text {
 
 struct PairBatchOptions {
   int source_rows = 4096;    ///< tokens of all sources of a batch, with an end token each
-  int target_rows = 4096;    ///< tokens of all targets of a batch, with a begin or end token each
+  int target_rows = 4096;    ///< tokens of all targets of a batch, with a begin token each
   int pairs = 512;           ///< pairs of a batch
-  int longest_source = 256;  ///< rows of a source
-  int longest_target = 256;  ///< rows of a target
+  int longest_source = 256;  ///< tokens of a source
+  int longest_target = 256;  ///< tokens of a target
   int chunk = 1 << 14;       ///< pairs that are sorted by length together
   bool shuffle = true;       ///< false: in the order of the corpora, each pair once, whatever the weights: to evaluate
   std::uint64_t seed = 0;
@@ -135,8 +135,8 @@ class PairBatches {
 
   std::span<const Token> source(PairPlace place) const { return corpora_[place.corpus]->source.document(place.pair); }
   std::span<const Token> target(PairPlace place) const { return corpora_[place.corpus]->target.document(place.pair); }
-  int source_rows(PairPlace place) const { return static_cast<int>(source(place).size()) + 1; }
-  int target_rows(PairPlace place) const { return static_cast<int>(target(place).size()) + 1; }
+  int source_rows(PairPlace place) const { return static_cast<int>(source(place).size()); }
+  int target_rows(PairPlace place) const { return static_cast<int>(target(place).size()); }
 
  private:
   struct Item {
@@ -177,11 +177,10 @@ class PairBatches {
 
   void check_lengths(const PairCorpus<Token>& corpus) const {
     const auto check = [&](const char* side, std::size_t pair, std::size_t tokens, int longest) {
-      if (tokens < static_cast<std::size_t>(longest)) return;
+      if (tokens > 0 && tokens <= static_cast<std::size_t>(longest)) return;
       throw Error("PairBatches: pair " + std::to_string(pair + 1) + " of " + corpus.name + " has " +
-                  std::to_string(tokens) + " " + side + " tokens and one for its end, the longest may have " +
-                  std::to_string(longest) + "; encode with longest_" + side + " = " + std::to_string(longest - 1) +
-                  ", or allow more");
+                  std::to_string(tokens) + " " + side + " tokens, the longest may have " + std::to_string(longest) +
+                  "; encode with longest_" + side + " = " + std::to_string(longest) + ", or allow more");
     };
     if (corpus.source.documents() != corpus.target.documents())
       throw Error("PairBatches: " + corpus.name + " has " + std::to_string(corpus.source.documents()) +

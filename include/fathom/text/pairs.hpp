@@ -61,11 +61,13 @@ inline std::vector<std::string_view> all_lines(std::span<const ParallelText> tex
   return lines;
 }
 
-/// The tokens of a parallel text: document n of one side and document n of the other belong together. Without begin and
-/// end tokens, which whoever makes batches of them adds.
+/// The tokens of a parallel text: document n of one side and document n of the other belong together. They are what a
+/// translator reads: a source and the end token; the begin token and a target. After the last token of a target it is to
+/// predict the end token.
 template <class Token>
 struct PairCorpus {
   std::string name;
+  int end = -1;  ///< the end token
   Corpus<Token> source, target;
   std::size_t too_long = 0;  ///< pairs of the text that are left out, because a side has too many tokens
 
@@ -73,12 +75,12 @@ struct PairCorpus {
 };
 
 struct PairEncoding {
-  static constexpr int none = -1;
-  static constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
+  static constexpr int none = -1, any = std::numeric_limits<int>::max();
 
-  int source_prefix = none;  ///< a token in front of every source, such as the one that names the target's language
-  std::size_t longest_source = any, longest_target = any;  ///< tokens, the prefix included; longer pairs are left out
-  int threads = 0;                                         ///< 0: as many as the processor has
+  int begin = none, end = none;  ///< tokens, such as `begin()` and `end()` of `Subwords`; they may be one
+  int source_prefix = none;      ///< a token in front of every source, such as the one that names the target's language
+  int longest_source = any, longest_target = any;  ///< with those tokens; longer pairs are left out
+  int threads = 0;                                 ///< 0: as many as the processor has
 };
 
 namespace detail {
@@ -118,17 +120,23 @@ PairCorpus<typename T::Token> encode_range(const T& tokenizer, const ParallelTex
   using Token = typename T::Token;
   PairCorpus<Token> corpus;
   LineEncoder<T> encoder(tokenizer);
-  std::vector<Token> source;
+  std::vector<Token> source, target;
+  const auto is_longer = [](const std::vector<Token>& side, int longest) {
+    return side.size() > static_cast<std::size_t>(longest);
+  };
   for (std::size_t i = first; i < end; ++i) {
     const char* side = "source";
     try {
       source.clear();
       if (options.source_prefix != PairEncoding::none) source.push_back(static_cast<Token>(options.source_prefix));
-      const auto& encoded = encoder(text.source[i]);
-      source.insert(source.end(), encoded.begin(), encoded.end());
+      const auto& of_source = encoder(text.source[i]);
+      source.insert(source.end(), of_source.begin(), of_source.end());
+      source.push_back(static_cast<Token>(options.end));
       side = "target";
-      const auto& target = encoder(text.target[i]);
-      if (source.size() > options.longest_source || target.size() > options.longest_target) {
+      target.assign(1, static_cast<Token>(options.begin));
+      const auto& of_target = encoder(text.target[i]);
+      target.insert(target.end(), of_target.begin(), of_target.end());
+      if (is_longer(source, options.longest_source) || is_longer(target, options.longest_target)) {
         ++corpus.too_long;
       } else {
         corpus.source.append(source);
@@ -143,12 +151,20 @@ PairCorpus<typename T::Token> encode_range(const T& tokenizer, const ParallelTex
 
 }  // namespace detail
 
-/// Encodes both sides. The result does not depend on the number of threads. Errors: `Error` for a prefix that is not in
-/// the vocabulary, and with the pair's number for text that the tokenizer refuses.
+/// Encodes both sides. The result does not depend on the number of threads. Errors: `Error` for begin, end or prefix
+/// tokens that are not in the vocabulary, and with the pair's number for text that the tokenizer refuses.
 template <Tokenizer T>
 PairCorpus<typename T::Token> encode_pairs(const T& tokenizer, const ParallelText& text,
-                                           const PairEncoding& options = {}) {
-  if (options.source_prefix != PairEncoding::none) check_id(options.source_prefix, tokenizer.vocabulary());
+                                           const PairEncoding& options) {
+  const auto check = [&](const char* name, int id) {
+    if (id < 0 || id >= tokenizer.vocabulary())
+      throw Error("encode_pairs: the " + std::string(name) + " token " + std::to_string(id) +
+                  " is not in the vocabulary of " + std::to_string(tokenizer.vocabulary()) +
+                  "; give one of the tokenizer's");
+  };
+  check("begin", options.begin);
+  check("end", options.end);
+  if (options.source_prefix != PairEncoding::none) check("prefix", options.source_prefix);
   const std::size_t wanted = static_cast<std::size_t>(
       options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   constexpr std::size_t fewest = 1000;  // pairs that are worth a thread
@@ -184,6 +200,7 @@ PairCorpus<typename T::Token> encode_pairs(const T& tokenizer, const ParallelTex
     corpora[part] = {};
   }
   corpus.name = text.name;
+  corpus.end = options.end;
   return std::move(corpus);
 }
 
