@@ -81,7 +81,7 @@ class LanguageModelProgram {
       if (start.metadata[checksum_key] != record[checksum_key])
         throw Error(options_.text.string() + ": is not the text that the run to resume began with; give that one");
     } else if constexpr (profiled) {
-      text::Batch first(windows.capacity());
+      text::PackedTokens first(windows.capacity());
       windows.fill(0, first);
       trainer.profile(first);
     }

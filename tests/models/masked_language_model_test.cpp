@@ -37,7 +37,7 @@ TEST_CASE("a masked language model learns a text from both sides", "[models]") {
   const text::Masked sampler(documents, {.vocabulary = letters, .mask = mask});
   text::Prefetch batches(sampler, 0, 0);
   Trainer<Model, Machine, AdamW> trainer(sampler.capacity(), {}, {}, {.threads = 1});
-  text::Batch unseen(sampler.capacity());
+  text::PackedTokens unseen(sampler.capacity());
   sampler.fill(1'000'000, unseen);
   const double before = trainer.evaluate(unseen).mean();
   CHECK(std::abs(before - std::log(letters + 1)) < 0.7);  // it knows nothing

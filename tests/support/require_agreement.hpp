@@ -14,7 +14,7 @@ namespace fathom_test {
 /// masks, with a skip and with gradients that are added to. The error is relative above a hundredth of a tensor's
 /// largest value: below it the rounding of larger neighbours shows.
 template <class L, class B>
-void require_agreement_with_ref(const fathom::testing::Batch& batch, double tolerance,
+void require_agreement_with_ref(const fathom::testing::LayerRows& batch, double tolerance,
                                 const typename B::Options& machine = {}) {
   using namespace fathom;
   const auto run = [&](auto& layer) {

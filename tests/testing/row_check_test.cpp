@@ -17,7 +17,7 @@ using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 
 template <class... Layers>
-void require_facts(std::type_identity<std::tuple<Layers...>>, const testing::Batch& batch = {}) {
+void require_facts(std::type_identity<std::tuple<Layers...>>, const testing::LayerRows& batch = {}) {
   const auto check = [&]<class L>(std::type_identity<L>) {
     INFO(L::name << " of " << parameter_count<L>() << " parameters");
     REQUIRE(testing::seen_rows<L>(batch) == L::sees);
@@ -84,7 +84,7 @@ TEST_CASE("a cache that holds nothing is found out", "[testing]") {
 }
 
 TEST_CASE("a layer of one's own caches on all cores", "[testing][threads]") {
-  const testing::Batch batch{.lengths = {9, 14, 1}};
+  const testing::LayerRows batch{.lengths = {9, 14, 1}};
   CHECK(testing::check_cache<Convolution<4>, Cpu<Double>>(batch, {.threads = 2}).error <= 1e-14);
 }
 

@@ -10,10 +10,10 @@ using namespace fathom;
 
 static_assert(text::Sampler<text::Windows<std::uint8_t>>);
 static_assert(text::Sampler<text::PackedDocuments<int>>);
-static_assert(!text::Sampler<text::Batch>);
+static_assert(!text::Sampler<text::PackedTokens>);
 
 TEST_CASE("a batch packs sequences with their targets", "[batch]") {
-  text::Batch batch({.rows = 5, .sequences = 3, .longest = 3});
+  text::PackedTokens batch({.rows = 5, .sequences = 3, .longest = 3});
   batch.clear();
   CHECK(batch.fits(3));
   CHECK_FALSE(batch.fits(4));  // the longest

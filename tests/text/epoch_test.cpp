@@ -23,7 +23,7 @@ TEST_CASE("an epoch is every batch of its sampler, again and again", "[text]") {
   CHECK(epoch.capacity().rows == 10);
   for (int walk = 0; walk < 2; ++walk) {
     std::vector<int> targets, batches;
-    for (const text::Batch& batch : epoch) {
+    for (const text::PackedTokens& batch : epoch) {
       batches.push_back(batch.rows());
       targets.insert(targets.end(), batch.targets().begin(), batch.targets().end());
     }
@@ -43,8 +43,8 @@ TEST_CASE("a sample of an epoch is spread evenly, the same in each walk, and the
   const auto starts = [&](std::uint64_t limit) {
     text::Epoch epoch(windows, limit);
     std::vector<int> first, again;
-    for (const text::Batch& batch : epoch) first.push_back(batch.tokens()[0]);
-    for (const text::Batch& batch : epoch) again.push_back(batch.tokens()[0]);
+    for (const text::PackedTokens& batch : epoch) first.push_back(batch.tokens()[0]);
+    for (const text::PackedTokens& batch : epoch) again.push_back(batch.tokens()[0]);
     CHECK(first == again);
     return first;
   };
@@ -64,11 +64,11 @@ TEST_CASE("of documents, too, no part is sampled twice", "[text]") {
     corpus.append(std::vector<unsigned char>(std::size_t(1 + document % 7), static_cast<unsigned char>(document)));
   const text::PackedDocuments documents(corpus, {.rows = 16, .sequences = 5, .length = 8, .shuffle = false});
   std::size_t batches = 0;
-  for (text::Epoch epoch(documents); const text::Batch& batch : epoch) batches += batch.rows() > 0;
+  for (text::Epoch epoch(documents); const text::PackedTokens& batch : epoch) batches += batch.rows() > 0;
   for (std::uint64_t limit = 1; limit <= batches + 2; ++limit) {
     std::vector<int> seen(40);
     std::size_t count = 0;
-    for (text::Epoch epoch(documents, limit); const text::Batch& batch : epoch) {
+    for (text::Epoch epoch(documents, limit); const text::PackedTokens& batch : epoch) {
       ++count;
       for (const int token : batch.tokens()) ++seen[std::size_t(token)];
     }

@@ -42,7 +42,7 @@ TEST_CASE("the chosen tokens are targets, and of them 80 % are masked, 10 % rand
   const auto corpus = corpus_of({5000});
   const text::Windows windows(corpus, {.batch = 4, .length = 100});
   const Masked sampler(windows, {.vocabulary = vocabulary, .mask = mask});
-  text::Batch plain(windows.capacity()), batch(sampler.capacity());
+  text::PackedTokens plain(windows.capacity()), batch(sampler.capacity());
   int targets = 0, masked = 0, random = 0, kept = 0;
   std::map<int, int> at;
   for (std::uint64_t position = 0; position < 1000; ++position) {
@@ -76,7 +76,7 @@ TEST_CASE("special tokens are neither hidden nor drawn", "[masking]") {
   const Masked sampler(
       text::Windows(corpus, {.batch = 4, .length = 50}),
       {.vocabulary = vocabulary, .mask = 3, .special = special, .chosen = 1, .masked = 0, .random = 1});
-  text::Batch batch(sampler.capacity()), plain(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity()), plain(sampler.capacity());
   std::set<int> seen;
   for (std::uint64_t position = 0; position < 200; ++position) {
     sampler.fill(position, batch);
@@ -100,7 +100,7 @@ TEST_CASE("documents keep their boundaries, and each has a target", "[masking]")
   const auto corpus = corpus_of({1, 2, 30, 7, 64, 3, 19});
   const text::PackedDocuments documents(corpus, {.rows = 64, .sequences = 5, .length = 32, .seed = 2});
   const Masked sampler(documents, {.vocabulary = vocabulary, .mask = mask});
-  text::Batch batch(sampler.capacity()), plain(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity()), plain(sampler.capacity());
   CHECK(sampler.epoch() == documents.epoch());
   for (std::uint64_t position = 0; position < 200;) {
     const std::uint64_t next = sampler.fill(position, batch);
@@ -122,7 +122,7 @@ TEST_CASE("a sequence of special tokens alone has no target", "[masking]") {
   corpus.append(std::vector<int>{1, 7, 7});
   const Masked sampler(text::PackedDocuments(corpus, {.rows = 6, .sequences = 2, .length = 3, .shuffle = false}),
                        {.vocabulary = 8, .mask = 8, .special = {7}});
-  text::Batch batch(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity());
   sampler.fill(0, batch);
   CHECK(copy(batch.targets()) == std::vector<int>{-1, -1, -1, 1, -1, -1});
 }
@@ -136,11 +136,11 @@ TEST_CASE("a run that resumes has the same masks, and another epoch or seed has 
     for (int i = 0; i < 20; ++i) {
       whole.next();
       text::Prefetch resumed(Masked(inner, options), whole.position(), 0), same(sampler, whole.position(), 0);
-      const text::Batch &a = resumed.next(), &b = same.next();
+      const text::PackedTokens &a = resumed.next(), &b = same.next();
       REQUIRE(copy(a.tokens()) == copy(b.tokens()));
       REQUIRE(copy(a.targets()) == copy(b.targets()));
     }
-    text::Batch first(sampler.capacity()), later(sampler.capacity()), other(sampler.capacity());
+    text::PackedTokens first(sampler.capacity()), later(sampler.capacity()), other(sampler.capacity());
     sampler.fill(0, first);
     sampler.fill(sampler.epoch(), later);
     Masked(inner, {.vocabulary = vocabulary, .mask = mask, .seed = 5}).fill(0, other);

@@ -28,7 +28,7 @@ struct Sequence {
   std::vector<int> tokens, targets;
 };
 
-std::vector<Sequence> sequences_of(const text::Batch& batch) {
+std::vector<Sequence> sequences_of(const text::PackedTokens& batch) {
   std::vector<Sequence> result;
   const Packing packing = batch.packing();
   for (int i = 0; i < packing.sequences(); ++i) {
@@ -44,7 +44,7 @@ std::vector<Sequence> sequences_of(const text::Batch& batch) {
 TEST_CASE("documents are cut into pieces, and only their last token has no target", "[packed_documents]") {
   const auto corpus = documents_of({3, 0, 10, 4});
   const PackedDocuments sampler(corpus, {.rows = 12, .sequences = 8, .length = 4, .shuffle = false});
-  text::Batch batch(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity());
   CHECK(sampler.epoch() == 5);
   CHECK(sampler.fill(0, batch) == 3);  // 3 + 4 + 4 rows; the next two would not fit
   auto sequences = sequences_of(batch);
@@ -64,7 +64,7 @@ TEST_CASE("documents are cut into pieces, and only their last token has no targe
 TEST_CASE("every piece comes once an epoch, in another order each", "[packed_documents]") {
   const auto corpus = documents_of({3, 10, 4, 1, 7, 25, 2, 9, 6, 5});
   const PackedDocuments sampler(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7});
-  text::Batch batch(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity());
   std::vector<int> firsts;
   for (std::uint64_t position = 0; firsts.size() < 20 * sampler.epoch();) {
     const std::uint64_t next = sampler.fill(position, batch);
@@ -92,7 +92,7 @@ TEST_CASE("every piece comes once an epoch, in another order each", "[packed_doc
 TEST_CASE("batches are the same from any position that an earlier batch returned", "[packed_documents]") {
   const auto corpus = documents_of({30, 11, 4, 90, 7, 25, 2, 90, 6, 5});
   const PackedDocuments sampler(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7});
-  text::Batch batch(sampler.capacity()), again(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity()), again(sampler.capacity());
   std::uint64_t position = 0;
   for (int i = 0; i < 100; ++i) {
     const std::uint64_t next = sampler.fill(position, batch);

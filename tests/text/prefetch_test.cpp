@@ -29,7 +29,7 @@ struct Failing {
   std::uint64_t bad;
   Capacity capacity() const { return {1, 1, 1}; }
   std::uint64_t epoch() const { return 100; }
-  std::uint64_t fill(std::uint64_t position, text::Batch& batch) const {
+  std::uint64_t fill(std::uint64_t position, text::PackedTokens& batch) const {
     if (position == bad) throw Error("no batch " + std::to_string(position));
     const int token = static_cast<int>(position);
     batch.clear();
@@ -46,10 +46,10 @@ TEST_CASE("the batches are the same with and without a thread, and from the midd
   const text::PackedDocuments sampler(corpus, {.rows = 64, .sequences = 8, .length = 32, .seed = 2});
   for (const int ahead : {0, 1, 2, 5}) {
     Prefetch prefetch(sampler, 0, ahead);
-    text::Batch expected(sampler.capacity());
+    text::PackedTokens expected(sampler.capacity());
     std::uint64_t position = 0;
     for (int i = 0; i < 100; ++i) {
-      const text::Batch& batch = prefetch.next();
+      const text::PackedTokens& batch = prefetch.next();
       position = sampler.fill(position, expected);
       REQUIRE(std::ranges::equal(batch.tokens(), expected.tokens()));
       REQUIRE(std::ranges::equal(batch.targets(), expected.targets()));
@@ -71,7 +71,7 @@ TEST_CASE("batches come where no thread can be started", "[prefetch][threads]") 
 TEST_CASE("a batch stays as it is until the next is asked for", "[prefetch][threads]") {
   Prefetch prefetch(Failing{1'000'000}, 0, 1);
   for (int i = 0; i < 2000; ++i) {
-    const text::Batch& batch = prefetch.next();
+    const text::PackedTokens& batch = prefetch.next();
     for (int look = 0; look < 3; ++look) {
       REQUIRE(batch.tokens()[0] == i);
       std::this_thread::yield();

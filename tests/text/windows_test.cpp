@@ -27,10 +27,10 @@ text::Corpus<int> places(int count) {
   return corpus;
 }
 
-std::vector<int> tokens_of(const text::Batch& batch) { return {batch.tokens().begin(), batch.tokens().end()}; }
+std::vector<int> tokens_of(const text::PackedTokens& batch) { return {batch.tokens().begin(), batch.tokens().end()}; }
 
 /// First tokens of the windows, after a check that the rest follows from them.
-std::vector<int> starts(const text::Batch& batch) {
+std::vector<int> starts(const text::PackedTokens& batch) {
   std::vector<int> result;
   for (int sequence = 0; sequence < batch.sequences(); ++sequence) {
     const int first = batch.packing().offsets[sequence];
@@ -48,7 +48,7 @@ std::vector<int> starts(const text::Batch& batch) {
 TEST_CASE("random windows lie anywhere in the text", "[windows]") {
   const auto corpus = places(20);
   const Windows sampler(corpus, {.batch = 4, .length = 5, .order = Order::random, .seed = 3});
-  text::Batch batch(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity());
   std::map<int, int> hits;
   for (std::uint64_t position = 0; position < 4000; ++position) {
     REQUIRE(sampler.fill(position, batch) == position + 1);
@@ -67,7 +67,7 @@ TEST_CASE("a batch depends on seed and position alone", "[windows]") {
     const Windows one(corpus, {.batch = 4, .length = 16, .order = order, .seed = 1});
     const Windows same(corpus, {.batch = 4, .length = 16, .order = order, .seed = 1});
     const Windows other(corpus, {.batch = 4, .length = 16, .order = order, .seed = 2});
-    text::Batch forward(one.capacity()), backward(one.capacity()), different(one.capacity());
+    text::PackedTokens forward(one.capacity()), backward(one.capacity()), different(one.capacity());
     int differing = 0;
     for (std::uint64_t position = 50; position-- > 0;) {
       one.fill(position, forward);
@@ -85,7 +85,7 @@ TEST_CASE("shuffled windows come once an epoch, in another order and from anothe
   const auto corpus = places(108);  // ten windows of ten, seven tokens left over
   const Windows sampler(corpus, {.batch = 3, .length = 10, .order = Order::shuffled, .seed = 5});
   CHECK(sampler.epoch() == 4);
-  text::Batch batch(sampler.capacity());
+  text::PackedTokens batch(sampler.capacity());
   std::vector<int> all;
   for (std::uint64_t position = 0; position < 100; ++position) {
     sampler.fill(position, batch);
@@ -113,7 +113,7 @@ TEST_CASE("sequential windows predict every token but the first once", "[windows
   for (const int size : {2, 10, 11, 12, 61, 62, 107}) {
     const auto corpus = places(size);
     const Windows sampler(corpus, {.batch = 3, .length = 10, .order = Order::sequential});
-    text::Batch batch(sampler.capacity());
+    text::PackedTokens batch(sampler.capacity());
     std::vector<int> predicted;
     for (std::uint64_t position = 0; position < sampler.epoch(); ++position) {
       sampler.fill(position, batch);

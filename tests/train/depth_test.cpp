@@ -45,7 +45,7 @@ struct Text {
 
 TEST_CASE("1,000 layers: recomputation keeps a tenth of the activations and changes no bit", "[depth][slow]") {
   const Text text;
-  text::Batch batch(capacity);
+  text::PackedTokens batch(capacity);
   text.windows.fill(0, batch);
   std::vector<float> gradients;
   double cross_entropy;

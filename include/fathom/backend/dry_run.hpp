@@ -70,15 +70,19 @@ struct PassCost {
   double flops = 0;
 };
 
-/// Runs f(worker) dry, worker a `Worker<DryRun<B>>` on rows packed to `capacity`.
+/// Runs f(worker) dry, worker a `Worker<DryRun<B>>` on rows of `packing`, such as those of a planned batch.
 template <class B, class F>
-constexpr PassCost dry_run(const Capacity& capacity, const DropoutRates& dropout, F&& f) {
+constexpr PassCost dry_run(const Packing& packing, const DropoutRates& dropout, F&& f) {
   typename DryRun<B>::Lane lane;
   Arena arena;
-  const Packing packing{capacity, {}, {}, {}, {}};
   Worker<DryRun<B>> worker(lane, arena, packing, Pass{{}, dropout});
   f(worker);
   return {{.workspace = arena.peak(), .scratch = lane.scratch}, lane.flops};
+}
+/// On rows packed to `capacity`.
+template <class B, class F>
+constexpr PassCost dry_run(const Capacity& capacity, const DropoutRates& dropout, F&& f) {
+  return dry_run<B>(Packing{capacity, {}, {}, {}, {}}, dropout, f);
 }
 
 }  // namespace fathom::inline FATHOM_ABI

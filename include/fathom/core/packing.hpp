@@ -40,6 +40,9 @@ inline std::string text_of(const Capacity& capacity) {
   return capacity.forward_only ? text + ", forward_only" : text;
 }
 
+/// Whether passes keep nothing for a backward pass.
+constexpr bool is_forward_only(const Capacity& capacity) { return capacity.forward_only; }
+
 /// Errors: `ShapeError` that begins with `owner`, unless batches can have this capacity: rows, sequences and longest
 /// are positive, there is a row for each sequence, and none is longer than all rows together or than `context`.
 constexpr void check_capacity(const Capacity& capacity, const char* owner,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/backend/context.hpp>
@@ -21,6 +22,15 @@
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
+
+/// `Model` reads one stream of tokens; the template argument is the message.
+template <class Model>
+struct CheckOneStream {
+  static_assert(std::same_as<typename Model::Batch, TokenBatch>,
+                "fathom: this model reads more than one stream of tokens: Inference and Generator take a "
+                "LanguageModel");
+  static constexpr bool value = true;
+};
 
 /// A text may come to `L` in pieces; the template argument is the message.
 template <class L>
@@ -66,9 +76,11 @@ struct InferenceMemory {
 /// Takes only `const` weights, which any number of threads may share; the object itself, with its context, belongs to
 /// one thread at a time. The weights must outlive it. Everything is allocated here; `append` allocates nothing.
 ///
-/// Does not compile for a model with a layer whose rows see rows behind them, or earlier ones that it does not cache.
+/// Does not compile for a model of more than one stream, nor for one with a layer whose rows see rows behind them, or
+/// earlier ones that it does not cache.
 template <class ModelType, class B>
 class Inference {
+  static_assert(CheckOneStream<ModelType>::value);
   static_assert(check_leaves<CheckPieces, typename ModelType::Stack> && reads_in_pieces<typename ModelType::Stack>);
 
  public:

@@ -210,9 +210,9 @@ struct NothingSaved {
   static constexpr NothingSaved take(Arena&, const Capacity&) { return {}; }
 };
 
-/// Bytes of a layer's saved values.
-template <class L, class P>
-constexpr std::int64_t saved_bytes(const Capacity& capacity) {
+/// Bytes of the saved values of a layer, or of a model, whose capacity may be another.
+template <class L, class P, class CapacityType = Capacity>
+constexpr std::int64_t saved_bytes(const CapacityType& capacity) {
   Arena arena;
   L::template Saved<P>::take(arena, capacity);
   return arena.peak();

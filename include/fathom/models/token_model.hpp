@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fathom/backend/dry_run.hpp>
 #include <fathom/core/batch.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
@@ -9,6 +8,7 @@
 #include <fathom/layers/layer.hpp>
 #include <fathom/layers/norm.hpp>
 #include <fathom/layers/sequence.hpp>
+#include <fathom/models/model.hpp>
 #include <type_traits>
 
 namespace fathom::inline FATHOM_ABI {
@@ -39,12 +39,15 @@ struct PositionsTag {};
 /// for attention that is `Rotary`.
 struct LearnedPositions {
   using tag = PositionsTag;
+  static constexpr const char* name = "learned";
 };
 struct SinusoidalPositions {
   using tag = PositionsTag;
+  static constexpr const char* name = "sinusoidal";
 };
 struct NoPositions {
   using tag = PositionsTag;
+  static constexpr const char* name = "none";
 };
 
 struct OutputTag {};
@@ -137,23 +140,6 @@ struct Identity {
   using Saved = NothingSaved<P>;
 };
 
-/// What one training pass of a token model costs on backend B: a dry run of forward and backward. Errors: `ShapeError`
-/// of `check_capacity`, whose rule the compiler names in constant evaluation.
-template <class Model, class B>
-constexpr PassCost training_cost(const Capacity& capacity, const DropoutRates& dropout = {}) {
-  using P = typename B::Precision;
-  check_capacity(capacity, "training", Model::context);
-  return dry_run<B>(capacity, dropout, [&](auto& worker) {
-    Arena arena;
-    auto saved = Model::template Saved<P>::take(arena, capacity);
-    const typename Model::template Params<const typename P::Weight> p;
-    const typename Model::template Params<typename P::Gradient> dp;
-    const TokenBatch batch{worker.packing(), {}, {}};
-    Model::forward(worker, p, Flow<P>{}, batch, saved);
-    Model::backward(worker, p, dp, Flow<P>{}, batch, saved, LossOptions{}, 1);
-  });
-}
-
 /// Embedding, a stack of blocks, and an output layer that predicts one token a row: what decoder-only language models
 /// and encoder-only masked language models have in common.
 ///
@@ -169,6 +155,8 @@ struct TokenModel {
                 "LanguageModel: an option that it does not know; see token_model.hpp");
   static_assert(CheckSizes<VocabularyType, LengthType>::value);
   static_assert(CheckLayer<0, StackType>::value);
+  using Batch = TokenBatch;
+  using Capacity = Batch::Capacity;
   using Stack = StackType;
   static constexpr int vocabulary = VocabularyType::size, context = LengthType::value;
   static constexpr int width = Stack::input_width;
@@ -239,10 +227,29 @@ struct TokenModel {
 
   static constexpr std::int64_t parameter_count = fathom::parameter_count<TokenModel>();
 
+  /// Errors: `ShapeError` of `check_capacity` and `check_batch`.
+  static constexpr void check_capacity(const Capacity& capacity, const char* owner) {
+    fathom::check_capacity(capacity, owner, context);
+  }
+  static void check(const Batch& batch, const Capacity& capacity) { check_batch(batch, capacity, vocabulary); }
+
+  static constexpr void describe(auto&& fact) {
+    fact("vocabulary", vocabulary);
+    fact("context", context);
+    fact("width", width);
+    fact("depth", Stack::depth);
+    fact("positions", Positions::name);
+    fact("embedding_scale", EmbeddingRule::scale(width));
+    fact("embedding_decays", decays(EmbeddingDecay::token));
+    fact("output", tied ? "tied" : "separate");
+    fact("logits", scaled_logits ? "scaled" : "plain");
+    fact("stack", std::type_identity<Stack>{});
+  }
+
   /// Writes saved.hidden (N, width), the input of the output layer, for the tokens of `batch`.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                const TokenBatch& batch, Saved<P>& saved) {
+                                const Batch& batch, Saved<P>& saved) {
     const auto phase = worker.phase("forward");
     const auto frame = worker.frame();
     const int rows = worker.packing().rows();
@@ -285,7 +292,7 @@ struct TokenModel {
 
   /// The loss of `batch` after `forward`, without gradients, in Slots::loss.
   template <class W, class P = PrecisionOf<W>>
-  static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const TokenBatch& batch,
+  static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const Batch& batch,
                              const Saved<P>& saved) {
     const auto phase = worker.phase("forward");
     const auto scope = worker.scope("output");
@@ -304,7 +311,7 @@ struct TokenModel {
   /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of target_weight · loss ADDED TO dp.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
-                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow, const TokenBatch& batch,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow, const Batch& batch,
                                  const Saved<P>& saved, const LossOptions& options, double target_weight) {
     const auto phase = worker.phase("backward");
     const int rows = worker.packing().rows();

@@ -15,7 +15,7 @@
 namespace fathom::inline FATHOM_ABI::testing {
 
 struct GradientCheckOptions {
-  Batch batch = {};
+  LayerRows batch = {};
   DropoutRates dropout = {};  ///< the masks are the same in all evaluations
   double step = 0x1p-12;      ///< between neighbouring points of the differences
   double floor = 1e-4;        ///< gradients below it are compared absolutely, see `relative_error`

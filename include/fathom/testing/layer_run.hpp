@@ -20,7 +20,7 @@
 namespace fathom::inline FATHOM_ABI::testing {
 
 /// The rows that a layer under test sees.
-struct Batch {
+struct LayerRows {
   std::vector<int> lengths = {4, 1, 3};  ///< rows of each sequence
   std::vector<int> memory_lengths = {};  ///< rows of each sequence of the side input; empty: there is none
   int memory_width = 0;                  ///< columns of the side input
@@ -47,7 +47,7 @@ class LayerRun {
   Buffer<T> memory, memory_gradient;  ///< (memory rows, memory_width)
   Pass pass;
 
-  explicit LayerRun(const Batch& batch = {}, const typename B::Options& machine = {})
+  explicit LayerRun(const LayerRows& batch = {}, const typename B::Options& machine = {})
       : parameters(parameter_extent<L>().total()),
         gradients(parameters.size()),
         memory_width_(batch.memory_width),

@@ -20,7 +20,7 @@ namespace fathom::inline FATHOM_ABI::testing {
 ///
 /// Errors: `Error` when a row of another sequence changes, which no layer may do.
 template <Layer L, Backend B = Ref<double>>
-Sees seen_rows(const Batch& batch = {}, const typename B::Options& machine = {}) {
+Sees seen_rows(const LayerRows& batch = {}, const typename B::Options& machine = {}) {
   LayerRun<L, B> run(batch, machine);
   run.randomize(1);
   run.forward();
@@ -56,7 +56,8 @@ Sees seen_rows(const Batch& batch = {}, const typename B::Options& machine = {})
 ///
 ///   REQUIRE(testing::check_cache<MyLayer>().error <= 1e-12);
 template <Layer L, Backend B = Ref<double>>
-requires reads_in_pieces<L> Difference check_cache(const Batch& batch = {}, const typename B::Options& machine = {}) {
+requires reads_in_pieces<L>
+Difference check_cache(const LayerRows& batch = {}, const typename B::Options& machine = {}) {
   LayerRun<L, B> run(batch, machine);
   run.randomize(1);
   run.forward();

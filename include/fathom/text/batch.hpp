@@ -17,18 +17,20 @@ namespace fathom::inline FATHOM_ABI::text {
 /// A target that no loss is computed for.
 inline constexpr int no_target = -1;
 
-/// Packed sequences of tokens, each with the token to predict there. Memory is reserved once, for the capacity; filling
-/// it again allocates nothing.
-class Batch {
+/// Owns a `TokenBatch`: packed sequences of tokens, each with the token to predict there. Memory is reserved once, for
+/// the capacity; filling it again allocates nothing.
+class PackedTokens {
  public:
+  using Capacity = fathom::Capacity;
+
   /// Errors: `ShapeError` of `check_capacity`.
-  explicit Batch(const Capacity& capacity) : rows_(capacity) {
+  explicit PackedTokens(const Capacity& capacity) : rows_(capacity) {
     tokens_.reserve(static_cast<std::size_t>(capacity.rows));
     targets_.reserve(static_cast<std::size_t>(capacity.rows));
     lengths_.reserve(static_cast<std::size_t>(capacity.sequences));
   }
-  Batch(Batch&&) = default;
-  Batch& operator=(Batch&&) = default;
+  PackedTokens(PackedTokens&&) = default;
+  PackedTokens& operator=(PackedTokens&&) = default;
 
   const Capacity& capacity() const { return rows_.capacity(); }
   Packing packing() const { return rows_.view(); }
@@ -56,7 +58,7 @@ class Batch {
   template <class Token>
   void append(std::span<const Token> sequence, int next) {
     if (sequence.empty() || !fits(sequence.size()))
-      throw ShapeError("Batch: a sequence of " + std::to_string(sequence.size()) + " tokens after " +
+      throw ShapeError("PackedTokens: a sequence of " + std::to_string(sequence.size()) + " tokens after " +
                        std::to_string(tokens_.size()) + " does not fit a capacity of " +
                        std::to_string(capacity().rows) + " rows");
     tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
@@ -71,6 +73,20 @@ class Batch {
   std::vector<int> tokens_, targets_, lengths_;
 };
 
+/// What a sampler fills: `S::Packed`, which owns the batch of a model and has its `Capacity`; `PackedTokens` where `S`
+/// does not say.
+template <class S>
+struct PackedOf {
+  using type = PackedTokens;
+};
+template <class S>
+requires requires { typename S::Packed; }
+struct PackedOf<S> {
+  using type = typename S::Packed;
+};
+template <class S>
+using PackedBy = typename PackedOf<S>::type;
+
 /// An endless series of batches, of which any one can be made alone: a sampler has no state but what it was made from,
 /// and a run that saves one number, the position, resumes exactly.
 ///
@@ -79,8 +95,8 @@ class Batch {
 ///   fill(position, batch)  overwrites batch, which has this capacity; returns the position of the next one.
 ///                          Allocates nothing; may be called by several threads
 template <class S>
-concept Sampler = std::copy_constructible<S> && requires(const S& sampler, std::uint64_t position, Batch& batch) {
-  { sampler.capacity() } -> std::same_as<Capacity>;
+concept Sampler = std::copy_constructible<S> && requires(const S& sampler, std::uint64_t position, PackedBy<S>& batch) {
+  { sampler.capacity() } -> std::same_as<typename PackedBy<S>::Capacity>;
   { sampler.epoch() } -> std::same_as<std::uint64_t>;
   { sampler.fill(position, batch) } -> std::same_as<std::uint64_t>;
 };

@@ -15,7 +15,7 @@ namespace fathom::inline FATHOM_ABI::text {
 
 /// The batches of one pass over a sampler's text, in a range that can be walked again and again:
 ///
-///   for (const text::Batch& batch : text::Epoch(windows)) …      all of them
+///   for (const text::PackedTokens& batch : text::Epoch(windows)) …      all of them
 ///   text::Epoch sample(windows, 30)                              at most 30, spread evenly over the pass
 ///
 /// A sample is the same in each walk, and no part of the text is in it twice.
@@ -25,6 +25,7 @@ namespace fathom::inline FATHOM_ABI::text {
 template <Sampler S>
 class Epoch {
  public:
+  using Packed = PackedBy<S>;
   static constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max();
 
   /// Errors: `Error` for a limit of 0 batches.
@@ -39,11 +40,11 @@ class Epoch {
 
   class Iterator {
    public:
-    using value_type = Batch;
+    using value_type = Packed;
     using difference_type = std::ptrdiff_t;
 
     explicit Iterator(Epoch& epoch) : epoch_(&epoch) {}
-    const Batch& operator*() const { return epoch_->batch_; }
+    const Packed& operator*() const { return epoch_->batch_; }
     Iterator& operator++() {
       epoch_->fill();
       return *this;
@@ -62,7 +63,7 @@ class Epoch {
   }
   std::default_sentinel_t end() const { return {}; }
 
-  Capacity capacity() const { return sampler_.capacity(); }
+  typename Packed::Capacity capacity() const { return sampler_.capacity(); }
 
  private:
   void fill() {
@@ -79,7 +80,7 @@ class Epoch {
   S sampler_;
   std::uint64_t limit_;
   bool is_sample_ = false;  // of more batches than the limit
-  Batch batch_;
+  Packed batch_;
   std::uint64_t next_ = 0, count_ = 0;  // position of the batch that follows, batches of this walk
   bool ended_ = false;
 };

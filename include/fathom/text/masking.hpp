@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -37,6 +38,7 @@ struct MaskingOptions {
 /// Source: Devlin et al., BERT (arXiv:1810.04805), section 3.1; the choice anew every epoch: RoBERTa
 /// (arXiv:1907.11692).
 template <Sampler S>
+requires std::same_as<PackedBy<S>, PackedTokens>
 class Masked {
  public:
   /// Errors: `Error` for shares that are no shares, ids that cannot be, or a vocabulary of special tokens alone.
@@ -63,7 +65,7 @@ class Masked {
   Capacity capacity() const { return sampler_.capacity(); }
   std::uint64_t epoch() const { return sampler_.epoch(); }
 
-  std::uint64_t fill(std::uint64_t position, Batch& batch) const {
+  std::uint64_t fill(std::uint64_t position, PackedTokens& batch) const {
     const std::uint64_t next = sampler_.fill(position, batch);
     const std::span<const int> offsets = batch.packing().offsets;
     for (std::size_t sequence = 0; sequence + 1 < offsets.size(); ++sequence) {

@@ -53,7 +53,7 @@ class PackedDocuments {
   Capacity capacity() const { return {options_.rows, options_.sequences, options_.length}; }
   std::uint64_t epoch() const { return pieces_.size(); }
 
-  std::uint64_t fill(std::uint64_t position, Batch& batch) const {
+  std::uint64_t fill(std::uint64_t position, PackedTokens& batch) const {
     batch.clear();
     do {
       const Piece& piece = at(position);

@@ -24,13 +24,15 @@ namespace fathom::inline FATHOM_ABI::text {
 template <Sampler S>
 class Prefetch {
  public:
+  using Packed = PackedBy<S>;
+
   /// Starts at `position`, which is 0 or what `position()` returned in an earlier run. `ahead` is the number of batches
   /// that may be ready beside the one in use; with 0, or where the system gives none, there is no thread. Errors:
   /// `Error` for a negative one.
   explicit Prefetch(S sampler, std::uint64_t position = 0, int ahead = 2)
       : sampler_(std::move(sampler)), position_(position) {
     if (ahead < 0) throw Error("Prefetch: " + std::to_string(ahead) + " batches ahead; give 0 or more");
-    for (int i = 0; i <= ahead; ++i) slots_.push_back({Batch(sampler_.capacity()), position});
+    for (int i = 0; i <= ahead; ++i) slots_.push_back({Packed(sampler_.capacity()), position});
     if (ahead == 0) return;
     try {
       thread_ = Thread([this] { prepare(); });
@@ -46,7 +48,7 @@ class Prefetch {
   }
 
   /// The next batch, which stays as it is until the following call.
-  const Batch& next() {
+  const Packed& next() {
     const Slot& slot = thread_.joinable() ? wait_for_slot() : fill_slot();
     position_ = slot.after;
     return slot.batch;
@@ -58,7 +60,7 @@ class Prefetch {
 
  private:
   struct Slot {
-    Batch batch;
+    Packed batch;
     std::uint64_t after;  // position of the batch that follows
   };
 

@@ -54,7 +54,7 @@ class Windows {
   /// The last batch of a shuffled epoch is filled up with windows of the next, that of a sequential one is not.
   std::uint64_t epoch() const { return (windows() + batch() - 1) / batch(); }
 
-  std::uint64_t fill(std::uint64_t position, Batch& batch_) const {
+  std::uint64_t fill(std::uint64_t position, PackedTokens& batch_) const {
     batch_.clear();
     if (options_.order == Order::sequential) {
       const std::uint64_t first = position % epoch() * batch();
@@ -85,7 +85,7 @@ class Windows {
     return shift + Permutation{key_.child(epoch), windows()}(n % windows()) * length();
   }
 
-  void append(Batch& batch, std::uint64_t first) const {
+  void append(PackedTokens& batch, std::uint64_t first) const {
     const std::uint64_t count = std::min(length(), inputs() - first);
     batch.append(text_.subspan(first, count), static_cast<int>(text_[first + count]));
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <fathom/core/batch.hpp>
 #include <fathom/core/config.hpp>
@@ -12,35 +11,26 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Copies of a number of batches: what holds several of a source that has one at a time. Allocates until each place has
 /// seen its largest batch, then nothing.
+template <BatchView Batch = TokenBatch>
 class BatchCopies {
  public:
-  explicit BatchCopies(int count) : copies_(std::size_t(count)), views_(std::size_t(count)) {}
+  explicit BatchCopies(int count) : arrays_(std::size_t(count)), views_(std::size_t(count)) {}
 
-  void set(int index, const TokenBatch& batch) {
-    Copy& copy = copies_[std::size_t(index)];
-    const Packing& rows = batch.packing;
-    views_[std::size_t(index)] = {.packing = {.capacity = rows.capacity,
-                                              .offsets = copied(rows.offsets, copy.offsets),
-                                              .shards = copied(rows.shards, copy.shards),
-                                              .sequence_shard = copied(rows.sequence_shard, copy.sequence_shard),
-                                              .past = copied(rows.past, copy.past)},
-                                  .tokens = copied(batch.tokens, copy.tokens),
-                                  .targets = copied(batch.targets, copy.targets)};
+  void set(int index, const Batch& batch) {
+    auto& arrays = arrays_[std::size_t(index)];
+    Batch& view = views_[std::size_t(index)] = batch;
+    std::size_t next = 0;
+    view.each_array([&](std::span<const int>& array) {
+      if (next == arrays.size()) arrays.emplace_back();
+      arrays[next].assign(array.begin(), array.end());
+      array = arrays[next++];
+    });
   }
-  std::span<const TokenBatch> batches() const { return views_; }
+  std::span<const Batch> batches() const { return views_; }
 
  private:
-  struct Copy {
-    std::vector<int> offsets, shards, sequence_shard, past, tokens, targets;
-  };
-
-  static std::span<const int> copied(std::span<const int> from, std::vector<int>& to) {
-    to.assign(from.begin(), from.end());
-    return to;
-  }
-
-  std::vector<Copy> copies_;
-  std::vector<TokenBatch> views_;
+  std::vector<std::vector<std::vector<int>>> arrays_;  // of each batch, in the order of its `each_array`
+  std::vector<Batch> views_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -12,7 +12,6 @@
 #include <fathom/io/json.hpp>
 #include <fathom/io/safetensors.hpp>
 #include <fathom/layers/residual.hpp>
-#include <fathom/models/token_model.hpp>
 #include <fathom/report/format.hpp>
 #include <fathom/train/options_json.hpp>
 #include <fathom/train/run.hpp>
@@ -109,20 +108,14 @@ Json describe_layer(int depth) {
 /// What a model is, apart from the shapes of its tensors, which stand in their file.
 template <class Model>
 Json describe_model() {
-  constexpr bool sinusoidal = std::is_same_v<typename Model::Positions, SinusoidalPositions>;
-  return {{"name", Model::name},
-          {"vocabulary", Model::vocabulary},
-          {"context", Model::context},
-          {"width", Model::width},
-          {"depth", Model::Stack::depth},
-          {"positions", Model::learned_positions ? "learned"
-                        : sinusoidal             ? "sinusoidal"
-                                                 : "none"},
-          {"embedding_scale", Model::EmbeddingRule::scale(Model::width)},
-          {"embedding_decays", decays(Model::EmbeddingDecay::token)},
-          {"output", Model::tied ? "tied" : "separate"},
-          {"logits", Model::scaled_logits ? "scaled" : "plain"},
-          {"stack", describe_layer<typename Model::Stack>(Model::Stack::depth)}};
+  Json facts{{"name", Model::name}};
+  Model::describe([&]<class T>(const char* key, const T& value) {
+    if constexpr (requires { typename T::type; })
+      add_fact(facts, Model::name, key, describe_layer<typename T::type>(T::type::depth));
+    else
+      add_fact(facts, Model::name, key, value);
+  });
+  return facts;
 }
 
 /// `model` as format 1 described it, in the words of format 2. What format 1 did not say is taken from `expected`.

@@ -5,7 +5,7 @@
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/layers/layer.hpp>
-#include <fathom/models/token_model.hpp>
+#include <fathom/models/model.hpp>
 #include <fathom/optim/optimizer.hpp>
 
 namespace fathom::inline FATHOM_ABI {
@@ -22,18 +22,13 @@ struct MemoryPlan {
   constexpr std::int64_t checkpoint_copy() const { return weights + optimizer + average; }
 };
 
-/// Bytes of one batch of tokens and targets, such as a source holds ready and `BatchCopies` keep.
-constexpr std::int64_t batch_bytes(const Capacity& capacity) {
-  const std::int64_t packing = maximal_shards(capacity) + 3 * std::int64_t(capacity.sequences);
-  return (2 * std::int64_t(capacity.rows) + packing) * std::int64_t(sizeof(int));
-}
-
 /// What one training step of `Model` needs besides its buffers: forward, backward, gradient norm and update.
 template <class Model, class B, class Optimizer>
-constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRates& dropout = {}) {
+constexpr WorkspaceSize step_workspace(const typename Model::Capacity& capacity, const DropoutRates& dropout = {}) {
   using P = typename B::Precision;
   constexpr Extent extent = parameter_extent<Model>();
-  const PassCost update = dry_run<B>(capacity, {}, [&](auto& worker) {
+  const auto batch = Model::Batch::planned(capacity);
+  const PassCost update = dry_run<B>(batch.output_packing(), {}, [&](auto& worker) {
     const Elements<typename P::Gradient> gradient(nullptr, std::size_t(extent.total()));
     worker(op::SumOfSquares<P>{.x = gradient, .result = worker.slot(&Slots::squares)});
     Optimizer::update(worker, typename Optimizer::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
@@ -47,8 +42,8 @@ constexpr WorkspaceSize step_workspace(const Capacity& capacity, const DropoutRa
 ///
 ///   static_assert(training_memory<Model, Cpu<>, AdamW>(capacity).total() < 24_GiB);
 template <class Model, class B, class Optimizer>
-constexpr MemoryPlan training_memory(const Capacity& capacity, int threads = 1, const DropoutRates& dropout = {},
-                                     bool average = false) {
+constexpr MemoryPlan training_memory(const typename Model::Capacity& capacity, int threads = 1,
+                                     const DropoutRates& dropout = {}, bool average = false) {
   static_assert(CheckBackend<B>::value);
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();

@@ -23,9 +23,9 @@ namespace fathom::inline FATHOM_ABI {
 ///
 ///   next()       the next batch, valid until the following call
 ///   position()   of the batch that follows: what a checkpoint stores
-template <class S>
+template <class S, class Batch = TokenBatch>
 concept BatchSource = requires(S& source) {
-  { source.next() } -> std::convertible_to<TokenBatch>;
+  { source.next() } -> std::convertible_to<Batch>;
   { source.position() } -> std::convertible_to<std::uint64_t>;
 };
 
@@ -75,10 +75,11 @@ struct RunReport : StepReport {
 /// An update is reported when its validation is done. A metric that was stopped has no value: the range then ends
 /// without that update's report, which is `unvalidated()`, and a run that is resumed with it makes the validation first
 /// and begins with that report. So a validation can be stopped at any time, and nothing comes out differently.
-template <class TrainerType, BatchSource Source>
+template <class TrainerType, BatchSource<typename TrainerType::Batch> Source>
 class TrainingRun {
  public:
   using Trainer = TrainerType;
+  using Batch = typename Trainer::Batch;
 
   /// Errors: `Error` for options that make no sense, and for a trainer that is behind more updates than the run has.
   TrainingRun(Trainer& trainer, Source& batches, RunOptions options, const BestValidation& best = {},
@@ -176,7 +177,7 @@ class TrainingRun {
   StepReport update() {
     const double rate =
         options_.learning_rate ? options_.learning_rate(step() + 1) : trainer_.optimizer_options().learning_rate;
-    if (options_.accumulate == 1) return trainer_.step(TokenBatch(batches_.next()), rate);
+    if (options_.accumulate == 1) return trainer_.step(Batch(batches_.next()), rate);
     for (int i = 0; i < options_.accumulate; ++i) copies_.set(i, batches_.next());
     return trainer_.step(copies_.batches(), rate);
   }
@@ -197,7 +198,7 @@ class TrainingRun {
   RunOptions options_;
   BestValidation best_;
   std::optional<StepReport> unvalidated_;
-  BatchCopies copies_;
+  BatchCopies<Batch> copies_;
   RunReport report_;
   bool stopped_ = false, over_ = false;
 };

@@ -9,7 +9,7 @@
 #include <fathom/backend/non_finite.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
-#include <fathom/models/token_model.hpp>
+#include <fathom/models/model.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/optim/average.hpp>
 #include <fathom/optim/clip.hpp>
@@ -43,7 +43,7 @@ struct StepReport {
   double cross_entropy = 0;
   double gradient_norm = 0;  ///< before clipping
   double learning_rate = 0;
-  std::int64_t tokens = 0;   ///< rows
+  std::int64_t tokens = 0;   ///< rows of the output
   std::string skipped = {};  ///< empty, or why the weights were left as they were, and where it began
 };
 
@@ -76,13 +76,14 @@ class Trainer {
   using B = BackendType;
   using Optimizer = OptimizerType;
   using P = typename B::Precision;
-  using Batch = TokenBatch;
+  using Batch = typename Model::Batch;
+  using Capacity = typename Model::Capacity;
 
   /// Updates with a larger learning rate are refused: whatever the gradient, they would only destroy the weights.
   static constexpr double largest_learning_rate = 1e6;
 
-  /// Errors: `ShapeError` of `check_capacity`, and for one that is `forward_only`; `Error` for options that make no
-  /// sense.
+  /// Errors: `ShapeError` of `Model::check_capacity`, and for one that is `forward_only`; `Error` for options that make
+  /// no sense.
   Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
@@ -102,7 +103,7 @@ class Trainer {
   /// One update from the sum of the gradients of several batches (gradient accumulation), the loss averaged over all
   /// their counted targets. Errors: `Error` without a batch, for a learning rate that is NaN, negative or above
   /// `largest_learning_rate`, and after `patience` skipped updates in a row; `ShapeError` for a batch that
-  /// `check_batch` refuses.
+  /// `Model::check` refuses.
   StepReport step(std::span<const Batch> batches, double learning_rate) {
     if (batches.empty()) throw Error("Trainer: a step without batches; give at least one");
     if (!(learning_rate >= 0 && learning_rate <= largest_learning_rate)) {
@@ -116,19 +117,19 @@ class Trainer {
     std::int64_t targets = 0;
     for (const Batch& batch : batches) {
       check(batch);
-      report.tokens += batch.packing.rows();
-      targets += std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
+      report.tokens += batch.output_packing().rows();
+      targets += batch.target_count();
     }
     report.step = ++step_;
     const double target_weight = targets > 0 ? 1.0 / double(targets) : 0;
     LossSums total;
     bool accepted = false;
     // All lanes come to the same decisions from the same numbers; the first one reports them.
-    context_.run(batches.front().packing, pass(), [&](auto& worker) {
+    context_.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       const bool first = worker.first();
       LossSums sums;
       for (std::size_t index = 0; index < batches.size(); ++index) {
-        const auto rows = worker.on(batches[index].packing);
+        const auto rows = worker.on(batches[index].output_packing());
         gradients_of(worker, batches[index], index, target_weight);
         sums += worker.read(&Slots::loss);
       }
@@ -165,21 +166,20 @@ class Trainer {
     check(batch);
     const bool averaged = average_ && average_->count() > 0;
     const auto flat = averaged ? std::span<const typename P::Master>(average_->flat()) : weights_.flat();
-    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat.data()), batch.packing, batch, activations_);
+    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat.data()), batch, activations_);
   }
-  template <BatchRange R>
+  template <BatchRange<Batch> R>
   Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
-    return detail::evaluate_each(batches, options, [&](const Batch& batch) { return evaluate(batch); });
+    return detail::evaluate_each<Batch>(batches, options, [&](const Batch& batch) { return evaluate(batch); });
   }
 
   /// Gradients of a batch's mean objective at step `step() + 1`, for inspection; overwrites `gradients()`.
   LossSums differentiate(const Batch& batch) {
     check(batch);
     clear_gradients();
-    const auto targets =
-        std::count_if(batch.targets.begin(), batch.targets.end(), [](int target) { return target >= 0; });
+    const std::int64_t targets = batch.target_count();
     LossSums sums;
-    context_.run(batch.packing, pass(step_ + 1), [&](auto& worker) {
+    context_.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
       gradients_of(worker, batch, 0, targets > 0 ? 1.0 / double(targets) : 0);
       const LossSums loss = worker.read(&Slots::loss);
       if (worker.first()) sums = loss;
@@ -201,7 +201,7 @@ class Trainer {
     AdminProfile profile{values.data(), 0, 0};
     Context<B> alone(B::one_lane());
     alone.reserve(training_cost<Model, B>(capacity_).size);
-    alone.run(batch.packing, Pass{}, [&](auto& worker) {
+    alone.run(batch.output_packing(), Pass{}, [&](auto& worker) {
       auto saved = saved_values();
       Flow<P> flow;
       flow.profile = &profile;
@@ -248,8 +248,8 @@ class Trainer {
   static constexpr Extent extent = parameter_extent<Model>();
 
   static const Capacity& checked(const Capacity& capacity) {
-    check_capacity(capacity, "Trainer", Model::context);
-    if (capacity.forward_only)
+    Model::check_capacity(capacity, "Trainer");
+    if (is_forward_only(capacity))
       throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
                        ": nothing would be kept for the backward pass; leave forward_only out");
     return capacity;
@@ -271,7 +271,7 @@ class Trainer {
     check(options.patience >= 1, "patience must be at least 1");
     return options;
   }
-  void check(const Batch& batch) const { check_batch(batch, capacity_, Model::vocabulary); }
+  void check(const Batch& batch) const { Model::check(batch, capacity_); }
 
   /// Whether an optimizer can keep the squares of a gradient of this norm, once it is clipped. Half of the range is for
   /// its rounding.
@@ -339,9 +339,9 @@ class Trainer {
     clear_gradients();
     Context<FindNonFinite<B>> finder(B::one_lane());
     finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
-    finder.run(batches.front().packing, pass(), [&](auto& worker) {
+    finder.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       for (std::size_t index = 0; index < batches.size(); ++index) {
-        const auto rows = worker.on(batches[index].packing);
+        const auto rows = worker.on(batches[index].output_packing());
         gradients_of(worker, batches[index], index, target_weight);
       }
     });

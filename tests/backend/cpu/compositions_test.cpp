@@ -17,7 +17,7 @@ using Layers = decltype(std::tuple_cat(
                Sequence<FeedForward<256, 4>, FeedForward<256, 32>, FeedForward<256, 4>>>{}));
 
 TEMPLATE_LIST_TEST_CASE("compositions on the CPU agree with the reference", "[cpu][threads]", Layers) {
-  for (const testing::Batch& rows : {dealt, cut}) require_agreement<TestType>(rows);
+  for (const testing::LayerRows& rows : {dealt, cut}) require_agreement<TestType>(rows);
 }
 
 TEMPLATE_LIST_TEST_CASE("layers with a side input on the CPU agree with the reference", "[cpu][threads]",
@@ -27,8 +27,8 @@ TEMPLATE_LIST_TEST_CASE("layers with a side input on the CPU agree with the refe
 
 TEST_CASE("gradients have the same bits for any number of threads", "[cpu][threads]") {
   using Stack = Repeat<4, Block<DeepNorm<1.7>>, Recompute<2>>;
-  const testing::Batch few_rows{.lengths = {4, 4, 4, 4}};
-  for (const testing::Batch& rows : {dealt, cut, few_rows}) {
+  const testing::LayerRows few_rows{.lengths = {4, 4, 4, 4}};
+  for (const testing::LayerRows& rows : {dealt, cut, few_rows}) {
     const auto trained = [&](int threads) {
       testing::LayerRun<Stack, Cpu<Single>> run(rows, {.threads = threads});
       run.pass = {Key{1}, {0.1, 0.25, 0.4, 0.3}};

@@ -12,7 +12,7 @@ using Layers = decltype(std::tuple_cat(LinearLayers{}, NormLayers{}, AttentionLa
                                        KinkedFeedForwardLayers{}, ResidualLayers{}));
 
 TEMPLATE_LIST_TEST_CASE("layers on the CPU agree with the reference", "[cpu][threads]", Layers) {
-  for (const testing::Batch& rows : {dealt, cut}) require_agreement<TestType>(rows);
+  for (const testing::LayerRows& rows : {dealt, cut}) require_agreement<TestType>(rows);
 }
 
 }  // namespace
