@@ -9,10 +9,10 @@ using namespace fathom;
 
 constexpr BlockIndex first{0, 10}, last{9, 10};
 
-TEST_CASE("DeepNorm's beta is 1 / (sqrt 2 alpha), and alpha tells the depth it was made for", "[layers]") {
+TEST_CASE("DeepNorm's beta is 1 / (sqrt 2 alpha), and its alpha is one for a depth, unless nobody checks", "[layers]") {
   REQUIRE(std::abs(DeepNorm<2.0>::beta - 1 / (std::sqrt(2.0) * 2)) < 1e-15);
-  REQUIRE(std::abs(DeepNorm<2.0>::made_for_depth() - 8) < 1e-12);  // alpha^4 = 2 M
-  REQUIRE(Unchecked<DeepNorm<2.0>>::made_for_depth() == 0);
+  REQUIRE(DeepNorm<2.0>::alpha_for_depth() == 2);
+  REQUIRE(Unchecked<DeepNorm<2.0>>::alpha_for_depth() == 0);
   REQUIRE(std::string(Unchecked<DeepNorm<2.0>>::name) == "DeepNorm");
 }
 

@@ -267,6 +267,7 @@ struct CrossAttention {
   static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");
   static constexpr const char* name = "cross_attention";
   static constexpr int input_width = Width, output_width = Width;
+  static constexpr int memory_width = MemoryWidth;
   static constexpr Sees sees = Sees::itself;  // and all of the memory
   static constexpr int kv_width = Shape::kv_width;
 

@@ -36,6 +36,10 @@
 ///
 ///   caches = true           forward keeps in the flow's cache what later rows will see, see `Flow::take_cache`
 ///
+/// and, where it reads the side input `flow.memory`:
+///
+///   memory_width            columns of that
+///
 /// and, where its numbers depend on more than its name and the shapes of its parameters:
 ///
 ///   describe(fact)
@@ -130,6 +134,13 @@ concept HasBackward =
 };
 template <class L>
 concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L> && HasSees<L> && HasForward<L> && HasBackward<L>;
+
+/// Columns of the side input that `L` reads; 0: it reads none.
+template <class L>
+inline constexpr int memory_width = 0;
+template <class L>
+requires requires { L::memory_width; }
+inline constexpr int memory_width<L> = L::memory_width;
 
 /// Whether a sequence may come to `L` in pieces: its rows see themselves alone, or it caches the earlier ones.
 template <class L>

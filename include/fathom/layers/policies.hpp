@@ -25,8 +25,8 @@ struct PlainResidual {
   static constexpr double skip(BlockIndex) { return 1; }
   static constexpr double branch(BlockIndex) { return 1; }
   static constexpr double gain(Role, BlockIndex) { return 1; }
-  /// Depth for which the policy's constants were made, as a decoder or encoder alone; 0: any.
-  static constexpr double made_for_depth() { return 0; }
+  /// The alpha that belongs to a depth, which a model compares with that of its stacks; 0: any depth will do.
+  static constexpr double alpha_for_depth() { return 0; }
 };
 
 /// Whether `Policy` states all of these facts.
@@ -41,7 +41,7 @@ concept StatesResidualFacts = requires(Role role, BlockIndex block) {
   { Policy::skip(block) } -> std::convertible_to<double>;
   { Policy::branch(block) } -> std::convertible_to<double>;
   { Policy::gain(role, block) } -> std::convertible_to<double>;
-  { Policy::made_for_depth() } -> std::convertible_to<double>;
+  { Policy::alpha_for_depth() } -> std::convertible_to<double>;
 };
 
 /// `Policy` is a residual policy; the template argument is the message.
@@ -84,13 +84,13 @@ struct DeepNorm : PostNorm {
   static constexpr double alpha = Alpha, beta = Beta;
   static constexpr double skip(BlockIndex) { return Alpha; }
   static constexpr double gain(Role role, BlockIndex) { return scaled_by_depth(role) ? Beta : 1; }
-  static constexpr double made_for_depth() { return Alpha * Alpha * Alpha * Alpha / 2; }
+  static constexpr double alpha_for_depth() { return Alpha; }
 };
 
 /// Policy as it stands, whatever the depth: a model does not check that its constants fit.
 template <class Policy>
 struct Unchecked : Policy {
-  static constexpr double made_for_depth() { return 0; }
+  static constexpr double alpha_for_depth() { return 0; }
 };
 
 /// Post-LN whose layer l of N is initialized smaller by N − l + 1; outside of a stack, like the last one of a stack, it

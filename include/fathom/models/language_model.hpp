@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/feed_forward.hpp>
@@ -9,53 +8,10 @@
 #include <fathom/layers/residual.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <fathom/models/deepnorm_constants.hpp>
+#include <fathom/models/depth_check.hpp>
 #include <fathom/models/token_model.hpp>
 
 namespace fathom::inline FATHOM_ABI {
-
-template <class Stack>
-concept HasDepth = requires {
-  { Stack::depth } -> std::convertible_to<int>;
-};
-/// `Stack` knows how deep it is; the template argument is the message.
-template <class Stack>
-struct CheckStack {
-  static_assert(HasDepth<Stack>,
-                "fathom: a model takes a stack, and this is a single layer or block: say Repeat<depth, Block>, with "
-                "Repeat<1, Block> for one block alone");
-  static constexpr bool value = true;
-};
-
-/// Whether every residual policy inside `L` is made for a stack of its depth; the template arguments are the message.
-template <int StackDepth, int PolicyIsForDepth>
-struct CheckDepth {
-  static_assert(
-      StackDepth == PolicyIsForDepth,
-      "fathom: a DeepNorm alpha was made for another depth than its stack has (StackDepth, PolicyIsForDepth); "
-      "compute it with deepnorm::decoder_only(StackDepth).alpha, or say Unchecked<DeepNorm<...>> if you mean "
-      "it");
-  static constexpr bool value = StackDepth == PolicyIsForDepth;
-};
-
-/// The depth that a policy's constants belong to when they stand in a stack of `depth` blocks: `depth` itself if they
-/// fit or if the policy has none.
-template <class Policy>
-constexpr int policy_depth(int depth) {
-  const double made_for = Policy::made_for_depth();
-  if (made_for == 0) return depth;
-  const double ratio = made_for / depth;
-  return ratio > 1 - 1e-9 && ratio < 1 + 1e-9 ? depth : int(made_for + 0.5);
-}
-
-template <int Depth, class L>
-constexpr bool depth_fits() {
-  bool fits = true;
-  each_residual<L>([&](auto residual) {
-    using Policy = typename decltype(residual)::type::ResidualPolicy;
-    fits = fits && CheckDepth<Depth, policy_depth<Policy>(Depth)>::value;
-  });
-  return fits;
-}
 
 /// A row of `L` sees no row behind it; the template argument is the message.
 template <class L>

@@ -14,8 +14,8 @@
 ///   Batch, Capacity                   what it trains on, see core/batch.hpp: `using Capacity = Batch::Capacity`
 ///   check_capacity(capacity, owner)   throws `ShapeError` that begins with `owner` for one that it cannot have
 ///   check(batch, capacity)            throws `ShapeError` for a batch that it cannot read, or of another capacity
-///   describe(fact)                    calls `fact(key, value)` for each choice that its numbers depend on, as that of
-///                                     a layer; `std::type_identity<Stack>{}` for a stack, which has a `depth`
+///   describe(fact)                    calls `fact(key, value)` for each choice that its numbers depend on, as a layer
+///                                     does; `std::type_identity<Stack>{}` for a stack, which has a `depth`
 ///   Params<T>, Saved<P>               as of a layer; `Saved<P>::take(arena, capacity)`
 ///   forward(worker, params, flow, batch, saved)
 ///       saved OVERWRITTEN. The worker is on `batch.output_packing()`.
