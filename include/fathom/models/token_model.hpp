@@ -113,8 +113,8 @@ struct TokenModel {
     const auto dy = worker.template rows<typename P::Stream, width>(rows);
     const auto dx = worker.template rows<typename P::Stream, width>(rows);
     Output::backward(worker, p.output, dp.output, p.output_matrix(), dp.output_matrix(),
-                     resized(saved.body.output, rows), resized(saved.hidden, rows), batch.targets, options, target_weight,
-                     dy, dx);
+                     resized(saved.body.output, rows), resized(saved.hidden, rows), batch.targets, options,
+                     target_weight, dy, dx);
     Body::backward(worker, p.body, dp.body, flow, batch.tokens, saved.body, dy, dx);
   }
 

@@ -1,0 +1,13 @@
+// expect: no layer of this decoder reads the encoder's output
+// SPDX-License-Identifier: Apache-2.0
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/layers/residual.hpp>
+#include <fathom/models/translator.hpp>
+
+using namespace fathom;
+using Source = Encoder<Vocabulary<9>, ContextLength<4>, Repeat<12, Residual<PreNorm, Attention<8, 2, Full>>>>;
+using Block = Sequence<Residual<PreNorm, Attention<8, 2, Causal>>, Residual<PreNorm, Attention<8, 2, Causal>>>;
+using Target = Decoder<Vocabulary<9>, ContextLength<4>, Repeat<6, Block>>;
+static_assert(Translator<Source, Target>::parameter_count > 0);

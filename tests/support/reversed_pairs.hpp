@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <fathom/core/key.hpp>
+#include <fathom/core/random.hpp>
+#include <fathom/text/packed_pairs.hpp>
+#include <span>
+
+namespace fathom_test {
+using namespace fathom;
+
+/// Pairs of a few letters and the same letters backwards: what a model can only predict by reading the source.
+class ReversedPairs {
+ public:
+  using Packed = text::PackedPairs;
+  static constexpr int letters = 8, begin = letters, end = letters + 1;  // tokens of the target alone
+  static constexpr int source_vocabulary = letters, target_vocabulary = letters + 2;
+  static constexpr int longest = 6;
+
+  explicit ReversedPairs(const PairCapacity& capacity, std::uint64_t seed = 1) : capacity_(capacity), key_{seed} {}
+
+  PairCapacity capacity() const { return capacity_; }
+  std::uint64_t epoch() const { return 100; }
+  std::uint64_t fill(std::uint64_t position, Packed& batch) const {
+    batch.clear();
+    for (;; ++position) {
+      const Philox random(key_.child(position));
+      const int length = 3 + int(below(longest - 2, low_bits(random(0))));
+      std::array<int, longest> source;
+      std::array<int, longest + 1> target{begin};
+      for (int i = 0; i < length; ++i) {
+        source[std::size_t(i)] = int(below(letters, low_bits(random(std::uint64_t(i) + 1))));
+        target[std::size_t(length - i)] = source[std::size_t(i)];
+      }
+      const auto from = std::span<const int>(source).first(std::size_t(length));
+      const auto to = std::span<const int>(target).first(std::size_t(length) + 1);
+      if (!batch.fits(from.size(), to.size())) break;
+      batch.append(from, to, end);
+    }
+    batch.pack();
+    return position;
+  }
+
+ private:
+  PairCapacity capacity_;
+  Key key_;
+};
+
+}  // namespace fathom_test

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/layers/residual.hpp>
+#include <fathom/models/translator.hpp>
+
+#include "support/reversed_pairs.hpp"
+
+/// Small models of two streams for `ReversedPairs`; widths of encoder and decoder differ.
+namespace fathom_test {
+
+inline constexpr int source_width = 8, target_width = 16, encoder_depth = 2, decoder_depth = 3;
+
+template <class Policy>
+using EncoderBlock =
+    Sequence<Residual<Policy, Attention<source_width, 2, Full>>, Residual<Policy, FeedForward<source_width, 16>>>;
+template <class Policy>
+using DecoderBlock =
+    Sequence<Residual<Policy, Attention<target_width, 2, Causal>>,
+             Residual<Policy, CrossAttention<target_width, 2, source_width>>,
+             Residual<Policy, FeedForward<target_width, 32>>>;
+
+template <class EncoderStack, class DecoderStack, class... Options>
+using PairModel = Translator<
+    Encoder<Vocabulary<ReversedPairs::source_vocabulary>, ContextLength<ReversedPairs::longest>, EncoderStack>,
+    Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest + 1>, DecoderStack>,
+    Options...>;
+
+inline constexpr auto pair_constants = deepnorm::encoder_decoder(encoder_depth, decoder_depth);
+using EncoderPolicy = DeepNorm<pair_constants.encoder.alpha>;
+using DecoderPolicy = DeepNorm<pair_constants.decoder.alpha>;
+
+template <class Recomputation = StoreAll, class... Options>
+using DeepNormPairs = PairModel<Repeat<encoder_depth, EncoderBlock<EncoderPolicy>, Recomputation>,
+                                Repeat<decoder_depth, DecoderBlock<DecoderPolicy>, Recomputation>, Options...>;
+template <class Recomputation = StoreAll, class... Options>
+using PreNormPairs = PairModel<Repeat<encoder_depth, EncoderBlock<PreNorm>, Recomputation>,
+                               Repeat<decoder_depth, DecoderBlock<PreNorm>, Recomputation>, Options...>;
+
+inline constexpr PairCapacity pair_capacity{{40, 8, ReversedPairs::longest}, {48, 8, ReversedPairs::longest + 1}};
+
+}  // namespace fathom_test
