@@ -3,7 +3,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
+#include <fathom/text/epoch.hpp>
 #include <fathom/text/pair_batches.hpp>
+#include <fathom/text/prefetch.hpp>
 #include <map>
 #include <random>
 #include <set>
@@ -215,6 +217,76 @@ TEST_CASE("without shuffling every pair comes once, in order, whatever the weigh
       for (std::size_t pair = 0; pair < corpora[corpus].size(); ++pair) expected.push_back({corpus, pair});
   CHECK(places == expected);
   CHECK(batch_at(sampler, 42).places.front() == PairPlace{0, 42});
+}
+
+TEST_CASE("a batch has the sources, and the targets with what is to be predicted", "[pair_batches]") {
+  text::PairCorpus<int> first, second;
+  first.end = second.end = 9;
+  first.source.append(std::vector<int>{5, 1, 2, 9});
+  first.target.append(std::vector<int>{8, 3});
+  second.source.append(std::vector<int>{9});
+  second.target.append(std::vector<int>{8});
+  second.source.append(std::vector<int>{4, 9});
+  second.target.append(std::vector<int>{8, 5, 6, 7});
+  PairBatchOptions options = small;
+  options.shuffle = false;
+  const Corpora corpora{first, second};
+  const PairBatches<int> sampler(corpora, options);
+  CHECK(sampler.capacity() == PairCapacity({100, 9, longest}, {110, 9, longest}));
+  text::PackedPairs packed(sampler.capacity());
+  CHECK(sampler.fill(0, packed) == 3);
+  const PairBatch batch = packed;
+  check_batch(batch, sampler.capacity(), 10, 10);
+  const auto is = [](std::span<const int> values, std::vector<int> expected) {
+    CHECK(std::vector<int>(values.begin(), values.end()) == expected);
+  };
+  is(packed.source_tokens(), {5, 1, 2, 9, 9, 4, 9});
+  is(batch.source.packing.offsets, {0, 4, 5, 7});
+  is(packed.target().tokens(), {8, 3, 8, 8, 5, 6, 7});
+  is(packed.target().targets(), {3, 9, 9, 5, 6, 7, 9});
+  is(batch.target.packing.offsets, {0, 2, 3, 7});
+}
+
+TEST_CASE("batches are filled with the pairs that are selected, and prefetched from any of them", "[pair_batches]") {
+  const auto corpus = pairs(700);
+  const PairBatches<int> sampler(corpus, small);
+  std::uint64_t position = 0;
+  const auto tokens_at = [&](std::uint64_t place) {
+    std::vector<int> tokens;
+    sampler.select(place, [&](PairPlace pair) {
+      const auto source = sampler.source(pair);
+      tokens.insert(tokens.end(), source.begin(), source.end());
+    });
+    return tokens;
+  };
+  for (int resumed = 0; resumed < 5; ++resumed) {
+    text::Prefetch prefetch(sampler, position);
+    for (int i = 0; i < 30; ++i) {
+      const std::vector<int> expected = tokens_at(prefetch.position());
+      const auto& batch = prefetch.next();
+      REQUIRE(std::ranges::equal(batch.source_tokens(), expected));
+    }
+    position = prefetch.position();
+  }
+  CHECK(position > 700);
+}
+
+TEST_CASE("a walk over an epoch for validation has every pair once", "[pair_batches]") {
+  const auto corpus = pairs(300);
+  PairBatchOptions options = small;
+  options.shuffle = false;
+  text::Epoch epoch(PairBatches<int>(corpus, options));
+  for (int walk = 0; walk < 2; ++walk) {
+    std::vector<int> tokens;
+    for (const text::PackedPairs& batch : epoch)
+      tokens.insert(tokens.end(), batch.source_tokens().begin(), batch.source_tokens().end());
+    CHECK(tokens == corpus.source.tokens);
+  }
+  int pairs_of_sample = 0;
+  text::Epoch sample(PairBatches<int>(corpus, options), 5);
+  for (const text::PackedPairs& batch : sample) pairs_of_sample += batch.pairs();
+  CHECK(pairs_of_sample > 10);
+  CHECK(pairs_of_sample <= 45);
 }
 
 TEST_CASE("temperature takes more of small corpora, and as much of all together", "[pair_batches]") {

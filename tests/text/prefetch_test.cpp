@@ -4,6 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/text/masking.hpp>
 #include <fathom/text/packed_documents.hpp>
+#include <fathom/text/pair_batches.hpp>
 #include <fathom/text/prefetch.hpp>
 #include <fathom/text/windows.hpp>
 #include <string>
@@ -111,5 +112,20 @@ TEST_CASE("preparing batches allocates nothing", "[prefetch][threads]") {
     CHECK(count(text::Masked(documents, {}), ahead) == 0);
     for (const auto order : {text::Order::random, text::Order::shuffled, text::Order::sequential})
       CHECK(count(text::Windows(corpus, {.batch = 4, .length = 16, .order = order}), ahead) == 0);
+    for (const bool shuffle : {true, false}) {
+      text::PairCorpus<std::uint8_t> pairs;
+      for (std::size_t i = 0; i < 50; ++i) {
+        pairs.source.append(std::vector<std::uint8_t>(1 + i % 7, 1));
+        pairs.target.append(std::vector<std::uint8_t>(1 + i % 5, 2));
+      }
+      const text::PairBatchOptions options{.source_rows = 64,
+                                           .target_rows = 64,
+                                           .pairs = 16,
+                                           .longest_source = 7,
+                                           .longest_target = 5,
+                                           .chunk = 20,
+                                           .shuffle = shuffle};
+      CHECK(count(text::PairBatches(pairs, options), ahead) == 0);
+    }
   }
 }

@@ -10,7 +10,10 @@
 #include <fathom/core/error.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/core/packing.hpp>
+#include <fathom/core/pair_batch.hpp>
 #include <fathom/core/random.hpp>
+#include <fathom/text/batch.hpp>
+#include <fathom/text/packed_pairs.hpp>
 #include <fathom/text/pairs.hpp>
 #include <memory>
 #include <mutex>
@@ -68,14 +71,19 @@ struct PairPlace {
 /// endless series of permutations of it. So a pair comes exactly w times in an epoch when w is a whole number, and in
 /// all epochs together at most one time more or less than another pair of its corpus.
 ///
-/// A position counts pairs: those of all batches before it, in the order in which they come. It is all that a run
-/// needs to go on. A position within a batch means that batch, but without shuffling, where it begins one.
+/// A batch has each source with its end token. Of each target it has the begin token and the target to read, the target
+/// and the end token to predict.
+///
+/// A position counts pairs: those of all batches before it, in the order in which they come. It is all that a run needs
+/// to go on. A position within a batch means that batch, but without shuffling, where it begins one.
 ///
 /// The corpora are viewed and must outlive the sampler. Copies share a plan of the chunk that was asked for last, which
 /// no result depends on.
 template <class Token>
 class PairBatches {
  public:
+  using Packed = PackedPairs;
+
   /// Errors: `ShapeError` for capacities that cannot be; `Error` for a chunk, weights or corpora that cannot be, and
   /// with its number for a pair that is longer than the options allow.
   PairBatches(std::span<const PairCorpus<Token>> corpora, PairBatchOptions options)
@@ -111,11 +119,12 @@ class PairBatches {
   PairBatches(std::vector<PairCorpus<Token>>&&, PairBatchOptions) = delete;
   PairBatches(PairCorpus<Token>&&, PairBatchOptions) = delete;
 
+  PairCapacity capacity() const { return {source_capacity(), target_capacity()}; }
   Capacity source_capacity() const { return {options_.source_rows, options_.pairs, options_.longest_source}; }
   Capacity target_capacity() const { return {options_.target_rows, options_.pairs, options_.longest_target}; }
 
-  /// Pairs of the first epoch: positions 0, …, epoch() - 1. With weights that are no whole numbers, others may have one
-  /// more or less of each corpus.
+  /// Pairs of the first epoch: positions 0, …, epoch() - 1. With weights that are no whole numbers, other epochs may
+  /// have one more or less of each corpus.
   std::uint64_t epoch() const { return begin_of(1); }
   /// The epoch that a position is in.
   std::uint64_t epoch_of(std::uint64_t position) const {
@@ -124,6 +133,15 @@ class PairBatches {
     while (begin_of(epoch) > position) --epoch;
     while (begin_of(epoch + 1) <= position) ++epoch;
     return epoch;
+  }
+
+  std::uint64_t fill(std::uint64_t position, Packed& batch) const {
+    batch.clear();
+    const std::uint64_t next = select(position, [&](PairPlace place) {
+      batch.append(source(place), target(place), corpora_[place.corpus]->end);
+    });
+    batch.pack();
+    return next;
   }
 
   /// Calls `take(place)` for each pair of the batch at `position`; returns the position of the next batch. Allocates
@@ -293,5 +311,7 @@ class PairBatches {
   double per_epoch_ = 0;   // pairs of an epoch, on average
   std::shared_ptr<Plan> plan_;
 };
+
+static_assert(Sampler<PairBatches<int>>);
 
 }  // namespace fathom::inline FATHOM_ABI::text
