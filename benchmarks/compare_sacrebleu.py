@@ -3,9 +3,10 @@
 """fathom's scores beside sacreBLEU's: whether they are equal, and how fast each is.
 
     cmake --build build/release --target score_rates
-    python3 benchmarks/compare_sacrebleu.py HYPOTHESES REFERENCES [--program build/release/bin/score_rates]
+    python3 benchmarks/compare_sacrebleu.py REFERENCES [HYPOTHESES] [--program build/release/bin/score_rates]
 
-Needs the package sacrebleu. The files are text or gzip, one line for each segment. Times are processor time of one
+Needs the package sacrebleu. The files are text or gzip, one line for each segment. Without hypotheses these are what a
+poor system makes of the references (`degrade` of tests/reference/scores.py). Times are processor time of one
 thread, files read and interpreters started before; sacreBLEU's tokenizers have forgotten what they remember of earlier
 scores. Prints lines per second, fathom's rate over sacreBLEU's, and the score; ends with 1 when one differs in its
 printed digits. Resampled intervals differ, because the random numbers do.
@@ -24,6 +25,9 @@ import time
 import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.tokenizers import tokenizer_13a, tokenizer_intl, tokenizer_re
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "tests/reference"))
+from scores import degrade
 
 METRICS = {
     "BLEU 13a": (BLEU, {}), "BLEU 13a lc": (BLEU, {"lowercase": True}), "BLEU none": (BLEU, {"tokenize": "none"}),
@@ -55,12 +59,13 @@ def comparable(result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("hypotheses", type=pathlib.Path)
     parser.add_argument("references", type=pathlib.Path)
+    parser.add_argument("hypotheses", type=pathlib.Path, nargs="?")
     parser.add_argument("--program", default="build/release/bin/score_rates")
     parser.add_argument("--seconds", default="1")
     arguments = parser.parse_args()
-    texts = [read(arguments.hypotheses), read(arguments.references)]
+    references = read(arguments.references)
+    texts = [read(arguments.hypotheses) if arguments.hypotheses else degrade(references, 1), references]
     with tempfile.TemporaryDirectory() as folder:
         files = [pathlib.Path(folder) / name for name in ("hypotheses", "references")]
         for file, text in zip(files, texts):

@@ -7,6 +7,7 @@
 #include <fathom/score/unicode.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 /// How BLEU cuts a line into words: the tokenizers of sacreBLEU (Post 2018, arXiv 1804.08771), rule by rule.
@@ -73,33 +74,39 @@ class Words {
       replace_all(text_, "&gt;", ">");
     }
     text_ += ' ';
-    other_.clear();
-    for (const char c : text_) {  // s/([\{-\~\[-\` -\&\(-\+\:-\@\/])/ $1 /
-      if (is_cut(c)) {
-        other_ += {' ', c, ' '};
-      } else {
-        other_ += c;
-      }
-    }
-    text_.clear();
-    for (std::size_t i = 0; i < other_.size(); ++i) {  // s/([^0-9])([\.,])/$1 $2 /
-      text_ += other_[i];
-      if (i + 1 < other_.size() && !is_digit(other_[i]) && is_period(other_[i + 1])) text_ += {' ', other_[++i], ' '};
-    }
-    other_.clear();
-    for (std::size_t i = 0; i < text_.size(); ++i) {  // s/([\.,])([^0-9])/ $1 $2/
-      if (is_period(text_[i]) && i + 1 < text_.size() && !is_digit(text_[i + 1])) {
-        other_ += {' ', text_[i], ' ', text_[i + 1]};
-        ++i;
-      } else {
-        other_ += text_[i];
-      }
-    }
-    text_.clear();
-    for (std::size_t i = 0; i < other_.size(); ++i) {  // s/([0-9])(-)/$1 $2 /
-      text_ += other_[i];
-      if (is_digit(other_[i]) && i + 1 < other_.size() && other_[i + 1] == '-') text_ += {' ', other_[++i], ' '};
-    }
+    rewrite([](const char*& in, const char*, char*& out) {  // s/([\{-\~\[-\` -\&\(-\+\:-\@\/])/ $1 /
+      is_cut(*in) ? put(out, ' ', *in, ' ') : put(out, *in);
+      ++in;
+    });
+    rewrite([](const char*& in, const char* end, char*& out) {  // s/([^0-9])([\.,])/$1 $2 /
+      const bool matches = !is_digit(*in) && in + 1 < end && is_period(in[1]);
+      matches ? put(out, in[0], ' ', in[1], ' ') : put(out, *in);
+      in += matches ? 2 : 1;
+    });
+    rewrite([](const char*& in, const char* end, char*& out) {  // s/([\.,])([^0-9])/ $1 $2/
+      const bool matches = is_period(*in) && in + 1 < end && !is_digit(in[1]);
+      matches ? put(out, ' ', in[0], ' ', in[1]) : put(out, *in);
+      in += matches ? 2 : 1;
+    });
+    rewrite([](const char*& in, const char* end, char*& out) {  // s/([0-9])(-)/$1 $2 /
+      const bool matches = is_digit(*in) && in + 1 < end && in[1] == '-';
+      matches ? put(out, in[0], ' ', in[1], ' ') : put(out, *in);
+      in += matches ? 2 : 1;
+    });
+  }
+
+  /// Replaces the text by what `step` makes of it, piece by piece; it writes at most three bytes for each that it takes.
+  template <class Step>
+  void rewrite(Step step) {
+    other_.resize(3 * text_.size());
+    char* out = other_.data();
+    for (const char *in = text_.data(), *const end = in + text_.size(); in != end;) step(in, end, out);
+    other_.resize(static_cast<std::size_t>(out - other_.data()));
+    std::swap(text_, other_);
+  }
+  template <class... Chars>
+  static void put(char*& out, Chars... chars) {
+    ((*out++ = chars), ...);
   }
 
   void international(std::string_view line) {
@@ -133,9 +140,14 @@ class Words {
 
   static constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
   static constexpr bool is_period(char c) { return c == '.' || c == ','; }
-  static constexpr bool is_cut(char c) {
-    return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') ||
-           (c >= ':' && c <= '@') || c == '/';
+  static bool is_cut(char c) {
+    static constexpr auto table = [] {
+      std::array<bool, 256> cut{};
+      for (const std::string_view range : {"{~", "[`", " &", "(+", ":@", "//"})
+        for (char cuts = range[0]; cuts <= range[1]; ++cuts) cut[static_cast<unsigned char>(cuts)] = true;
+      return cut;
+    }();
+    return table[static_cast<unsigned char>(c)];
   }
 
   std::string text_, other_;

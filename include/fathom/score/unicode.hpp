@@ -97,6 +97,11 @@ inline std::optional<std::size_t> decode(std::string_view text, std::u32string& 
       ++i;
       continue;
     }
+    if (first >= 0xc2 && first < 0xe0 && i + 1 < text.size() && (byte(1) & 0xc0) == 0x80) {
+      *next++ = (first & 0x1fu) << 6 | (byte(1) & 0x3fu);
+      i += 2;
+      continue;
+    }
     const std::size_t size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
     bool valid = first >= 0xc2 && first <= 0xf4 && i + size <= text.size();
     char32_t point = first & (0x7fu >> size);
@@ -171,7 +176,9 @@ inline void split(std::string_view text, std::vector<std::string_view>& words) {
   words.clear();
   std::size_t start = 0;
   for (std::size_t i = 0; i < text.size();) {
-    const std::size_t space = space_at(text.substr(i));
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool may_be_space = byte <= ' ' || byte == 0xc2 || (byte >= 0xe1 && byte <= 0xe3);
+    const std::size_t space = may_be_space ? space_at(text.substr(i)) : 0;
     if (space == 0) {
       ++i;
       continue;
