@@ -137,10 +137,10 @@ concept Layer = HasShapes<L> && HasParams<L> && HasSaved<L> && HasSees<L> && Has
 
 /// Columns of the side input that `L` reads; 0: it reads none.
 template <class L>
-inline constexpr int memory_width = 0;
+inline constexpr int memory_width_of = 0;
 template <class L>
 requires requires { L::memory_width; }
-inline constexpr int memory_width<L> = L::memory_width;
+inline constexpr int memory_width_of<L> = L::memory_width;
 
 /// Whether a sequence may come to `L` in pieces: its rows see themselves alone, or it caches the earlier ones.
 template <class L>

@@ -108,7 +108,7 @@ struct Identity {
 /// `L` is no layer that reads a side input, which its model does not have; the template argument is the message.
 template <class L>
 struct CheckNoMemory {
-  static_assert(memory_width<L> == 0,
+  static_assert(memory_width_of<L> == 0,
                 "fathom: this layer reads an encoder's output, and there is none here: use Attention, or put it into "
                 "the Decoder of a Translator");
   static constexpr bool value = true;

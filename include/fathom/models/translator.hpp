@@ -76,10 +76,10 @@ struct Translator {
 
  private:
   template <class L>
-  using CheckMemory = CheckMemoryWidth<Source::width, fathom::memory_width<L>>;
+  using CheckMemory = CheckMemoryWidth<Source::width, memory_width_of<L>>;
   template <class L>
   struct ReadsNoMemory {
-    static constexpr bool value = fathom::memory_width<L> == 0;
+    static constexpr bool value = memory_width_of<L> == 0;
   };
   static_assert(CheckStack<typename Source::Stack>::value && CheckStack<typename Target::Stack>::value);
   static_assert(CheckEncoder<typename Source::Stack>::value);
