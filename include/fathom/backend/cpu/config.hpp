@@ -18,10 +18,15 @@
 #define FATHOM_ISA portable
 #endif
 
-// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) asks for a
-// BLAS.
+// The default matmul of `Cpu`: our own kernel, unless FATHOM_USE_BLAS (set by CMake for -DFATHOM_BLAS=ON) or
+// FATHOM_USE_EIGEN asks for another. Off x86 it is Eigen, which has kernels for these processors; not measured there.
+#if !defined(FATHOM_USE_BLAS) && !defined(FATHOM_USE_EIGEN) && !defined(__x86_64__) && !defined(__i386__)
+#define FATHOM_USE_EIGEN
+#endif
 #if defined(FATHOM_USE_BLAS)
 #define FATHOM_MATMUL blas
+#elif defined(FATHOM_USE_EIGEN)
+#define FATHOM_MATMUL eigen
 #else
 #define FATHOM_MATMUL native
 #endif

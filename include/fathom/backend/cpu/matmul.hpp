@@ -2,8 +2,9 @@
 #pragma once
 
 #include "fathom/backend/cpu/matmul/default.hpp"
+#include "fathom/backend/cpu/matmul/native.hpp"
 #if defined(FATHOM_USE_BLAS)
 #include "fathom/backend/cpu/matmul/blas.hpp"
-#else
-#include "fathom/backend/cpu/matmul/native.hpp"
+#elif defined(FATHOM_USE_EIGEN)
+#include "fathom/backend/cpu/matmul/eigen.hpp"
 #endif

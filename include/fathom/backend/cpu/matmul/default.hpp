@@ -13,6 +13,8 @@ struct BlasMatmul;   // matmul/blas.hpp
 /// are included by those who want them.
 #if defined(FATHOM_USE_BLAS)
 using DefaultMatmul = BlasMatmul;
+#elif defined(FATHOM_USE_EIGEN)
+using DefaultMatmul = EigenMatmul;
 #else
 using DefaultMatmul = Native;
 #endif
