@@ -15,11 +15,17 @@ constexpr int width = 8;
 template <class Policy, class Mask, class Act>
 using Block = Sequence<Residual<Policy, Attention<width, 2, Mask, KeyValueHeads<1>, Rotary<>>, RmsNorm<width>>,
                        Residual<Policy, FeedForward<width, 16, Act, NoBias>>>;
-using Causally = LanguageModel<Vocabulary<256>, ContextLength<8>, Repeat<4, Block<PreNorm, Causal, SwiGlu>, Recompute<2>>>;
+using Causally =
+    LanguageModel<Vocabulary<256>, ContextLength<8>, Repeat<4, Block<PreNorm, Causal, SwiGlu>, Recompute<2>>>;
 using Learned =
     LanguageModel<Vocabulary<256>, ContextLength<8>, Dlcl<2, Block<ReZero, Causal, Gelu>>, SinusoidalPositions>;
 using BothSides =
     MaskedLanguageModel<Vocabulary<257>, ContextLength<8>, Repeat<2, Block<Admin, Full, Relu>>, TiedOutput>;
+
+using Reader = Repeat<2, Block<PostNorm, Full, Relu>>;
+using Writer = Repeat<2, Sequence<Block<PostNorm, Causal, Relu>, Residual<PostNorm, CrossAttention<width, 2>>>>;
+using Translating =
+    Translator<Encoder<Vocabulary<9>, ContextLength<8>, Reader>, Decoder<Vocabulary<9>, ContextLength<8>, Writer>>;
 
 constexpr Capacity capacity{16, 2, 8};
 using Windows = text::Windows<text::Bytes::Token>;
@@ -32,6 +38,7 @@ template class Trainer<Causally, Cpu<Double>, Sgd>;
 template class Trainer<Causally, Timed<Cpu<>>, Lion>;
 template class Trainer<BothSides, Cpu<>, Adafactor>;
 template class Trainer<Learned, Recorded<Cpu<Single, cpu::EigenMatmul>>, AdamW>;
+template class Trainer<Translating, Cpu<>, AdamW>;
 template class TrainingRun<Trainer<Causally, Cpu<>, AdamW>, Source>;
 template class RunCheckpoints<TrainingRun<Trainer<Causally, Cpu<>, AdamW>, Source>>;
 template class Generator<Causally, Cpu<>>;
@@ -43,7 +50,7 @@ namespace testing {
 template class LayerRun<CrossAttention<width, 2>, Cpu<Double>>;
 template GradientReport check_gradients<Block<PostNorm, Causal, GeGlu>>(const GradientCheckOptions&,
                                                                        const Ref<double>::Options&);
-template Difference check_cache<Attention<width, 2>>(const Batch&, const Ref<double>::Options&);
+template Difference check_cache<Attention<width, 2>>(const LayerRows&, const Ref<double>::Options&);
 }  // namespace testing
 }  // namespace fathom
 
