@@ -12,6 +12,9 @@ target_compile_options(fathom_compiled PRIVATE $<$<OR:$<CONFIG:>,$<CONFIG:Debug>
 if((NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE) AND NOT CMAKE_CROSSCOMPILING)
   target_compile_options(fathom_compiled PUBLIC -march=native)
 endif()
+if(CMAKE_SYSTEM_NAME STREQUAL Linux)  # a program is not larger for ops that it does not run
+  target_link_options(fathom_compiled INTERFACE -Wl,--gc-sections)
+endif()
 if(NOT PROJECT_IS_TOP_LEVEL)
   set_target_properties(fathom_compiled PROPERTIES EXCLUDE_FROM_ALL ON)
 endif()
