@@ -128,8 +128,8 @@ Cpu<P, MatmulEngine>::Machine::Machine(const Options& options) : team_(options.t
 
 /// What fathom::compiled holds of Cpu<P>: `keyword` is extern to declare it, nothing to define it.
 #define FATHOM_CPU_OP(Op, keyword, P) keyword template void Cpu<P>::run(Cpu<P>::Lane&, const op::Op<P>&);
-#define FATHOM_CPU(keyword, P)                        \
-  FATHOM_EACH_OP(FATHOM_CPU_OP, keyword, P)           \
+#define FATHOM_CPU(keyword, P)                                           \
+  FATHOM_EACH_OP(FATHOM_CPU_OP, keyword, P)                              \
   keyword template void cpu::Lane<Deferred<P, DefaultMatmul>>::settle(); \
   keyword template Cpu<P>::Machine::Machine(const Options&);
 
