@@ -5,6 +5,7 @@ by gzip, sentencepiece for subwords. Headers that need one of them are not in <f
 name. What is missing is said, and left out; fathom_HAS_SUBWORDS is whether sentencepiece is there.
 ]=]
 include(CheckCXXSourceCompiles)
+include(CMakePushCheckState)
 
 find_package(ZLIB QUIET GLOBAL)
 if(NOT TARGET ZLIB::ZLIB)
@@ -18,6 +19,8 @@ mark_as_advanced(fathom_SENTENCEPIECE_INCLUDE fathom_SENTENCEPIECE_LIBRARY fatho
 set(fathom_HAS_SUBWORDS OFF)
 if(fathom_SENTENCEPIECE_INCLUDE AND fathom_SENTENCEPIECE_LIBRARY AND fathom_SENTENCEPIECE_TRAINER)
   # Its functions take containers of the standard library, which must be the one that it was built with.
+  cmake_push_check_state(RESET)
+  set(CMAKE_REQUIRED_QUIET ON)
   set(CMAKE_REQUIRED_INCLUDES ${fathom_SENTENCEPIECE_INCLUDE})
   set(CMAKE_REQUIRED_LIBRARIES ${fathom_SENTENCEPIECE_TRAINER} ${fathom_SENTENCEPIECE_LIBRARY})
   set(CMAKE_REQUIRED_FLAGS ${CMAKE_CXX17_STANDARD_COMPILE_OPTION})
@@ -27,9 +30,7 @@ if(fathom_SENTENCEPIECE_INCLUDE AND fathom_SENTENCEPIECE_LIBRARY AND fathom_SENT
       const std::unordered_map<std::string, std::string> arguments;
       return sentencepiece::SentencePieceTrainer::Train(arguments).ok();
     }" fathom_SENTENCEPIECE_LINKS)
-  unset(CMAKE_REQUIRED_INCLUDES)
-  unset(CMAKE_REQUIRED_LIBRARIES)
-  unset(CMAKE_REQUIRED_FLAGS)
+  cmake_pop_check_state()
   if(fathom_SENTENCEPIECE_LINKS)
     set(fathom_HAS_SUBWORDS ON)
   else()
