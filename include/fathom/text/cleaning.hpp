@@ -44,7 +44,7 @@ inline std::vector<std::string> table(std::span<const CleaningReport> reports) {
   const auto row = [](const CleaningReport& report) {
     const auto number = [](std::size_t value) {
       std::string digits = std::to_string(value);
-      for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+      for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
       return digits;
     };
     return Row{report.name,
