@@ -179,20 +179,47 @@ TEST_CASE("floating-point tensors are widened, and narrowed when asked", "[safet
   CHECK(integer[0] == -7);
 }
 
-TEST_CASE("half precision is converted exactly", "[safetensors]") {
-  static_assert(safetensors::half_to_float(0x3555) == 0x1.554p-2f);
-  static_assert(safetensors::half_to_float(0x0400) == 0x1p-14f);
-  static_assert(safetensors::half_to_float(0x03FF) == 0x1.ff8p-15f);
-  static_assert(safetensors::bfloat16_to_float(0x7F80) == std::numeric_limits<float>::infinity());
-  CHECK(std::signbit(safetensors::half_to_float(0x8000)));
-  CHECK(safetensors::half_to_float(0xFC00) == -std::numeric_limits<float>::infinity());
-  CHECK(std::isnan(safetensors::half_to_float(0x7E00)));
-  for (std::uint32_t bits = 0; bits < 0x7C00; ++bits) {  // the definition: fraction times a power of two
-    const std::uint32_t exponent = bits >> 10, fraction = bits & 0x3FF;
-    const double expected =
-        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, static_cast<int>(exponent) - 25);
-    REQUIRE(safetensors::half_to_float(static_cast<std::uint16_t>(bits)) == expected);
-  }
+TEST_CASE("tensors of 16 bits are written and read as they stand, and rounded only when asked", "[safetensors]") {
+  const TemporaryDirectory folder;
+  const std::array brain{Bf16(1.5f), Bf16(-3.0f), Bf16::from_bits(0x7F80), Bf16::from_bits(1)};
+  const std::array ieee{F16(0x1.ffcp0f), F16(-65504.0f)};
+  const std::array tie{0x1.01p0f, 0x1.03p0f, 1e30f};      // halfway between two Bf16; too large for an F16
+  const std::array beside{0x1.01p0 + 0x1p-40, -0x1p-200};  // above the tie, by less than a float shows
+  safetensors::Writer writer;
+  writer.add<Bf16>("brain", {2, 2}, brain);
+  writer.add<F16>("ieee", {2}, ieee);
+  writer.add<float>("float", {3}, tie);
+  writer.add<double>("double", {2}, beside);
+  writer.write(folder / "file");
+  const safetensors::File file(folder / "file");
+  CHECK((file.at("brain").dtype_name == "BF16" && file.at("ieee").dtype_name == "F16"));
+  CHECK((file.at("brain").bytes.size() == 8 && file.at("ieee").bytes.size() == 4));
+
+  std::array<Bf16, 4> b;
+  file.read<Bf16>("brain", Shape{2, 2}, b);
+  for (std::size_t i = 0; i < b.size(); ++i) CHECK(b[i].bits == brain[i].bits);
+  std::array<F16, 2> h;
+  file.read<F16>("ieee", Shape{2}, h);
+  CHECK((h[0].bits == ieee[0].bits && h[1].bits == ieee[1].bits));
+  std::array<float, 2> wide;
+  file.read<float>("ieee", Shape{2}, wide);
+  CHECK(wide == std::array{0x1.ffcp0f, -65504.0f});
+
+  std::array<Bf16, 2> two;
+  std::array<Bf16, 3> three;
+  std::array<F16, 3> small;
+  CHECK_THAT(message_of<FileError>([&] { file.read<Bf16>("ieee", Shape{2}, two); }),
+             ContainsSubstring("tensor 'ieee' is F16, which BF16 cannot hold"));
+  CHECK_THROWS_AS(file.read<Bf16>("float", Shape{3}, three), FileError);
+  CHECK_THROWS_AS(file.read<F16>("float", Shape{3}, small), FileError);
+  file.read<Bf16>("ieee", Shape{2}, two, safetensors::Narrowing::round);
+  CHECK((two[0] == 2.0f && two[1] == -65536.0f));
+  file.read<Bf16>("float", Shape{3}, three, safetensors::Narrowing::round);
+  CHECK((three[0] == 1.0f && three[1] == 0x1.04p0f));
+  file.read<F16>("float", Shape{3}, small, safetensors::Narrowing::round);
+  CHECK((small[0] == 0x1.01p0f && small[2] == std::numeric_limits<float>::infinity()));
+  file.read<Bf16>("double", Shape{2}, two, safetensors::Narrowing::round);
+  CHECK((two[0] == 0x1.02p0f && two[1].bits == 0x8000));
 }
 
 TEST_CASE("asking for what the file does not hold names the tensor", "[safetensors]") {

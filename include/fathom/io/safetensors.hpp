@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/half.hpp>
 #include <fathom/io/file.hpp>
 #include <fathom/io/foreign_file.hpp>
 #include <fathom/io/safetensors_format.hpp>
@@ -74,7 +75,8 @@ class File {
   }
 
   /// Copies a tensor into `out`, which is overwritten and must have as many elements as `shape`. Widens F16, BF16 and
-  /// F32 to wider floating-point types; narrows only with `Narrowing::round`; integers are read as they are.
+  /// F32 to wider floating-point types; rounds to others, once and to nearest, only with `Narrowing::round`; integers are
+  /// read as they are.
   template <Element T>
   void read(std::string_view name, std::span<const std::int64_t> shape, std::span<T> out,
             Narrowing narrowing = Narrowing::refuse) const {
@@ -279,24 +281,24 @@ class File {
       std::ranges::copy(tensor.bytes, std::as_writable_bytes(out).begin());
       return true;
     }
-    if constexpr (std::is_floating_point_v<T>) {
-      const auto each = [&]<class Stored>(Stored, auto&& widen) {
+    if constexpr (Number<T>) {
+      const auto each = [&]<class Stored>(Stored stored) {
+        if (sizeof(T) <= sizeof stored && narrowing != Narrowing::round) return false;
         for (std::size_t i = 0; i < out.size(); ++i) {
-          Stored stored;
           std::memcpy(&stored, tensor.bytes.data() + i * sizeof stored, sizeof stored);
-          out[i] = static_cast<T>(widen(stored));
+          out[i] = rounded<T>(stored);
         }
         return true;
       };
       switch (dtype) {
         case Dtype::f16:
-          return each(std::uint16_t{}, half_to_float);
+          return each(F16{});
         case Dtype::bf16:
-          return each(std::uint16_t{}, bfloat16_to_float);
+          return each(Bf16{});
         case Dtype::f32:
-          return each(float{}, std::identity{});
+          return each(float{});
         case Dtype::f64:
-          return narrowing == Narrowing::round && each(double{}, std::identity{});
+          return each(double{});
         default:
           return false;
       }

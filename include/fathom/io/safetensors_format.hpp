@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
+#include <fathom/core/half.hpp>
 #include <fathom/io/checksum.hpp>
 #include <functional>
 #include <map>
@@ -46,29 +47,17 @@ constexpr const DtypeFacts& facts(Dtype dtype) { return dtypes[static_cast<std::
 
 /// The C++ types that are elements as they stand.
 template <class T>
-concept Element = std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, std::int64_t> ||
-    std::same_as<T, std::int32_t> || std::same_as<T, std::uint64_t> || std::same_as<T, std::uint32_t> ||
-    std::same_as<T, std::uint8_t>;
+concept Element = Number<T> || std::same_as<T, std::int64_t> || std::same_as<T, std::int32_t> ||
+    std::same_as<T, std::uint64_t> || std::same_as<T, std::uint32_t> || std::same_as<T, std::uint8_t>;
 
 template <Element T>
-inline constexpr Dtype dtype_of = std::is_floating_point_v<T> ? (sizeof(T) == 8 ? Dtype::f64 : Dtype::f32)
-                                  : std::is_signed_v<T>       ? (sizeof(T) == 8 ? Dtype::i64 : Dtype::i32)
-                                  : sizeof(T) == 8            ? Dtype::u64
-                                  : sizeof(T) == 4            ? Dtype::u32
-                                                              : Dtype::u8;
-
-/// IEEE 754 half precision as a float, exact.
-constexpr float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000u) << 16, exponent = (half >> 10) & 0x1Fu, fraction = half & 0x3FFu;
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  const std::uint32_t widened = exponent == 0x1F ? 0xFF : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | widened << 23 | fraction << 13);
-}
-/// bfloat16 as a float, exact.
-constexpr float bfloat16_to_float(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+inline constexpr Dtype dtype_of = std::same_as<T, Bf16>         ? Dtype::bf16
+                                  : std::same_as<T, F16>        ? Dtype::f16
+                                  : std::is_floating_point_v<T> ? (sizeof(T) == 8 ? Dtype::f64 : Dtype::f32)
+                                  : std::is_signed_v<T>         ? (sizeof(T) == 8 ? Dtype::i64 : Dtype::i32)
+                                  : sizeof(T) == 8              ? Dtype::u64
+                                  : sizeof(T) == 4              ? Dtype::u32
+                                                                : Dtype::u8;
 
 using Shape = std::vector<std::int64_t>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
