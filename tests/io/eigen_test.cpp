@@ -46,18 +46,18 @@ TEST_CASE("weights are read and written as matrices of Eigen's", "[eigen]") {
     REQUIRE((matrix.rows() == 9 && matrix.cols() == 8));
     matrix.setIdentity();
   }
-  const auto output = as_eigen(weights.params().separate_output);
+  const auto output = as_eigen(weights.params().output.separate);
   CHECK(output.trace() == 8);
   CHECK(output.sum() == 8);
   const Matrix<const float> view = from_eigen(output);
-  CHECK(view.data == weights.params().separate_output.data);
+  CHECK(view.data == weights.params().output.separate.data);
 }
 
 TEST_CASE("hidden states go through Eigen and an op alike", "[eigen]") {
   std::vector<float> values = counted(3 * 8), logits(3 * 9);
   const Rows<float, 8> hidden(values.data(), 3);
   const Weights<Model, Ref<float>> weights(1);
-  const auto matrix = weights.params().separate_output;
+  const auto matrix = weights.params().output.separate;
   Eigen::Matrix<float, 3, 9, Eigen::RowMajor> by_op;
   QuietLane lane;
   const Packing packing{{3, 1, 3}, {}, {}, {}, {}};
