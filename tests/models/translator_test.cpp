@@ -41,7 +41,12 @@ static_assert(Policies<DeepNorm<exact_alpha>, DecoderPolicy>::parameter_count > 
 static_assert(Policies<Unchecked<DeepNorm<9.0>>, Unchecked<DeepNorm<9.0>>>::parameter_count > 0);
 
 using Models = std::tuple<DeepNormPairs<StoreAll, TiedOutput>, DeepNormPairs<Recompute<2>, SinusoidalPositions>,
-                          PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits>>;
+                          PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits>, OneTablePairs<TiedOutput>,
+                          OneTablePairs<>>;
+
+// A table is counted once, whoever uses it.
+constexpr auto table_size = ReversedPairs::target_vocabulary * target_width;
+static_assert(OneTablePairs<TiedOutput>::parameter_count + table_size - 1 == OneTablePairs<>::parameter_count);
 
 /// Batch number `position`, smaller than its capacity.
 text::PackedPairs pairs(std::uint64_t position, const PairCapacity& capacity = pair_capacity) {
@@ -118,6 +123,13 @@ TEST_CASE("recomputed activations give models of two streams the same gradients"
   const auto stored = of(std::type_identity<DeepNormPairs<>>{});
   CHECK(of(std::type_identity<DeepNormPairs<Recompute<1>>>{}) == stored);
   CHECK(of(std::type_identity<DeepNormPairs<RecomputeSqrt>>{}) == stored);
+}
+
+TEST_CASE("with all embeddings tied there is one matrix of tokens, and it is the decoder's", "[models]") {
+  std::vector<std::string> names;
+  for (const ParameterInfo& info : describe<OneTablePairs<TiedOutput>>())
+    if (info.rows == ReversedPairs::target_vocabulary) names.push_back(info.name);
+  CHECK(names == std::vector<std::string>{"decoder.embedding.token.weight"});
 }
 
 TEST_CASE("an encoder's output reaches every row of its own target, and no other", "[models]") {

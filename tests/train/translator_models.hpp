@@ -14,13 +14,12 @@ namespace fathom_test {
 
 inline constexpr int source_width = 8, target_width = 16, encoder_depth = 2, decoder_depth = 3;
 
-template <class Policy>
-using EncoderBlock =
-    Sequence<Residual<Policy, Attention<source_width, 2, Full>>, Residual<Policy, FeedForward<source_width, 16>>>;
-template <class Policy>
+template <class Policy, int Width = source_width>
+using EncoderBlock = Sequence<Residual<Policy, Attention<Width, 2, Full>>, Residual<Policy, FeedForward<Width, 16>>>;
+template <class Policy, int SourceWidth = source_width>
 using DecoderBlock =
     Sequence<Residual<Policy, Attention<target_width, 2, Causal>>,
-             Residual<Policy, CrossAttention<target_width, 2, source_width>>,
+             Residual<Policy, CrossAttention<target_width, 2, SourceWidth>>,
              Residual<Policy, FeedForward<target_width, 32>>>;
 
 template <class EncoderStack, class DecoderStack, class... Options>
@@ -39,6 +38,15 @@ using DeepNormPairs = PairModel<Repeat<encoder_depth, EncoderBlock<EncoderPolicy
 template <class Recomputation = StoreAll, class... Options>
 using PreNormPairs = PairModel<Repeat<encoder_depth, EncoderBlock<PreNorm>, Recomputation>,
                                Repeat<decoder_depth, DecoderBlock<PreNorm>, Recomputation>, Options...>;
+
+/// One table of tokens for both sides, and with `TiedOutput` for the output too.
+template <class... Options>
+using OneTablePairs =
+    Translator<Encoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest>,
+                       Repeat<encoder_depth, EncoderBlock<EncoderPolicy, target_width>>>,
+               Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest + 1>,
+                       Repeat<decoder_depth, DecoderBlock<DecoderPolicy, target_width>>>,
+               TiedSourceEmbedding, Options...>;
 
 inline constexpr PairCapacity pair_capacity{{40, 8, ReversedPairs::longest}, {48, 8, ReversedPairs::longest + 1}};
 

@@ -27,7 +27,7 @@ static_assert(BatchSource<text::Prefetch<ReversedPairs>, PairBatch>);
 static_assert(!BatchSource<text::Prefetch<ReversedPairs>> && !BatchRange<text::Epoch<ReversedPairs>&>);
 static_assert(BatchRange<text::Epoch<ReversedPairs>&, PairBatch>);
 
-using Models = std::tuple<DeepNormPairs<RecomputeSqrt, TiedOutput>, PreNormPairs<>>;
+using Models = std::tuple<DeepNormPairs<RecomputeSqrt, TiedOutput>, PreNormPairs<>, OneTablePairs<TiedOutput>>;
 
 const TrainerOptions options{.seed = 3, .dropout = {.attention = 0.1, .residual = 0.1}, .average = 0.9};
 
@@ -69,6 +69,12 @@ TEST_CASE("a checkpoint of two streams names what another model has in its place
   CHECK(refusal.find("/model/decoder/block/layers/0/residual") != std::string::npos);
   PairTrainer<DeepNormPairs<StoreAll, TiedOutput>> tied(pair_capacity, {});
   CHECK(message_of<FileError>([&] { load_checkpoint(folder / "last", tied); }).find("/model/logits") !=
+        std::string::npos);
+
+  PairTrainer<OneTablePairs<>> one_table(pair_capacity, {});
+  save_checkpoint(folder / "one", one_table);
+  PairTrainer<OneTablePairs<TiedOutput>> three_way(pair_capacity, {});
+  CHECK(message_of<FileError>([&] { load_checkpoint(folder / "one", three_way); }).find("/model/logits") !=
         std::string::npos);
 }
 

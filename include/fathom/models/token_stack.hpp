@@ -78,6 +78,18 @@ struct DecayedEmbedding {
   static constexpr Role token = Role::decayed_embedding, position = Role::decayed_position;
 };
 
+struct TokenTableTag {};
+/// Whether the table of tokens is the stack's own (default), or that of another stack: whoever runs this one points
+/// `Params::token` there before.
+struct OwnTokenTable {
+  using tag = TokenTableTag;
+  static constexpr bool own = true;
+};
+struct OthersTokenTable {
+  using tag = TokenTableTag;
+  static constexpr bool own = false;
+};
+
 /// The norm that a stack's policy wants behind it, or void.
 template <class L>
 struct FinalNormOf {
@@ -118,7 +130,8 @@ struct CheckNoMemory {
 /// wants behind it. What models are made of, one for each stream that they read.
 ///
 /// Options    positions: LearnedPositions, SinusoidalPositions, NoPositions; embedding: ScaledEmbedding,
-///            PlainEmbedding; decay of the embedding: UndecayedEmbedding, DecayedEmbedding. Others are another part's.
+///            PlainEmbedding; decay of the embedding: UndecayedEmbedding, DecayedEmbedding; table of tokens:
+///            OwnTokenTable, OthersTokenTable. Others are another part's.
 template <class VocabularyType, class LengthType, class StackType, class... Options>
 struct TokenStack {
   static_assert(CheckSizes<VocabularyType, LengthType>::value);
@@ -132,6 +145,7 @@ struct TokenStack {
   using EmbeddingRule = Option<ScaledEmbedding, Options...>;
   static constexpr bool learned_positions = std::is_same_v<Positions, LearnedPositions>;
   using EmbeddingDecay = Option<UndecayedEmbedding, Options...>;
+  static constexpr bool own_token_table = Option<OwnTokenTable, Options...>::own;
   using FinalNorm = typename FinalNormOf<Stack>::type;
   static constexpr bool has_final_norm = !std::is_void_v<FinalNorm>;
   using Final = std::conditional_t<has_final_norm, FinalNorm, Identity<width>>;
@@ -145,7 +159,8 @@ struct TokenStack {
 
     constexpr void each(auto& visitor) {
       constexpr double deviation = EmbeddingRule::deviation(width), scale = EmbeddingRule::scale(width);
-      visitor.tensor("embedding.token.weight", token, EmbeddingDecay::token, init::normal(deviation));
+      if constexpr (own_token_table)
+        visitor.tensor("embedding.token.weight", token, EmbeddingDecay::token, init::normal(deviation));
       if constexpr (learned_positions)  // as large as tokens are in the sum, so that neither drowns the other
         visitor.tensor("embedding.position.weight", position, EmbeddingDecay::position,
                        init::normal(scale * deviation));

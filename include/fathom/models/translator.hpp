@@ -28,6 +28,28 @@ struct Decoder {
   using Stack = StackType;
 };
 
+struct SourceEmbeddingTag {};
+/// The encoder's embedding is a table of its own (default), or the decoder's once more, for vocabularies that are one.
+/// With `TiedOutput` beside it, all three matrices of tokens are one: Press and Wolf 2017 (arXiv:1608.05859), three-way
+/// weight tying.
+struct SeparateSourceEmbedding {
+  using tag = SourceEmbeddingTag;
+  static constexpr bool tied = false;
+};
+struct TiedSourceEmbedding {
+  using tag = SourceEmbeddingTag;
+  static constexpr bool tied = true;
+};
+
+/// Embeddings that are one table have one size; the template arguments are the message.
+template <int SourceVocabulary, int TargetVocabulary, int SourceWidth, int TargetWidth>
+struct CheckOneTable {
+  static_assert(SourceVocabulary == TargetVocabulary && SourceWidth == TargetWidth,
+                "fathom: TiedSourceEmbedding needs encoder and decoder of one vocabulary and one width "
+                "(SourceVocabulary, TargetVocabulary, SourceWidth, TargetWidth)");
+  static constexpr bool value = true;
+};
+
 /// Rows of an encoder see both sides; the template argument is the message.
 template <class Stack>
 struct CheckEncoder {
@@ -61,16 +83,21 @@ struct CheckMemoryWidth {
 /// Does not compile when a row of the decoder sees rows behind it, when no layer of it reads the encoder's output, or
 /// when a DeepNorm alpha is not that of both depths.
 ///
-/// Options    those of `TokenStack`, for both sides; those of `TokenOutput`, which is the decoder's.
+/// Options    those of `TokenStack`, for both sides; those of `TokenOutput`, which is the decoder's; the encoder's
+///            embedding: SeparateSourceEmbedding, TiedSourceEmbedding.
 /// Gradients  that of the encoder's output is summed up over the layers that read it, in one buffer, while the decoder
 ///            goes backward; the encoder then starts from the sum.
 template <class EncoderType, class DecoderType, class... Options>
 struct Translator {
-  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> && ...),
+  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag,
+                                  SourceEmbeddingTag> &&
+                 ...),
                 "Translator: an option that it does not know; see translator.hpp");
   using Batch = PairBatch;
   using Capacity = Batch::Capacity;
-  using Source = typename EncoderType::template Body<Options...>;
+  static constexpr bool tied_source = Option<SeparateSourceEmbedding, Options...>::tied;
+  using Source =
+      typename EncoderType::template Body<std::conditional_t<tied_source, OthersTokenTable, OwnTokenTable>, Options...>;
   using Target = typename DecoderType::template Body<Options...>;
   using Output = TokenOutput<Target, Options...>;
 
@@ -82,6 +109,9 @@ struct Translator {
     static constexpr bool value = memory_width_of<L> == 0;
   };
   static_assert(CheckStack<typename Source::Stack>::value && CheckStack<typename Target::Stack>::value);
+  static_assert(std::conditional_t<tied_source,
+                                   CheckOneTable<Source::vocabulary, Target::vocabulary, Source::width, Target::width>,
+                                   std::true_type>::value);
   static_assert(CheckEncoder<typename Source::Stack>::value);
   static_assert(check_leaves<CheckDecoder, typename Target::Stack>);
   static_assert(check_leaves<CheckMemory, typename Target::Stack>);
@@ -105,6 +135,12 @@ struct Translator {
       visitor.nested("output", output);
     }
     constexpr Matrix<T> output_matrix() const { return output.matrix(target); }
+    /// The encoder's, its table of tokens included.
+    constexpr typename Source::template Params<T> encoder() const {
+      auto params = source;
+      if constexpr (tied_source) params.token = target.token;
+      return params;
+    }
   };
 
   template <class P>
@@ -143,6 +179,7 @@ struct Translator {
     fact("source_embedding_scale", Source::EmbeddingRule::scale(Source::width));
     fact("target_embedding_scale", Target::EmbeddingRule::scale(Target::width));
     fact("embedding_decays", decays(Target::EmbeddingDecay::token));
+    fact("source_embedding", tied_source ? "tied" : "separate");
     fact("output", Output::tied ? "tied" : "separate");
     fact("logits", Output::scaled ? "scaled" : "plain");
     fact("encoder", std::type_identity<typename Source::Stack>{});
@@ -155,7 +192,7 @@ struct Translator {
                                const Batch& batch, Saved<P>& saved) {
     const auto rows = worker.on(batch.source.packing);
     const auto scope = worker.scope("encoder");
-    Source::forward(worker, p.source, flow, batch.source.tokens, saved.source);
+    Source::forward(worker, p.encoder(), flow, batch.source.tokens, saved.source);
   }
   /// Writes saved.hidden (N, Target::width), the input of the output layer, for the target of `batch`, from what
   /// `encode` has written.
@@ -210,7 +247,7 @@ struct Translator {
     const auto rows = worker.on(batch.source.packing);
     const auto scope = worker.scope("encoder");
     const auto dx = worker.template rows<typename P::Stream, Source::width>(sources);
-    Source::backward(worker, p.source, dp.source, flow, batch.source.tokens, saved.source, d_memory, dx);
+    Source::backward(worker, p.encoder(), dp.encoder(), flow, batch.source.tokens, saved.source, d_memory, dx);
   }
 
  private:
