@@ -37,7 +37,7 @@ struct Convolution {
                                 Rows<const typename P::Stream, Width> x, Rows<typename P::Stream, Width> y,
                                 Saved<P>& saved) {
     const auto h = resized(saved.h, x.count);
-    auto* const cache = flow.take_cache(worker.packing(), Width);
+    auto* const cache = flow.take_cache(worker, 1, Width);
     worker.wait();  // rows of x are other lanes' work
     if (worker.first())
       each_row(worker.packing(), [&](int sequence, int place, int row) {

@@ -40,6 +40,7 @@
   X(Attention, __VA_ARGS__)                    \
   X(AttentionBackward, __VA_ARGS__)            \
   X(Rotary, __VA_ARGS__)                       \
+  X(CopyCache, __VA_ARGS__)                    \
   X(Embedding, __VA_ARGS__)                    \
   X(EmbeddingBackward, __VA_ARGS__)            \
   X(Linear, __VA_ARGS__)                       \

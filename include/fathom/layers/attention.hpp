@@ -172,8 +172,8 @@ struct Attention {
                             .q = query(projected),
                             .k = key(projected),
                             .v = v,
-                            .cache = {.keys = flow.take_cache(worker.packing(), kv_width),
-                                      .values = flow.take_cache(worker.packing(), kv_width),
+                            .cache = {.keys = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
+                                      .values = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
                                       .length = flow.cache_length},
                             .o = o,
                             .lse = saved.by_head(x.count)});
@@ -258,6 +258,7 @@ struct Attention {
 /// Cross-attention: queries from x, keys and values from the encoder's output `flow.memory` (S, MemoryWidth).
 ///
 /// Gradients  flow.memory_gradient is ADDED TO, because every decoder layer reads one memory.
+/// Cache      keys and values of the memory, multiplied in the pass that brings it, and attended to in all others.
 /// Otherwise as `Attention`, always full. Options: KeyValueHeads<n>, NoBias.
 template <int Width, int Heads, int MemoryWidth = Width, class... Options>
 struct CrossAttention {
@@ -316,25 +317,36 @@ struct CrossAttention {
     const auto q = resized(saved.q, x.count);
     const auto o = resized(saved.o, x.count);
     const auto kv = resized(saved.kv, flow.memory.rows);
-    {
+    if (kv.count > 0) {
       const auto source = worker.on(*flow.memory_packing);
       worker(op::Linear<P>{.x = flow.memory, .weight = p.kv_weight, .bias = p.kv_bias, .y = kv});
     }
     worker(op::Linear<P>{.x = x, .weight = p.query_weight, .bias = p.query_bias, .y = q});
-    worker(op::Attention<P>{.heads = Heads,
-                            .kv_heads = Shape::kv_heads,
-                            .head_width = Shape::head_width,
-                            .causal = false,
-                            .scale = Shape::scale,
-                            .dropout = worker.dropout("attention", worker.dropout_rates().attention),
-                            .packing = &worker.packing(),
-                            .key_packing = flow.memory_packing,
-                            .q = q,
-                            .k = kv.template columns<0, kv_width>(),
-                            .v = kv.template columns<kv_width, kv_width>(),
-                            .cache = {},
-                            .o = o,
-                            .lse = saved.by_head(x.count)});
+    const KeyValueCache<P> cache{.keys = flow.take_memory_cache(Shape::kv_heads, Shape::head_width),
+                                 .values = flow.take_memory_cache(Shape::kv_heads, Shape::head_width),
+                                 .length = flow.memory_cache_length};
+    const auto attend = [&] {
+      worker(op::Attention<P>{.heads = Heads,
+                              .kv_heads = Shape::kv_heads,
+                              .head_width = Shape::head_width,
+                              .causal = false,
+                              .scale = Shape::scale,
+                              .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                              .packing = &worker.packing(),
+                              .key_packing = flow.memory_packing,
+                              .q = q,
+                              .k = kv.template columns<0, kv_width>(),
+                              .v = kv.template columns<kv_width, kv_width>(),
+                              .cache = cache,
+                              .o = o,
+                              .lse = saved.by_head(x.count)});
+    };
+    if (flow.memory_readers == nullptr) {
+      attend();
+    } else {
+      const auto by_memory = worker.on(*flow.memory_readers);
+      attend();
+    }
     worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 

@@ -10,6 +10,7 @@
 #include <fathom/core/packing.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -83,19 +84,37 @@ struct Flow {
   const Packing* memory_packing = nullptr;
   Matrix<typename P::Activation> memory_gradient;
 
-  Arena* cache = nullptr;  ///< where a sequence comes in pieces: what layers keep of the pieces before
+  Arena* cache = nullptr;   ///< where a sequence comes in pieces: what layers keep of the pieces before
   int cache_length = 0;     ///< most rows of a sequence, all pieces together
+  std::span<const CacheCopy> cache_copies;  ///< sequences that go on from where others are, this pass before all else
+
+  /// With a cache, where several sequences read one memory: the rows of the pass by the memory that they read. And most
+  /// rows of a memory: those of `memory` are kept behind the past rows of `memory_packing`, so one that all layers have
+  /// read has past rows alone, and `memory` has none of it.
+  const Packing* memory_readers = nullptr;
+  int memory_cache_length = 0;
 
   AdminProfile* profile = nullptr;  ///< set during the profiling pass
 
-  /// Room for a row at every place of every sequence: (sequences of the capacity, cache_length, width). Row i of
-  /// sequence s in this pass has place past_of(s) + i. The places before past_of(s) hold what earlier passes wrote;
-  /// those behind may hold anything. All lanes get the same memory; null without a cache, and in a dry run. Layers take
-  /// theirs one after another, so each takes the same in every pass.
-  constexpr typename P::Activation* take_cache(const Packing& packing, int width) const {
+  /// Room for a row at every place of every sequence: (sequences of the capacity, heads, cache_length, width). Row i of
+  /// sequence s in this pass has place past_of(s) + i. The places before past_of(s) hold what earlier passes wrote, or
+  /// a copy of another sequence's (`cache_copies`); those behind may hold anything. All lanes get the same memory; null
+  /// without a cache, and in a dry run. Layers take theirs one after another, so each takes the same in every pass.
+  template <class W>
+  constexpr typename P::Activation* take_cache(W& worker, int heads, int width) const {
     if (cache == nullptr) return nullptr;
-    return cache->template take<typename P::Activation>(std::int64_t(packing.capacity.sequences) * cache_length *
-                                                        width);
+    auto* const slabs = cache->template take<typename P::Activation>(
+        std::int64_t(worker.packing().capacity.sequences) * heads * cache_length * width);
+    if (!cache_copies.empty())
+      worker(op::CopyCache<P>{
+          .heads = heads, .length = cache_length, .width = width, .slabs = slabs, .copies = cache_copies});
+    return slabs;
+  }
+  /// The same for rows of the memory: (memories of the capacity, heads, memory_cache_length, width).
+  constexpr typename P::Activation* take_memory_cache(int heads, int width) const {
+    if (cache == nullptr) return nullptr;
+    return cache->template take<typename P::Activation>(std::int64_t(memory_packing->capacity.sequences) * heads *
+                                                        memory_cache_length * width);
   }
 };
 

@@ -46,3 +46,11 @@ TEMPLATE_LIST_TEST_CASE("rotary", "[ops][threads]", Backends) {
   for (const bool backward : {false, true})
     check_op<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
 }
+
+TEMPLATE_LIST_TEST_CASE("copies in a cache", "[ops][threads]", Backends) {
+  const std::vector<CacheCopy> copies{{1, 0, 9}, {1, 3, 4}, {2, 4, 0}};
+  for (const Heads heads : {Heads{4, 1, 20}, Heads{6, 3, 8}}) {
+    check_op<TestType>([=, &copies](auto& o) { return sample::copy_cache(o, heads, copies); });
+    check_op<TestType>([=](auto& o) { return sample::copy_cache(o, heads, {}); });
+  }
+}

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -160,6 +161,14 @@ op::AttentionBackward<P> attention_backward(Operands<P>& o, const Heads& heads, 
           .dq = d.q,
           .dk = d.k,
           .dv = d.v};
+}
+
+/// Copies of several lengths, between sequences of a cache that has nothing to do with the rows.
+template <class P>
+op::CopyCache<P> copy_cache(Operands<P>& o, const Heads& heads, std::span<const CacheCopy> copies) {
+  constexpr int sequences = 5, length = 9;
+  const Elements<typename P::Activation> slabs = o.values(sequences * heads.groups * length * heads.width);
+  return {.heads = heads.groups, .length = length, .width = heads.width, .slabs = slabs.data(), .copies = copies};
 }
 
 template <class P>

@@ -4,8 +4,10 @@
 #include <fathom/backend/ops/op.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/dropout.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/view.hpp>
+#include <span>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -15,6 +17,11 @@ struct KeyValueCache {
   typename P::Activation* keys = nullptr;    ///< (sequences, Hkv, length, K)
   typename P::Activation* values = nullptr;  ///< (sequences, Hkv, length, K)
   int length = 0;                            ///< rows that a slab holds
+};
+
+/// What sequence `to` of a cache gets of sequence `from`: the first rows of each head.
+struct CacheCopy {
+  int from, to, rows;
 };
 
 namespace op {
@@ -99,9 +106,28 @@ struct Rotary {
   constexpr void outputs(auto&& f) const { f(x); }
 };
 
+/// Copies rows between the sequences of a cache, so that several continue what one has begun.
+/// slabs (sequences, heads, length, width): `rows` rows of each head are overwritten, the others stay. What one copy
+/// writes, no other reads or writes.
+template <class P>
+struct CopyCache {
+  static constexpr const char* name = "copy cache";
+  int heads, length, width;
+  typename P::Activation* slabs;
+  Indexed<std::span<const CacheCopy>> copies;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const {
+    double rows = 0;
+    for (const CacheCopy& copy : copies) rows += copy.rows;
+    return 2 * rows * heads * width * double(sizeof(typename P::Activation));
+  }
+  constexpr void outputs(auto&&) const {}
+};
+
 }  // namespace op
 
 template <class B>
-concept RunsAttention = Has<B, op::Attention, op::AttentionBackward, op::Rotary>;
+concept RunsAttention = Has<B, op::Attention, op::AttentionBackward, op::Rotary, op::CopyCache>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -133,4 +133,13 @@ void run(const Packing& packing, const op::Rotary<Uniform<T>>& op) {
   });
 }
 
+template <class T>
+void run(const Packing&, const op::CopyCache<Uniform<T>>& op) {
+  const std::int64_t head = std::int64_t(op.length) * op.width, sequence = head * op.heads;
+  for (const CacheCopy& copy : op.copies)
+    for (int h = 0; h < op.heads; ++h)
+      std::copy_n(op.slabs + copy.from * sequence + h * head, std::int64_t(copy.rows) * op.width,
+                  op.slabs + copy.to * sequence + h * head);
+}
+
 }  // namespace fathom::inline FATHOM_ABI::ref

@@ -90,6 +90,18 @@ struct AttentionOps {
     });
   }
 
+  /// Lanes take every n-th copy of a head. What they read was there when the region began.
+  static void run(Lane& lane, const op::CopyCache<P>& op) {
+    const std::int64_t head = std::int64_t(op.length) * op.width, sequence = head * op.heads;
+    for (int item = lane.number(); item < int(op.copies.size()) * op.heads; item += lane.parts()) {
+      const CacheCopy& copy = op.copies[item / op.heads];
+      T* const first = op.slabs + item % op.heads * head;
+      std::memcpy(first + copy.to * sequence, first + copy.from * sequence,
+                  std::size_t(copy.rows) * std::size_t(op.width) * sizeof(T));
+    }
+    lane.barrier();
+  }
+
  private:
   template <class U>
   static Rows<U> at(const Matrix<U>& matrix, int row, int column) {
