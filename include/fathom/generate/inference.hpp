@@ -28,7 +28,7 @@ template <class Model>
 struct CheckOneStream {
   static_assert(std::same_as<typename Model::Batch, TokenBatch>,
                 "fathom: this model reads more than one stream of tokens: Inference and Generator take a "
-                "LanguageModel");
+                "LanguageModel; for a Translator there are PairInference and PairGenerator");
   static constexpr bool value = true;
 };
 

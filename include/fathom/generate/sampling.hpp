@@ -48,7 +48,7 @@ class TokenSampler {
   /// A token for `position` of `sequence`. A logit may be minus infinity: that token is never drawn.
   /// Errors: `Error` for logits that are NaN, infinite or all minus infinity.
   template <class T>
-  int operator()(std::span<const T> logits, int sequence, int position) {
+  int operator()(std::span<const T> logits, std::int64_t sequence, int position) {
     const int best = most_probable(logits);
     if (rule_.temperature == 0) return best;
     const double top = double(logits[std::size_t(best)]);

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
+#include <fathom/core/indexed.hpp>
+#include <fathom/core/key.hpp>
+#include <fathom/generate/pair_inference.hpp>
+#include <fathom/generate/ranking.hpp>
+#include <fathom/generate/sampling.hpp>
+#include <fathom/models/weights.hpp>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// What a hypothesis is worth: ln p(hypothesis | source) / length^alpha. The logarithm is the sum over its tokens and
+/// the end token. With alpha 0 it is that sum, with 1 its mean; larger ones favour longer translations.
+/// Sources: fairseq, sequence_generator.py, `eos_scores /= (step + 1) ** self.len_penalty`, whose length counts the end
+/// token; CTranslate2, decoding.cc, `score /= std::pow(length, length_penalty)`, whose length does not.
+struct LengthPenalty {
+  double alpha = 1;
+  bool counts_end = true;  ///< as fairseq; false: as CTranslate2
+
+  /// Of a hypothesis of `tokens` tokens, its end token not among them.
+  double score(double log_probability, int tokens) const {
+    return log_probability / std::pow(double(std::max(1, counts_end ? tokens + 1 : tokens)), alpha);
+  }
+  /// What no hypothesis can exceed that goes on from `log_probability` and has `shortest` to `longest` tokens at last.
+  /// Exact: no probability is above 1, and between the two lengths the score is monotonic.
+  double bound(double log_probability, int shortest, int longest) const {
+    return std::max(score(log_probability, shortest), score(log_probability, longest));
+  }
+};
+
+/// Tokens of a translation, at most, without its end token: factor · tokens of the source + constant, rounded down,
+/// and never more than the decoder's context has room for. A hypothesis that is so long has nothing but its end to come.
+struct LengthLimit {
+  double factor = 2;
+  int constant = 20;
+
+  int of(int source, int most) const {
+    return int(std::clamp(std::floor(factor * source + constant), 1.0, double(most)));
+  }
+};
+
+/// When the search for the translations of a sentence ends. With both rules it ends when no unfinished hypothesis can
+/// come among the n best any more, whatever its tokens are: a search without an end would give the same ones.
+enum class SearchEnd {
+  full_beam,  ///< also when as many hypotheses are finished as the beam is wide, as with fairseq and CTranslate2
+  exact,      ///< only then, so it may take long
+};
+
+struct PairGeneratorOptions {
+  int begin = -1;       ///< the token that a target begins with: must be given
+  int end = -1;         ///< the token that it ends with: must be given
+  int sentences = 32;   ///< side by side, at most
+  int source = 0;       ///< tokens of the longest source; 0: the encoder's context
+  LengthLimit limit = {};
+  int shortest = 1;     ///< tokens of a translation, at least
+  std::vector<int> never = {};  ///< tokens that no translation has, such as the unknown one
+
+  int beam = 1;  ///< hypotheses that are followed at a time; 1: greedy, the most probable token each time
+  int best = 1;  ///< translations of a sentence that are kept, at most as many as the beam is wide
+  LengthPenalty penalty = {};
+  SearchEnd search_end = SearchEnd::full_beam;
+
+  std::optional<Sampling> sampling = {};  ///< instead of a search: `best` translations of a sentence are drawn
+  std::uint64_t seed = 1;                 ///< of the draws
+};
+
+/// A translation, and what the model says of it.
+struct Hypothesis {
+  std::vector<int> tokens;                ///< without begin and end
+  std::vector<double> log_probabilities;  ///< of each token, and of the end token
+  double log_probability = 0;             ///< their sum
+  double score = 0;                       ///< by the length penalty
+};
+
+/// Translates sentences, several at once: by beam search, greedily, or by sampling.
+///
+///   PairGenerator<Model, Cpu<>> generator(weights, {.begin = 1, .end = 2, .beam = 5});
+///   generator.start(sources);
+///   while (generator.step()) …          each step adds a token to every unfinished hypothesis
+///   generator.translations(s)           of source s, the best first
+///
+/// Beam search: of the beam's hypotheses, each continued by every token, the 2 · beam most probable are looked at.
+/// Those among the first `beam` that end there are finished, and the first `beam` that do not are followed. Of equal
+/// ones the one whose parent is more probable comes first, then the one with the lower token. Finished hypotheses and sentences
+/// cost nothing. Without search a translation is drawn token by token, and all of them are kept, in the order of draws.
+///
+/// What is found for a sentence follows from the weights, its source, the options and, in sampling, its number: not
+/// from the others in the batch, but for rounding, which differs between passes of few rows and of many.
+/// Ownership, threads and memory as of `PairInference`; `step` allocates nothing.
+template <class Model, class B>
+class PairGenerator {
+ public:
+  using Inference = PairInference<Model, B>;
+
+  /// Errors: `Error` for options without meaning, `ShapeError` for sizes that are negative or beyond the contexts.
+  PairGenerator(const Weights<Model, B>& weights, const PairGeneratorOptions& options,
+                const typename B::Options& machine = {})
+      : options_(completed(options)),
+        width_(options_.sampling ? options_.best : options_.beam),
+        inference_(weights, inference_size(options_), machine),
+        sampler_(vocabulary, options_.sampling.value_or(Sampling{}), Key{options_.seed}.child("sampling")),
+        ranking_(2 * width_),
+        sentences_(std::size_t(options_.sentences)),
+        logits_(std::size_t(vocabulary)) {
+    const int steps = inference_.size().target;
+    for (Sentence& sentence : sentences_) {
+      sentence.nodes.reserve(std::size_t(2 * width_) * std::size_t(steps) + 1);
+      sentence.live.reserve(std::size_t(width_));
+      sentence.ended.reserve(std::size_t(options_.best) + 1);
+    }
+    next_.reserve(std::size_t(width_));
+    candidates_.reserve(std::size_t(2 * width_ * width_));
+    taken_.resize(std::size_t(width_));
+    tokens_.reserve(std::size_t(options_.sentences * width_));
+  }
+  PairGenerator(Weights<Model, B>&&, const PairGeneratorOptions&, const typename B::Options& = {}) = delete;
+
+  /// Forgets everything before and takes up these sources, which begin and end as the model was trained.
+  /// `numbers` tell their draws apart when sentences are sampled; by default sources are counted from 0.
+  /// Errors: `ShapeError` of `PairInference::start`, and for another number of numbers.
+  void start(std::span<const std::span<const int>> sources, std::span<const int> numbers = {}) {
+    if (!numbers.empty() && numbers.size() != sources.size())
+      throw ShapeError("PairGenerator: " + std::to_string(numbers.size()) + " numbers for " +
+                       std::to_string(sources.size()) + " sources");
+    inference_.start(sources);
+    for (int s = 0; s < sentences(); ++s) {
+      Sentence& sentence = sentences_[s];
+      sentence.number = numbers.empty() ? s : numbers[std::size_t(s)];
+      sentence.limit = limit_of(options_, inference_.source_length(s));
+      sentence.finished = 0;
+      sentence.nodes.assign(1, {-1, options_.begin, 0, 0});
+      sentence.live.assign(1, {0, s * width_, 0});
+      sentence.ended.clear();
+    }
+  }
+  void start(std::span<const int> source) { start(std::span(&source, 1)); }
+
+  /// Adds a token to every unfinished hypothesis. False, with nothing done, when there is none.
+  bool step() {
+    tokens_.assign(std::size_t(inference_.hypotheses()), -1);
+    bool any = false;
+    for (int s = 0; s < sentences(); ++s)
+      for (const Live& live : sentences_[s].live) {
+        tokens_[live.slot] = sentences_[s].nodes[live.node].token;
+        any = true;
+      }
+    if (!any) return false;
+    inference_.step(tokens_);
+    for (int s = 0; s < sentences(); ++s)
+      if (Sentence& sentence = sentences_[s]; !sentence.live.empty()) {
+        if (options_.sampling)
+          draw(sentence);
+        else
+          search(sentence);
+        follow(sentence, s * width_);
+      }
+    return true;
+  }
+
+  int sentences() const { return inference_.sentences(); }
+  /// Whether all hypotheses of a sentence are finished.
+  bool finished(int sentence) const { return sentences_[sentence].live.empty(); }
+  /// What has been found for a sentence: the best first, or in the order of draws.
+  std::vector<Hypothesis> translations(int sentence) const {
+    std::vector<Hypothesis> list;
+    for (const Ended& ended : sentences_[sentence].ended) list.push_back(hypothesis(sentences_[sentence], ended));
+    return list;
+  }
+  const Inference& inference() const { return inference_; }
+
+ private:
+  static constexpr int vocabulary = Inference::vocabulary;
+
+  /// A token of a hypothesis, behind another one.
+  struct Node {
+    int parent, token, length;  // tokens up to this one, begin and end not counted
+    double log_probability;     // of this token
+  };
+  struct Live {
+    int node, slot;
+    double log_probability;  // of all its tokens
+    int number = 0;          // of the draw
+  };
+  struct Ended {
+    int node;
+    double log_probability, score;
+    int number = 0;
+  };
+  struct Candidate {
+    double log_probability;
+    int live, token;
+    double of_token;
+  };
+  struct Sentence {
+    int number = 0, limit = 0, finished = 0;
+    Indexed<std::vector<Node>> nodes;
+    Indexed<std::vector<Live>> live;
+    Indexed<std::vector<Ended>> ended;
+  };
+
+  static PairGeneratorOptions completed(PairGeneratorOptions options) {
+    const auto refuse = [](const std::string& what) { throw Error("PairGenerator: " + what); };
+    const auto known = [](int token) { return token >= 0 && token < vocabulary; };
+    if (options.source == 0) options.source = Model::Source::context;
+    for (const auto& [token, name] : {std::pair(options.begin, "begin"), std::pair(options.end, "end")})
+      if (!known(token))
+        refuse("the token `" + std::string(name) + "` is " + std::to_string(token) +
+               "; it must be one of the decoder's vocabulary of " + std::to_string(vocabulary));
+    for (const int token : options.never)
+      if (!known(token) || token == options.end)
+        refuse("token " + std::to_string(token) + " in `never` is the end token or outside the vocabulary of " +
+               std::to_string(vocabulary));
+    if (options.sentences < 1 || options.beam < 1 || options.best < 1 || options.shortest < 0)
+      refuse("sentences, beam and best must be positive, and shortest not negative");
+    if (options.sampling && options.beam != 1) refuse("translations are drawn without a beam; ask for `best` of them");
+    if (!options.sampling && options.best > options.beam)
+      refuse(std::to_string(options.best) + " best translations need a beam that is at least as wide, not of " +
+             std::to_string(options.beam));
+    if (!std::isfinite(options.penalty.alpha)) refuse("the length penalty's alpha must be finite");
+    if (!(options.limit.factor >= 0 && std::isfinite(options.limit.factor)) || options.limit.constant < 0)
+      refuse("factor and constant of the length limit must not be negative");
+    if (options.shortest > Model::Target::context - 1)
+      refuse("translations of at least " + std::to_string(options.shortest) +
+             " tokens do not fit the decoder's context of " + std::to_string(Model::Target::context));
+    return options;
+  }
+  static int limit_of(const PairGeneratorOptions& options, int source) {
+    return std::max(options.shortest, options.limit.of(source, std::max(1, Model::Target::context - 1)));
+  }
+  static PairInferenceSize inference_size(const PairGeneratorOptions& options) {
+    return {.sentences = options.sentences,
+            .hypotheses = options.sampling ? options.best : options.beam,
+            .source = options.source,
+            .target = std::min(Model::Target::context, limit_of(options, options.source) + 1)};
+  }
+
+  /// Copies the logits behind a hypothesis to logits_, without the tokens that may not follow; returns the logarithm of
+  /// the sum of all their exponentials.
+  double read(const Sentence& sentence, const Live& live) {
+    const auto logits = inference_.logits(live.slot);
+    const double normalizer = log_sum_exp(logits);
+    std::copy(logits.begin(), logits.end(), logits_.begin());
+    constexpr auto none = -std::numeric_limits<typename Inference::Logit>::infinity();
+    const int length = sentence.nodes[live.node].length;
+    for (const int token : options_.never) logits_[token] = none;
+    if (length < options_.shortest) logits_[options_.end] = none;
+    if (length >= sentence.limit) {
+      const auto end = logits_[options_.end];
+      std::fill(logits_.begin(), logits_.end(), none);
+      logits_[options_.end] = end;
+    }
+    return normalizer;
+  }
+
+  /// Ends or follows hypotheses of next_, by beam search.
+  void search(Sentence& sentence) {
+    candidates_.clear();
+    for (int index = 0; index < int(sentence.live.size()); ++index) {
+      const Live& live = sentence.live[index];
+      const double normalizer = read(sentence, live);
+      for (const auto& [logit, token] : ranking_(std::span<const typename Inference::Logit>(logits_)))
+        candidates_.push_back({live.log_probability + (logit - normalizer), index, token, logit - normalizer});
+    }
+    const auto before = [](const Candidate& a, const Candidate& b) {
+      if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
+      return a.live != b.live ? a.live < b.live : a.token < b.token;
+    };
+    const auto count = std::min(candidates_.size(), std::size_t(2 * width_));
+    std::partial_sort(candidates_.begin(), candidates_.begin() + std::ptrdiff_t(count), candidates_.end(), before);
+    next_.clear();
+    for (std::size_t rank = 0; rank < count; ++rank) {
+      const Candidate& candidate = candidates_[rank];
+      const Live& parent = sentence.live[candidate.live];
+      if (candidate.token == options_.end && rank < std::size_t(width_))
+        end(sentence, parent, candidate.of_token);
+      else if (candidate.token != options_.end && next_.size() < std::size_t(width_))
+        next_.push_back(child(sentence, parent, candidate.token, candidate.of_token));
+    }
+    if (is_over(sentence)) next_.clear();
+  }
+
+  /// Whether what has ended is what the search gives, with the hypotheses of next_ left.
+  bool is_over(const Sentence& sentence) const {
+    if (next_.empty()) return true;
+    if (options_.search_end == SearchEnd::full_beam && sentence.finished >= width_) return true;
+    if (int(sentence.ended.size()) < options_.best) return false;
+    const int length = sentence.nodes[next_.front().node].length;
+    return options_.penalty.bound(next_.front().log_probability, length, sentence.limit) <=
+           sentence.ended.back().score;
+  }
+
+  /// Ends or follows hypotheses of next_, each by a token that is drawn.
+  void draw(Sentence& sentence) {
+    next_.clear();
+    const bool first = sentence.nodes.size() == 1;
+    const int draws = first ? width_ : int(sentence.live.size());
+    for (int index = 0; index < draws; ++index) {
+      Live live = sentence.live[first ? 0 : index];
+      if (first) live.number = index;
+      const double normalizer = read(sentence, live);
+      const std::int64_t sequence = std::int64_t(sentence.number) * width_ + live.number;
+      const int token = sampler_(std::span<const typename Inference::Logit>(logits_), sequence,
+                                 sentence.nodes[live.node].length);
+      const double log_probability = double(logits_[token]) - normalizer;
+      if (token == options_.end)
+        end(sentence, live, log_probability);
+      else
+        next_.push_back(child(sentence, live, token, log_probability));
+    }
+  }
+
+  Live child(Sentence& sentence, const Live& parent, int token, double log_probability) {
+    const int length = sentence.nodes[parent.node].length + 1;
+    sentence.nodes.push_back({parent.node, token, length, log_probability});
+    return {int(sentence.nodes.size()) - 1, parent.slot, parent.log_probability + log_probability, parent.number};
+  }
+
+  /// Puts a finished hypothesis where it belongs among the best.
+  void end(Sentence& sentence, const Live& parent, double log_probability) {
+    const int length = sentence.nodes[parent.node].length;
+    const double sum = parent.log_probability + log_probability;
+    sentence.nodes.push_back({parent.node, options_.end, length, log_probability});
+    const Ended ended{int(sentence.nodes.size()) - 1, sum, options_.penalty.score(sum, length), parent.number};
+    ++sentence.finished;
+    const auto place = std::find_if(sentence.ended.begin(), sentence.ended.end(), [&](const Ended& other) {
+      return options_.sampling ? other.number > ended.number : other.score < ended.score;
+    });
+    sentence.ended.insert(place, ended);
+    if (int(sentence.ended.size()) > options_.best) sentence.ended.pop_back();
+  }
+
+  /// Goes on with next_: the first child of a hypothesis takes its place in the cache, others that of one without
+  /// children.
+  void follow(Sentence& sentence, int first_slot) {
+    std::fill(taken_.begin(), taken_.end(), char(0));
+    for (Live& live : next_)
+      if (char& taken = taken_[live.slot - first_slot]; taken == 0)
+        taken = 1;
+      else
+        live.slot = -live.slot - 1;  // it needs another one
+    int free = 0;
+    for (Live& live : next_)
+      if (live.slot < 0) {
+        while (taken_[free] != 0) ++free;
+        taken_[free] = 1;
+        inference_.branch(-live.slot - 1, first_slot + free);
+        live.slot = first_slot + free;
+      }
+    sentence.live.assign(next_.begin(), next_.end());
+  }
+
+  Hypothesis hypothesis(const Sentence& sentence, const Ended& ended) const {
+    Hypothesis result;
+    result.log_probability = ended.log_probability;
+    result.score = ended.score;
+    for (int node = ended.node; node != 0; node = sentence.nodes[node].parent) {
+      if (node != ended.node) result.tokens.push_back(sentence.nodes[node].token);
+      result.log_probabilities.push_back(sentence.nodes[node].log_probability);
+    }
+    std::reverse(result.tokens.begin(), result.tokens.end());
+    std::reverse(result.log_probabilities.begin(), result.log_probabilities.end());
+    return result;
+  }
+
+  PairGeneratorOptions options_;
+  int width_;  // hypotheses of a sentence
+  Inference inference_;
+  TokenSampler sampler_;
+  Ranking ranking_;
+  Indexed<std::vector<Sentence>> sentences_;
+  Indexed<std::vector<typename Inference::Logit>> logits_;
+  std::vector<Live> next_;
+  std::vector<Candidate> candidates_;
+  Indexed<std::vector<char>> taken_;
+  Indexed<std::vector<int>> tokens_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI

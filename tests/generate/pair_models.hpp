@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/backend/ref/ref.hpp>
+#include <fathom/generate/ranking.hpp>
+#include <fathom/models/translator.hpp>
+#include <fathom/text/packed_pairs.hpp>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include "generate/models.hpp"
+
+/// Small translators of every kind that decoding has to do with, and their logits without a cache.
+namespace fathom_test {
+
+inline constexpr int pair_depth = 2, source_context = 40, target_context = 24, source_words = 11, target_words = 13;
+
+template <class EncoderBlockType, class DecoderBlockType, class... Options>
+using SmallPairModel =
+    Translator<Encoder<Vocabulary<source_words>, ContextLength<source_context>, Repeat<pair_depth, EncoderBlockType>>,
+               Decoder<Vocabulary<target_words>, ContextLength<target_context>, Repeat<pair_depth, DecoderBlockType>>,
+               Options...>;
+
+template <class Policy, class NormLayer, class... Options>
+using SmallEncoder =
+    Sequence<Residual<Policy, Attention<12, 3, Full, Options...>, NormLayer>, Residual<Policy, FeedForward<12, 20>>>;
+/// `First` is what reads the rows before.
+template <class Policy, class NormLayer, class First, class... Options>
+using SmallDecoder = Sequence<Residual<Policy, First, NormLayer>,
+                              Residual<Policy, CrossAttention<24, 4, 12, Options...>, NormLayer>,
+                              Residual<Policy, FeedForward<24, 40>>>;
+
+inline constexpr auto small_pair_constants = deepnorm::encoder_decoder(pair_depth, pair_depth);
+using DeepPairs =
+    SmallPairModel<SmallEncoder<DeepNorm<small_pair_constants.encoder.alpha>, LayerNorm<12>>,
+                   SmallDecoder<DeepNorm<small_pair_constants.decoder.alpha>, LayerNorm<24>, Attention<24, 4>>,
+                   TiedOutput>;
+using RotatedPairs =
+    SmallPairModel<SmallEncoder<PreNorm, RmsNorm<12>, Rotary<>, KeyValueHeads<1>>,
+                   SmallDecoder<PreNorm, RmsNorm<24>, Attention<24, 4, Causal, Rotary<>, KeyValueHeads<2>>,
+                                KeyValueHeads<2>, NoBias>,
+                   NoPositions>;
+using ConvolvedPairs = SmallPairModel<SmallEncoder<PreNorm, LayerNorm<12>>,
+                                      SmallDecoder<PreNorm, LayerNorm<24>, Convolution<24>>, SinusoidalPositions>;
+using SmallPairModels = std::tuple<DeepPairs, RotatedPairs, ConvolvedPairs>;
+
+/// Logits (tokens, vocabulary) of what follows each token of a target, by one pass without a cache.
+template <class Model, class B>
+std::vector<typename B::Precision::Activation> uncached_logits(const Weights<Model, B>& weights,
+                                                               std::span<const int> source,
+                                                               std::span<const int> target) {
+  using P = typename B::Precision;
+  const int count = int(target.size());
+  const PairCapacity capacity({int(source.size()), 1, int(source.size())}, {count, 1, count});
+  text::PackedPairs pair(capacity);
+  pair.append<int>(source, target, 0);
+  pair.pack();
+  const PairBatch batch = pair;
+  const PassCost cost = training_cost<Model, B>(capacity);
+  Arena counted;
+  Model::template Saved<P>::take(counted, capacity);
+  typename B::template Buffer<std::byte> activations(counted.peak());
+  typename B::template Buffer<typename P::Activation> logits(std::int64_t(count) * target_words);
+  Context<B> context_of_pass(B::one_lane());
+  context_of_pass.reserve(cost.size);
+  context_of_pass.run(batch.target.packing, Pass{}, [&](auto& worker) {
+    Arena arena(activations.data(), activations.size());
+    auto saved = Model::template Saved<P>::take(arena, capacity);
+    Model::forward(worker, weights.params(), Flow<P>{}, batch, saved);
+    Model::logits(worker, weights.params(), resized(saved.hidden, count), {logits.data(), count});
+  });
+  std::vector<typename P::Activation> values(target.size() * target_words);
+  logits.download(0, values);
+  return values;
+}
+
+}  // namespace fathom_test
