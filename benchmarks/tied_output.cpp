@@ -52,7 +52,7 @@ void train(const char* name, Bytes all, const Settings& settings) {
   }
   for (const ParameterInfo& info : trainer.table())
     if (info.role == Role::logit_scale)
-      std::printf("   factor %.3f", ScaledLogits::constant(width) * double(trainer.weights().tensor(info)[0]));
+      std::printf("   factor %.3f", ScaledLogits::constant(width) * double(read_tensor(trainer.weights().flat(), info)[0]));
   std::puts("");
 }
 

@@ -5,6 +5,7 @@ option(FATHOM_BENCHMARKS "Offer the benchmarks (target: benchmarks)" ON)
 option(FATHOM_EXAMPLES "Build the example programs" ON)
 option(FATHOM_BLAS "Multiply matrices with the BLAS that CMake finds" OFF)
 option(FATHOM_CUDA "Test under nvcc what kernels use" OFF)
+option(FATHOM_FAR "Offer tests on memory that only a backend can reach (target: far_tests)" OFF)
 option(FATHOM_HEADER_ONLY "Build tests, benchmarks and programs without the library fathom::compiled" OFF)
 option(FATHOM_NATIVE "Compile tests, benchmarks and programs for this machine's processor" ON)
 

@@ -12,9 +12,11 @@
 #include <fathom/models/weights.hpp>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace fathom::program {
 
@@ -75,15 +77,17 @@ class Llama2cFile {
     Weights<Model, B> weights;
     std::size_t place = sizeof header_;
     const auto read = [&](const std::string& name) {
-      for (auto& element : weights.tensor(table.at(name))) {
+      const ParameterInfo& info = table.at(name);
+      std::vector<typename B::Precision::Weight> values(std::size_t(info.size()));
+      for (auto& element : values) {
         float value;
         if (file_.bytes().size() - place < sizeof value) refuse("is cut off in the tensor " + name + again);
         std::memcpy(&value, file_.bytes().data() + place, sizeof value);
         place += sizeof value;
         element = value;
       }
-      if (!all_finite(std::as_const(weights).tensor(table.at(name))))
-        refuse("is not finite in the tensor " + name + again);
+      if (!all_finite(std::span(std::as_const(values)))) refuse("is not finite in the tensor " + name + again);
+      write_tensor(weights.flat(), info, values);
     };
     read("embedding.token.weight");
     for (const char* name : {"attention.norm.gain", "attention.query.weight", "attention.key.weight",

@@ -31,20 +31,20 @@ std::string found(const Faults& faults, const typename B::Options& machine = {})
   const Capacity capacity{4 * context, 4, context};
   const auto table = describe<SmallModel>();
   Weights<SmallModel, B> weights(1);
-  Buffer<float> gradients(weights.extent.total());
-  const auto last_of = [&](const std::string& tensor) {
-    const auto& info = *std::ranges::find(table, tensor, &ParameterInfo::name);
-    return std::size_t(info.offset + info.size() - 1);
+  typename B::template Buffer<float> gradients(weights.extent.total());
+  const auto set_last_of = [&](const Fault& fault, auto& flat) {
+    const auto& info = *std::ranges::find(table, fault.tensor, &ParameterInfo::name);
+    flat.upload(info.offset + info.size() - 1, {&fault.value, 1});
   };
-  for (const auto& [tensor, value] : faults.weights) weights.flat()[last_of(tensor)] = value;
-  for (const auto& [tensor, value] : faults.gradients) gradients.span()[last_of(tensor)] = value;
+  for (const Fault& fault : faults.weights) set_last_of(fault, weights.flat());
+  for (const Fault& fault : faults.gradients) set_last_of(fault, gradients);
 
-  Buffer<std::byte> activations(saved_bytes<SmallModel, P>(capacity));
+  typename B::template Buffer<std::byte> activations(saved_bytes<SmallModel, P>(capacity));
   Context<FindNonFinite<B>> context(machine);
   context.reserve(training_cost<SmallModel, B>(capacity).size);
   const SomeBatch batch(1);
   context.run(batch.rows, Pass{}, [&](auto& worker) {
-    Arena arena = activations.arena();
+    Arena arena = arena_of(activations);
     auto saved = SmallModel::Saved<P>::take(arena, capacity);
     SmallModel::forward(worker, weights.params(), Flow<P>{}, batch, saved);
     SmallModel::backward(worker, weights.params(), bind_parameters<SmallModel>(gradients.data()), Flow<P>{}, batch,

@@ -18,8 +18,8 @@ static_assert(!std::is_convertible_v<std::int64_t, Buffer<float>>, "a number is 
 
 // A const buffer is read only; only bytes are given out as memory.
 template <class B>
-concept HasMemory = requires(B buffer) {
-  buffer.arena();
+concept HasMemory = requires(B& buffer) {
+  arena_of(buffer);
 };
 static_assert(HasMemory<Buffer<std::byte>> && !HasMemory<Buffer<float>> && !HasMemory<const Buffer<std::byte>>);
 static_assert(std::is_same_v<decltype(std::declval<const Buffer<float>&>().data()), const float*>);
@@ -56,8 +56,8 @@ TEST_CASE("a buffer of nothing has no memory", "[core]") {
   CHECK(zero.data() == nullptr);
   CHECK(zero.span().empty());
   Buffer<std::byte> empty;
-  CHECK(empty.arena().take<float>(0) != nullptr);
-  CHECK_THROWS_AS(empty.arena().take<float>(1), Error);
+  CHECK(arena_of(empty).take<float>(0) != nullptr);
+  CHECK_THROWS_AS(arena_of(empty).take<float>(1), Error);
 }
 
 TEST_CASE("a buffer that moves keeps its elements where they are", "[core]") {
@@ -80,7 +80,7 @@ TEST_CASE("a buffer that moves keeps its elements where they are", "[core]") {
 
 TEST_CASE("a buffer of bytes is a block of memory of its size", "[core]") {
   Buffer<std::byte> buffer(192);
-  Arena arena = buffer.arena();
+  Arena arena = arena_of(buffer);
   CHECK(static_cast<void*>(arena.take<double>(8)) == buffer.data());
   CHECK(static_cast<void*>(arena.take<float>(32)) == buffer.data() + 64);
   CHECK_THROWS_AS(arena.take<std::byte>(1), Error);

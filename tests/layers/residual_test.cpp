@@ -56,7 +56,7 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
   Buffer<std::byte> saved_memory(saved_bytes<Stack, P>(packed.capacity()));
   for (int index = 0; index < 3; ++index)
     context.run(packed, Pass{}, [&](auto& worker) {
-      Arena arena = saved_memory.arena();
+      Arena arena = arena_of(saved_memory);
       auto saved = Branch::Saved<P>::take(arena, packed.capacity());
       auto norm = LayerNorm<6>::Saved<P>::take(arena, packed.capacity());
       const auto block = p.blocks.any_count()[index];
@@ -73,7 +73,7 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
 
   std::vector<double> scales(3);
   context.run(packed, Pass{}, [&](auto& worker) {
-    Arena arena = saved_memory.arena();
+    Arena arena = arena_of(saved_memory);
     auto saved = Stack::Saved<P>::take(arena, packed.capacity());
     AdminProfile profile{.scales = scales.data()};
     Flow<P> flow;

@@ -22,9 +22,10 @@ class ModelRun {
   using Model = ModelType;
   using P = typename B::Precision;
   using T = typename P::Weight;
+  using Memory = typename B::template Buffer<T>;
 
   Weights<Model, B> weights;
-  Buffer<T> gradients{Weights<Model, B>::extent.total()};  ///< flat, as `table` tells
+  Memory gradients{Weights<Model, B>::extent.total()};  ///< flat, as `table` tells
   const std::vector<ParameterInfo> table = describe<Model>();
   std::vector<int> tokens, targets;
   Pass pass;
@@ -52,8 +53,9 @@ class ModelRun {
       const Philox random(Key{3}.child(info.name));
       const double center = info.is_vector() ? info.init.value : 0;
       const double deviation = info.is_vector() ? 0.3 : 1 / std::sqrt(info.columns);
-      for (std::size_t i = 0; i < weights.tensor(info).size(); ++i)
-        weights.tensor(info)[i] = T(center + deviation * normals(random(i))[0]);
+      std::vector<T> values(std::size_t(info.size()));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(center + deviation * normals(random(i))[0]);
+      write_tensor(weights.flat(), info, values);
     }
   }
 
@@ -74,17 +76,24 @@ class ModelRun {
     });
   }
 
-  std::span<T> gradient(const ParameterInfo& info) {
-    return gradients.span().subspan(std::size_t(info.offset), std::size_t(info.size()));
+  std::vector<T> gradient(const ParameterInfo& info) const { return read_tensor(gradients, info); }
+  std::vector<T> hidden() {
+    std::vector<T> values(std::size_t(rows_.rows()) * Model::width);
+    const auto* const from = reinterpret_cast<const std::byte*>(saved().hidden.data);
+    saved_.download(from - saved_.data(), std::as_writable_bytes(std::span(values)));
+    return values;
   }
-  std::span<const T> hidden() { return {saved().hidden.data, std::size_t(rows_.rows()) * Model::width}; }
-  std::span<const T> logits() const { return logits_.span().first(std::size_t(rows_.rows()) * Model::vocabulary); }
+  std::vector<T> logits() const {
+    std::vector<T> values(std::size_t(rows_.rows()) * Model::vocabulary);
+    logits_.download(0, values);
+    return values;
+  }
 
  private:
   using Saved = typename Model::template Saved<P>;
 
   Saved saved() {
-    Arena cursor = saved_.arena();
+    Arena cursor = arena_of(saved_);
     return Saved::take(cursor, rows_.capacity());
   }
   double target_weight() const {
@@ -93,8 +102,8 @@ class ModelRun {
 
   /// The mean loss of a pass in which everything that has to be written before it is read starts as NaN.
   double measure(auto&& rest) {
-    std::ranges::fill(saved_.span(), std::byte{0xff});
-    std::ranges::fill(logits_.span(), std::numeric_limits<T>::quiet_NaN());
+    saved_.upload(0, std::vector(std::size_t(saved_.size()), std::byte{0xff}));
+    logits_.upload(0, std::vector(std::size_t(logits_.size()), std::numeric_limits<T>::quiet_NaN()));
     LossSums sums;
     const Packing packing = rows_;
     context_.run(packing, pass, [&](auto& worker) {
@@ -110,8 +119,8 @@ class ModelRun {
   }
 
   PackedRows rows_;
-  Buffer<std::byte> saved_;
-  Buffer<T> logits_;
+  typename B::template Buffer<std::byte> saved_;
+  Memory logits_;
   Context<B> context_;
 };
 

@@ -86,12 +86,12 @@ template <class ModelType>
 std::set<std::string> shrunk() {
   TrainerOf<ModelType> trainer(Text().rows.capacity(), {}, {.weight_decay = 1e5}, {.threads = 1});
   const auto& table = trainer.table();
-  const std::vector<float> before(trainer.weights().flat().begin(), trainer.weights().flat().end());
+  const std::vector<float> before = values_of(trainer.weights().flat());
   trainer.step(Text(), 1e-6);
   std::set<std::string> names;
   for (const ParameterInfo& info : table) {
     const float first = before[std::size_t(info.offset)];
-    if (std::abs(trainer.weights().tensor(info)[0]) < 0.95f * std::abs(first)) names.insert(info.name);
+    if (std::abs(read_tensor(trainer.weights().flat(), info)[0]) < 0.95f * std::abs(first)) names.insert(info.name);
   }
   return names;
 }

@@ -21,7 +21,7 @@ auto named(Weights& weights, const std::string& name) {
   const auto table = describe<Model>();
   const auto info = std::ranges::find(table, name, &ParameterInfo::name);
   REQUIRE(info != table.end());
-  return weights.tensor(*info);
+  return read_tensor(weights.flat(), *info);
 }
 
 /// Standard deviation around `mean`, which the values' own mean has to be near.
@@ -64,22 +64,22 @@ TEST_CASE("every matrix starts from Xavier's normal distribution, and DeepNorm's
 TEST_CASE("a seed gives the same weights in every precision, and every tensor its own", "[models]") {
   const Weights<Model, Cpu<>> single(3);
   const Weights<Model, Ref<double>> wide(3), other(4);
-  REQUIRE(std::ranges::equal(single.flat(), wide.flat(), [](float a, double b) { return a == float(b); }));
-  REQUIRE(!std::ranges::equal(wide.flat(), other.flat()));
+  REQUIRE(std::ranges::equal(values_of(single.flat()), values_of(wide.flat()), [](float a, double b) { return a == float(b); }));
+  REQUIRE(!std::ranges::equal(values_of(wide.flat()), values_of(other.flat())));
   REQUIRE(!std::ranges::equal(named(wide, "blocks.0.attention.query.weight"),
                               named(wide, "blocks.1.attention.query.weight")));
 }
 
 TEST_CASE("gaps between tensors are zero", "[models]") {
   const Weights<Model, Cpu<>> weights(1);
-  std::vector<float> rest(weights.flat().begin(), weights.flat().end());
+  std::vector<float> rest = values_of(weights.flat());
   for (const ParameterInfo& info : describe<Model>()) std::fill_n(rest.begin() + info.offset, info.size(), 0.f);
   REQUIRE(std::ranges::all_of(rest, [](float value) { return value == 0; }));
 }
 
 // Constant weights give constant views only.
 using Shared = const Weights<Model, Cpu<>>;
-static_assert(std::is_same_v<decltype(std::declval<Shared>().flat()), std::span<const float>>);
+static_assert(std::is_same_v<decltype(std::declval<Shared>().flat().data()), const float*>);
 static_assert(std::is_same_v<decltype(std::declval<Shared>().params()), Model::Params<const float>>);
 static_assert(std::is_same_v<decltype(std::declval<Weights<Model, Cpu<>>&>().params()), Model::Params<const float>>);
 

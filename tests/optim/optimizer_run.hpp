@@ -22,7 +22,8 @@ class OptimizerRun {
   static constexpr Extent extent = parameter_extent<Model>();
 
   std::vector<ParameterInfo> table = describe<Model>();
-  Buffer<T> weights{extent.total()}, gradient{extent.total()}, state{O::template state_size<Model>()};
+  using Memory = typename B::template Buffer<T>;
+  Memory weights{extent.total()}, gradient{extent.total()}, state{O::template state_size<Model>()};
 
   explicit OptimizerRun(const typename O::Options& options, const typename B::Options& machine = {})
       : options_(options), context_(machine) {
@@ -34,27 +35,26 @@ class OptimizerRun {
   }
 
   /// Standard normal values for every tensor of `buffer`, and nothing for the gaps.
-  void randomize(Buffer<T>& buffer, std::uint64_t seed) const {
+  void randomize(Memory& buffer, std::uint64_t seed, T factor = 1) const {
     const Philox random(Key{seed});
+    std::vector<T> values(std::size_t(buffer.size()));
     for (const ParameterInfo& info : table)
       for (std::int64_t i = info.offset; i < info.offset + info.size(); ++i)
-        buffer.data()[i] = T(normals(random(std::uint64_t(i)))[0]);
+        values[std::size_t(i)] = factor * T(normals(random(std::uint64_t(i)))[0]);
+    buffer.upload(0, values);
   }
 
   void update(double learning_rate, double gradient_scale = 1) {
     const UpdateStep step{++updates_, learning_rate, gradient_scale};
     context_.run(Packing{}, Pass{}, [&](auto& worker) {
-      O::update(worker, options_, step, FlatModel<P>{extent, weights.span(), gradient.span(), state.span(), table});
+      O::update(worker, options_, step, FlatModel<P>{extent, weights, gradient, state, places_});
     });
-  }
-
-  std::span<T> tensor(Buffer<T>& buffer, const ParameterInfo& info) const {
-    return buffer.span().subspan(std::size_t(info.offset), std::size_t(info.size()));
   }
 
  private:
   typename O::Options options_;
   Context<B> context_;
+  std::vector<TensorPlace> places_ = places_of(table);
   std::int64_t updates_ = 0;
 };
 

@@ -34,13 +34,19 @@ struct ReferenceModel {
   };
 };
 
+template <class T>
+std::vector<T> rounded(const std::vector<double>& values) {
+  return {values.begin(), values.end()};
+}
+
 /// Requires that every step of `O` leaves the weights that PyTorch has.
 template <class O, class B>
 void require_reference(const std::string& file, const typename O::Options& options, double tolerance) {
   const Reference reference("optimizer_" + file);
+  using T = typename B::Precision::Master;
   OptimizerRun<O, B, ReferenceModel> run(options);
   for (const ParameterInfo& info : run.table)
-    std::ranges::copy(reference.values("parameter." + info.name), run.tensor(run.weights, info).begin());
+    write_tensor(run.weights, info, rounded<T>(reference.values("parameter." + info.name)));
   const std::vector<double> rates = reference.values("input.learning_rate");
   for (std::size_t step = 0; step < rates.size(); ++step) {
     const auto of_step = [&](const std::string& name, const ParameterInfo& info) {
@@ -49,11 +55,12 @@ void require_reference(const std::string& file, const typename O::Options& optio
       return std::vector<double>(begin, begin + info.size());
     };
     for (const ParameterInfo& info : run.table)
-      std::ranges::copy(of_step("input.gradient.", info), run.tensor(run.gradient, info).begin());
+      write_tensor(run.gradient, info, rounded<T>(of_step("input.gradient.", info)));
     run.update(rates[step]);
     for (const ParameterInfo& info : run.table) {
       const std::vector<double> expected = of_step("output.", info);
-      const auto worst = testing::compare(run.tensor(run.weights, info), std::span<const double>(expected), 1.0);
+      const std::vector<T> actual = read_tensor(run.weights, info);
+      const auto worst = testing::compare(std::span(actual), std::span(expected), 1.0);
       INFO(info.name << '[' << worst.column << "] in step " << step + 1 << ": " << worst.actual << ", expected "
                      << worst.expected);
       REQUIRE(worst.error <= tolerance);

@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <fathom/train/checkpoint.hpp>
 #include <filesystem>
-#include <span>
 #include <string>
+#include <vector>
 
 #include "train/models.hpp"
 
@@ -13,7 +13,7 @@ namespace {
 using namespace fathom_test;
 
 template <class T>
-void print(const std::string& file, const std::string& name, const std::string& shape, std::span<const T> values) {
+void print(const std::string& file, const std::string& name, const std::string& shape, const std::vector<T>& values) {
   std::printf("%s %s %s %s", file.c_str(), name.c_str(), sizeof(T) == 4 ? "float32" : "float64", shape.c_str());
   for (const T value : values) std::printf(" %a", double(value));
   std::printf("\n");
@@ -21,23 +21,19 @@ void print(const std::string& file, const std::string& name, const std::string& 
 
 template <class P>
 void write(const std::filesystem::path& folder, const std::string& name) {
-  using T = typename P::Weight;
   Trainer<SmallModel, Cpu<P>, AdamW> trainer({4 * context, 4, context}, {.average = 0.5}, {}, {.threads = 1});
   for (std::uint64_t seed = 0; seed < 2; ++seed) trainer.step(SomeBatch(seed));
   save_checkpoint(folder / name, trainer);
 
-  const auto part = [](auto flat, const auto& tensor) {
-    return std::span<const T>(flat.subspan(std::size_t(tensor.offset), std::size_t(tensor.size())));
-  };
   for (const ParameterInfo& info : trainer.table()) {
     const std::string columns = std::to_string(info.columns);
     const std::string shape = info.is_vector() ? columns : std::to_string(info.rows) + "," + columns;
-    print(name + "/model.safetensors", info.name, shape, part(trainer.weights().flat(), info));
-    print(name + "/average.safetensors", info.name, shape, part(trainer.average()->flat(), info));
+    print(name + "/model.safetensors", info.name, shape, read_tensor(trainer.weights().flat(), info));
+    print(name + "/average.safetensors", info.name, shape, read_tensor(trainer.average()->flat(), info));
   }
   for (const StateTensor& tensor : AdamW::describe_state(parameter_extent<SmallModel>(), trainer.table()))
     print(name + "/state.safetensors", tensor.name, std::to_string(tensor.rows) + "," + std::to_string(tensor.columns),
-          part(trainer.optimizer_state(), tensor));
+          read_tensor(trainer.optimizer_state(), tensor));
 }
 
 }  // namespace

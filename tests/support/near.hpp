@@ -12,17 +12,17 @@
 namespace fathom_test {
 
 /// Two ways to compute one thing in double: equal up to rounding.
-template <class T>
-void require_near(std::span<T> actual, const std::vector<double>& expected, const std::string& name) {
-  const auto worst = fathom::testing::compare(std::span<const T>(actual), std::span<const double>(expected), 1e-2);
+void require_near(const auto& actual, const std::vector<double>& expected, const std::string& name) {
+  const auto worst = fathom::testing::compare(std::span(actual), std::span(expected), 1e-2);
   INFO(name << '[' << worst.column << "]: " << worst.actual << ", expected " << worst.expected);
   REQUIRE(worst.error <= 1e-11);
 }
 
-/// Two buffers that hold the same bits.
-template <class T>
-bool equal_bits(const fathom::Buffer<T>& a, const fathom::Buffer<T>& b) {
-  return std::ranges::equal(std::as_bytes(a.span()), std::as_bytes(b.span()));
+/// Two buffers, of any machines, that hold the same bits.
+template <class Memory>
+bool equal_bits(const Memory& a, const Memory& b) {
+  const auto x = fathom::values_of(a), y = fathom::values_of(b);
+  return std::ranges::equal(std::as_bytes(std::span(x)), std::as_bytes(std::span(y)));
 }
 
 }  // namespace fathom_test

@@ -29,7 +29,8 @@ void require_initial_slopes(const testing::GradientCheckOptions& options, const 
   testing::LayerRun<L, B> run(options.batch, machine);
   run.pass = {Key{options.seed}, options.dropout};
   run.randomize(options.seed);
-  initialize(run.parameters.span(), describe<L>(), options.seed);
+  Context<B> context(B::one_lane());
+  initialize(context, run.parameters, describe<L>(), options.seed);
   run.poison();
   run.forward();
   run.backward();

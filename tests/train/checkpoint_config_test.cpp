@@ -358,7 +358,8 @@ TEST_CASE("a checkpoint that could not be loaded is not written", "[checkpoint]"
   CHECK_THAT(refused({.best = {.step = 5}}), ContainsSubstring("best/step must be from 0 to progress/step"));
   CHECK_THAT(refused({.metadata = {{"a", "\xff"}}}), ContainsSubstring("not valid UTF-8"));
   CHECK_THAT(refused({.metadata = {{"a", std::string(17 << 20, 'x')}}}), ContainsSubstring("store less in it"));
-  trainer.weights().flat()[0] = std::numeric_limits<float>::quiet_NaN();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  trainer.weights().flat().upload(0, {&nan, 1});
   CHECK_THAT(refused(), ContainsSubstring("tensor 'blocks.0.attention.query.weight' of the weights is not finite"));
 }
 

@@ -9,6 +9,7 @@
 #include <limits>
 #include <sstream>
 
+#include "support/near.hpp"
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
 
@@ -37,11 +38,6 @@ template <class T>
 void train(T& trainer, int first, int last) {
   for (int step = first; step < last; ++step) trainer.step(SomeBatch(std::uint64_t(step)));
 }
-template <class T>
-bool same_bits(std::span<T> a, std::span<T> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
 std::string content(const std::filesystem::path& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
@@ -63,8 +59,8 @@ TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
   CHECK(info.best == BestValidation{.step = 2, .metric = 0.1 + 0.2, .since = 1});
   CHECK(info.metadata.at("text") == "any \"thing\"");
   train(second, 3, 6);
-  CHECK(same_bits(whole.weights().flat(), second.weights().flat()));
-  CHECK(same_bits(whole.optimizer_state(), second.optimizer_state()));
+  CHECK(equal_bits(whole.weights().flat(), second.weights().flat()));
+  CHECK(equal_bits(whole.optimizer_state(), second.optimizer_state()));
   CHECK(whole.progress().step == second.progress().step);
   CHECK(whole.progress().updates == second.progress().updates);
   CHECK(whole.progress().norms.count == second.progress().norms.count);
@@ -116,16 +112,15 @@ TEST_CASE("weights are loaded for inference, also at another precision", "[check
   train(trainer, 0, 2);
   save_checkpoint(directory / "last", trainer);
   auto single = load_weights<SmallModel, Cpu<Single>>(directory / "last");
-  CHECK(same_bits(single.flat(), trainer.weights().flat()));
+  CHECK(equal_bits(single.flat(), trainer.weights().flat()));
   const auto twice = load_weights<SmallModel, Cpu<Double>>(directory / "last");
-  CHECK(std::ranges::equal(twice.flat(), trainer.weights().flat()));
+  CHECK(std::ranges::equal(values_of(twice.flat()), values_of(trainer.weights().flat())));
 }
 
 /// The refusal is one line that says all of `parts`, and the trainer is left as it was.
 template <class T>
 void refuses(const std::filesystem::path& path, T&& trainer, std::initializer_list<const char*> parts) {
-  const auto flat = trainer.weights().flat();
-  const std::vector before(flat.begin(), flat.end());
+  const std::vector before = values_of(trainer.weights().flat());
   const std::string message = message_of<FileError>([&] { load_checkpoint(path, trainer); });
   INFO(message);
   CHECK(message.find('\n') == std::string::npos);
@@ -133,7 +128,7 @@ void refuses(const std::filesystem::path& path, T&& trainer, std::initializer_li
     INFO("expected: " << part);
     CHECK(message.find(part) != std::string::npos);
   }
-  CHECK(std::ranges::equal(before, flat));
+  CHECK(before == values_of(trainer.weights().flat()));
   CHECK(trainer.progress().step == 0);
 }
 
@@ -290,7 +285,7 @@ TEST_CASE("the average of the weights is saved, goes on, and is what inference l
   averaging.average = 0.9;
   SmallTrainer whole = make(averaging), first = make(averaging), second = make(averaging);
   save_checkpoint(path, first);  // before there is an average
-  CHECK(same_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.weights().flat()));
+  CHECK(equal_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.weights().flat()));
   train(second, 0, 2);
   load_checkpoint(path, second);
   CHECK(second.average()->count() == 0);
@@ -298,12 +293,12 @@ TEST_CASE("the average of the weights is saved, goes on, and is what inference l
   train(whole, 0, 6);
   train(first, 0, 3);
   save_checkpoint(path, first);
-  CHECK(same_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.average()->flat()));
-  CHECK(!same_bits(first.weights().flat(), first.average()->flat()));
+  CHECK(equal_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.average()->flat()));
+  CHECK(!equal_bits(first.weights().flat(), first.average()->flat()));
   load_checkpoint(path, second);
   train(second, 3, 6);
-  CHECK(same_bits(whole.weights().flat(), second.weights().flat()));
-  CHECK(same_bits(whole.average()->flat(), second.average()->flat()));
+  CHECK(equal_bits(whole.weights().flat(), second.weights().flat()));
+  CHECK(equal_bits(whole.average()->flat(), second.average()->flat()));
   CHECK(second.average()->count() == 6);
 
   const std::string file = content(path / "average.safetensors");

@@ -23,11 +23,9 @@ auto trained_for_50_steps() {
     std::vector<double> weights, average;
     double evaluation;
   };
-  const auto weights = trainer.weights().flat();
-  const auto average = trainer.average()->flat();
   return Trained{std::move(reports),
-                 {weights.begin(), weights.end()},
-                 {average.begin(), average.end()},
+                 values_of(trainer.weights().flat()),
+                 values_of(trainer.average()->flat()),
                  trainer.evaluate(SomeBatch(77)).mean()};
 }
 

@@ -21,10 +21,7 @@ using SmallTrainer = Trainer<SmallModel, Cpu<Single>, AdamW>;
 SmallTrainer make(const TrainerOptions& options = {.seed = 3}) {
   return SmallTrainer(SomeBatches::capacity, options, {}, {.threads = 1});
 }
-std::vector<float> weights_of(SmallTrainer& trainer) {
-  const auto flat = trainer.weights().flat();
-  return {flat.begin(), flat.end()};
-}
+std::vector<float> weights_of(SmallTrainer& trainer) { return values_of(trainer.weights().flat()); }
 
 /// A metric that is one value after another.
 auto values(std::vector<double> list) {
@@ -217,17 +214,17 @@ TEST_CASE("an average of the weights is what is evaluated", "[run]") {
   SomeBatches one, other;
   const SomeBatch judge(99);
   CHECK(averaging.evaluate(judge).mean() == plain.evaluate(judge).mean());
-  std::vector<float> expected(plain.weights().flat().size());
+  std::vector<float> expected(std::size_t(plain.weights().flat().size()));
   TrainingRun first(plain, one, {.steps = 3});
   for (const RunReport& report : first) {
     const float kept = float(std::min(0.5, double(report.step - 1) / double(report.step)));
-    const auto flat = plain.weights().flat();
+    const std::vector<float> flat = weights_of(plain);
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = kept * expected[i] + (1 - kept) * flat[i];
   }
   for (const RunReport& report : TrainingRun(averaging, other, {.steps = 3})) CHECK(report.skipped.empty());
   CHECK(weights_of(averaging) == weights_of(plain));
   const double last = plain.evaluate(judge).mean();
-  std::ranges::copy(expected, plain.weights().flat().begin());
+  plain.weights().flat().upload(0, expected);
   const double average = plain.evaluate(judge).mean();
   CHECK(std::abs(averaging.evaluate(judge).mean() - average) < 1e-5);
   CHECK(std::abs(last - average) > 1e-4);

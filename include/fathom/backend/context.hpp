@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/backends.hpp>
 #include <fathom/backend/worker.hpp>
@@ -9,6 +11,7 @@
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <utility>
+#include <vector>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -37,15 +40,20 @@ class Context {
 
   /// Makes sure that passes of this size run without allocating. Keeps what is large enough.
   void reserve(const WorkspaceSize& size) {
-    if (workspace_.size() < size.workspace) workspace_ = Buffer<std::byte>(size.workspace);
+    if (workspace_.size() < size.workspace) workspace_ = typename B::template Buffer<std::byte>(size.workspace);
     machine_.reserve(size.scratch);
+  }
+
+  /// Makes every byte of the workspace `value`: what a pass takes of it holds anything, and a test says what.
+  void fill_workspace(std::byte value) {
+    workspace_.upload(0, std::vector(std::size_t(workspace_.size()), value));
   }
 
   /// Runs f(worker) on every lane, all with the same arguments, and waits. Errors thrown by f are rethrown here.
   template <class F>
   void run(const Packing& packing, const Pass& pass, F&& f) {
     machine_.run([&](typename B::Lane& lane) {
-      Arena arena = workspace_.arena();
+      Arena arena = arena_of(workspace_);
       Worker<B> worker(lane, arena, packing, pass, slots_.data());
       f(worker);
       lane.settle();
@@ -59,7 +67,7 @@ class Context {
 
  private:
   typename B::Machine machine_;
-  Buffer<std::byte> workspace_;
+  typename B::template Buffer<std::byte> workspace_;
   typename B::template Buffer<Slots> slots_{1};
 };
 

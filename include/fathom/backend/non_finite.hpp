@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
+#include <cstdint>
 #include <fathom/backend/observed.hpp>
 #include <fathom/core/config.hpp>
 #include <string>
+#include <type_traits>
 
 namespace fathom::inline FATHOM_ABI {
 
 /// Looks at everything that ops write, one op at a time, and notes the first value that is not finite.
+template <class B>
 class NonFiniteFinder {
  public:
   void start() {}
@@ -17,16 +19,16 @@ class NonFiniteFinder {
   void leave() { path_.leave(); }
   void begin(const auto& /*op*/) {}
   template <class Op>
-  void end(const Op& op, auto& lane) {
+  void end(const Op& op, typename B::Lane& lane) {
     if (!found_.empty()) return;
     lane.settle();
     op.outputs([&](const auto& matrix) {
-      for (int r = 0; r < matrix.rows && found_.empty(); ++r)
-        for (int c = 0; c < matrix.columns; ++c)
-          if (!std::isfinite(double(matrix.row(r)[c]))) {
-            found_ = path_.text() + " (" + Op::name + ")";
-            break;
-          }
+      if (!found_.empty() || !matrix) return;
+      using T = std::remove_cvref_t<decltype(*matrix.data)>;
+      std::int64_t first = -1;
+      B::run(lane, op::FirstNonFinite<T>{matrix, first_.data()});
+      lane.read(&first, first_.data(), sizeof first);
+      if (first >= 0) found_ = path_.text() + " (" + Op::name + ")";
     });
   }
 
@@ -36,14 +38,15 @@ class NonFiniteFinder {
  private:
   ScopePath path_;
   std::string found_;
+  typename B::template Buffer<std::int64_t> first_{1};
 };
 
 /// Backend `B`, on one thread, that names the first op which wrote something that is not finite:
 /// backward.blocks.17.attention (linear dx).
 template <class B>
-struct FindNonFinite : Observed<B, NonFiniteFinder> {
-  struct Machine : Observed<B, NonFiniteFinder>::Machine {
-    using Observed<B, NonFiniteFinder>::Machine::Machine;
+struct FindNonFinite : Observed<B, NonFiniteFinder<B>> {
+  struct Machine : Observed<B, NonFiniteFinder<B>>::Machine {
+    using Observed<B, NonFiniteFinder<B>>::Machine::Machine;
     const std::string& found() const { return this->observers().front().found(); }
   };
 };

@@ -29,6 +29,9 @@
 ///   element and its stride.
 /// - "Null" means without rows or elements, wherever the pointer points. A null view is absent, or not wanted, where
 ///   the comment allows it.
+/// - Views are of memory of the machine, and so are results (`sums`, `result`, `results`). Packings, tokens, targets and
+///   tables are memory of the host, which stays unchanged until the region ends: a backend whose machine cannot read there
+///   copies them (backend/inputs.hpp).
 /// - The rows of dropout count from the start of their sequence, past rows included.
 /// - Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two ops
 ///   of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
@@ -57,6 +60,8 @@
   X(Variance, __VA_ARGS__)                     \
   X(Copy, __VA_ARGS__)                         \
   X(Zero, __VA_ARGS__)                         \
+  X(Initialize, __VA_ARGS__)                   \
+  X(TensorSquares, __VA_ARGS__)                \
   X(SumOfSquares, __VA_ARGS__)                 \
   X(Scale, __VA_ARGS__)                        \
   X(Average, __VA_ARGS__)                      \

@@ -47,6 +47,10 @@ class Arena {
     return {take<T>(std::int64_t(count) * Width), count};
   }
 
+  /// The block, and its bytes.
+  constexpr std::byte* data() const { return base_; }
+  constexpr std::int64_t capacity() const { return capacity_; }
+
   constexpr std::int64_t used() const { return used_; }
   constexpr std::int64_t peak() const { return peak_; }
   /// Gives back everything that was taken since `used()` was `mark`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstring>
 #include <fathom/core/arena.hpp>
@@ -9,6 +10,7 @@
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -58,11 +60,6 @@ class Buffer {
   }
   std::span<T> span() { return {data_, std::size_t(size_)}; }
   std::span<const T> span() const { return {data_, std::size_t(size_)}; }
-  /// A cursor over all of it. An empty buffer's refuses to give anything, instead of counting as one without a block.
-  Arena arena() requires std::is_same_v<T, std::byte> {
-    alignas(alignment) static std::byte nothing;
-    return {data_ != nullptr ? data_ : &nothing, size_};
-  }
 
  private:
   static constexpr std::int64_t huge_page = 2_MiB;
@@ -77,5 +74,24 @@ class Buffer {
   std::int64_t size_ = 0;
   std::align_val_t align_{std::size_t(alignment)};
 };
+
+/// A cursor over all bytes of a buffer, of any machine. An empty one's refuses to give anything, instead of counting as
+/// one without a block.
+template <class Memory>
+requires requires(Memory& bytes) {
+  { bytes.data() } -> std::same_as<std::byte*>;
+}
+Arena arena_of(Memory& bytes) {
+  alignas(alignment) static std::byte nothing;
+  return {bytes.data() != nullptr ? bytes.data() : &nothing, bytes.size()};
+}
+
+/// A copy of all values in a buffer, of any machine.
+template <class Memory>
+auto values_of(const Memory& memory) {
+  std::vector<std::remove_cvref_t<decltype(*memory.data())>> values(std::size_t(memory.size()));
+  memory.download(0, values);
+  return values;
+}
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -4,10 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
 #include <fathom/core/view.hpp>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 /// The compile-time parameter layout.
@@ -201,6 +205,39 @@ struct ParameterInfo {
   std::int64_t size() const { return std::int64_t(rows) * columns; }
   bool is_vector() const { return rows == 1 && !decays(role); }
 };
+
+/// What ops need of a `ParameterInfo`.
+struct TensorPlace {
+  std::int64_t offset;
+  int rows, columns;
+  bool vector, decayed;
+
+  constexpr std::int64_t size() const { return std::int64_t(rows) * columns; }
+};
+
+inline std::vector<TensorPlace> places_of(std::span<const ParameterInfo> table) {
+  std::vector<TensorPlace> places;
+  for (const ParameterInfo& info : table)
+    places.push_back({info.offset, info.rows, info.columns, info.is_vector(), decays(info.role)});
+  return places;
+}
+
+/// The values of one tensor, row by row; `flat` is a buffer of any machine, `info` says offset and size: a
+/// `ParameterInfo`, or the `StateTensor` of an optimizer.
+template <class Memory, class Info>
+auto read_tensor(const Memory& flat, const Info& info) {
+  std::vector<std::remove_cvref_t<decltype(*flat.data())>> values(std::size_t(info.size()));
+  flat.download(info.offset, values);
+  return values;
+}
+/// Errors: `ShapeError` for another number of values.
+template <class Memory, class Info, class T = std::remove_cvref_t<decltype(*std::declval<Memory&>().data())>>
+void write_tensor(Memory& flat, const Info& info, std::span<const std::type_identity_t<T>> values) {
+  if (std::int64_t(values.size()) != info.size())
+    throw ShapeError("write_tensor: " + std::to_string(values.size()) + " values for '" + info.name + "', which has " +
+                     std::to_string(info.size()));
+  flat.upload(info.offset, values);
+}
 
 /// Collects `ParameterInfo`s in the order of the layout.
 class Describer : public ParameterVisitor<Describer> {

@@ -32,6 +32,14 @@ class Elements {
       : data_(std::ranges::data(range)),
   size_(std::ranges::size(range)) {}
 
+  /// Of all that a buffer holds.
+  template <class Memory>
+  requires(!std::ranges::range<Memory>) && requires(Memory&& memory) {
+    { memory.data() } -> std::convertible_to<T*>;
+    { memory.size() } -> std::same_as<std::int64_t>;
+  }
+  constexpr Elements(Memory&& memory) : data_(memory.data()), size_(std::size_t(memory.size())) {}
+
   constexpr T* data() const { return data_; }
   constexpr std::size_t size() const { return size_; }
   constexpr bool empty() const { return size_ == 0; }

@@ -87,6 +87,7 @@ class Inference {
   using Model = ModelType;
   using P = typename B::Precision;
   using Logit = typename P::Activation;
+  using Memory = typename B::template Buffer<std::byte>;
 
   /// Errors: `ShapeError` for a size that is not positive or exceeds the model's context.
   Inference(const Weights<Model, B>& weights, const InferenceSize& size, const typename B::Options& machine = {})
@@ -99,12 +100,13 @@ class Inference {
         logit_row_(std::size_t(size.sequences)),
         context_(machine) {
     const InferenceMemory plan = memory(size);
-    cache_ = Buffer<std::byte>(plan.cache);
-    activations_ = Buffer<std::byte>(plan.activations);
-    Arena activations = activations_.arena();
+    cache_ = Memory(plan.cache);
+    activations_ = Memory(plan.activations);
+    Arena activations = arena_of(activations_);
     values_ = Values::take(activations, size.capacity());
     context_.reserve(plan.workspace);
     tokens_.reserve(std::size_t(size.capacity().rows));
+    logits_.resize(std::size_t(size.sequences) * std::size_t(Model::vocabulary));
   }
   Inference(Weights<Model, B>&&, const InferenceSize&, const typename B::Options& = {}) = delete;
 
@@ -131,7 +133,7 @@ class Inference {
     const auto active = std::ranges::count_if(added_, [](int count) { return count > 0; });
     const bool one_each = std::ssize(tokens_) == active;
     context_.run(rows_, Pass{}, [&](auto& worker) {
-      Arena cache = cache_.arena();
+      Arena cache = arena_of(cache_);
       Values values = values_;
       const Parameters p = weights_->params();
       forward(worker, p, cache, size_.length, TokenBatch{worker.packing(), tokens_, {}}, values);
@@ -145,11 +147,16 @@ class Inference {
       for (int s = 0; s < size_.sequences; ++s)
         if (added_[s] > 0) Model::logits(worker, p, hidden(rows_.view().offsets[s + 1] - 1, 1), {logit_data(s), 1});
     });
+    const std::byte* const from = reinterpret_cast<const std::byte*>(values_.logits.data);
+    activations_.download(from - activations_.data(),
+                          std::as_writable_bytes(std::span(logits_).first(std::size_t(active) * Model::vocabulary)));
     for (int s = 0; s < size_.sequences; ++s) past_[s] += added_[s];
   }
 
   /// Logits of the token that follows sequence s, valid until the next `append`, which must have given s tokens.
-  std::span<const Logit> logits(int s) const { return {logit_data(s), std::size_t(Model::vocabulary)}; }
+  std::span<const Logit> logits(int s) const {
+    return std::span(logits_).subspan(std::size_t(logit_row_[s]) * Model::vocabulary, Model::vocabulary);
+  }
 
   /// Tokens of sequence s in the cache.
   int length(int s) const { return past_[s]; }
@@ -226,8 +233,9 @@ class Inference {
   Indexed<std::vector<int>> logit_row_;
   std::vector<int> tokens_;
   Context<B> context_;
-  Buffer<std::byte> cache_, activations_;
+  Memory cache_, activations_;
   Values values_;
+  std::vector<Logit> logits_;  // copied from the machine, rows as in values_
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -15,7 +15,8 @@
 /// fathom's views as Eigen's maps, and back. Nothing is copied: both are the same memory, which belongs to neither.
 ///
 ///   as_eigen(weights.params().token)             a parameter matrix, to be read
-///   as_eigen(Matrix(t.data(), rows, columns))    t = weights.tensor(info): a parameter matrix, to be written
+///   as_eigen(Matrix(t, rows, columns))           t = weights.flat().data() + info.offset: a parameter matrix of Cpu or
+///                                                Ref, to be written
 ///   as_eigen(inference.logits(0)).maxCoeff()     one row of logits
 ///   as_eigen(batch.tokens)                       the tokens of a batch
 ///   from_eigen(hidden)                           a row-major Eigen::Matrix, Map or Block as rows of an op

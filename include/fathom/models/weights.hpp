@@ -4,39 +4,49 @@
 #include <algorithm>
 #include <cmath>
 #include <fathom/backend/backends.hpp>
-#include <fathom/core/buffer.hpp>
+#include <fathom/backend/context.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/core/parameters.hpp>
-#include <fathom/core/random.hpp>
 #include <span>
-#include <vector>
 
 namespace fathom::inline FATHOM_ABI {
 
 /// Initial values of every tensor, from the seed and the tensor's name alone: the same whatever the precision, the
 /// order or the rest of the model. Xavier's normal distribution is taken per matrix, never on a fused one (Glorot and
 /// Bengio 2010): std = gain · sqrt(2 / (fan_in + fan_out)). Overwrites every element but the alignment gaps.
-template <class T>
-void initialize(std::span<T> flat, const std::vector<ParameterInfo>& table, std::uint64_t seed) {
-  for (const ParameterInfo& info : table) {
-    T* data = flat.data() + info.offset;
-    if (info.init.kind == Init::Kind::triangle) {
-      for (std::int64_t row = 1, at = 0; at < info.size(); at += row++)
-        std::fill_n(data + at, row, T(1.0 / double(row)));
-      continue;
+template <class B>
+void initialize(Context<B>& context, Elements<typename B::Precision::Weight> flat, std::span<const ParameterInfo> table,
+                std::uint64_t seed) {
+  using T = typename B::Precision::Weight;
+  context.run(Packing{}, Pass{}, [&](auto& worker) {
+    for (const ParameterInfo& info : table) {
+      const Elements<T> tensor = flat.part(info.offset, std::size_t(info.size()));
+      const auto fill = [&](Elements<T> x, double center, double deviation) {
+        worker(op::Initialize<typename B::Precision>{.x = x,
+                                                     .center = center,
+                                                     .deviation = deviation,
+                                                     .key = Key{seed}.child("weights").child(info.name)});
+      };
+      switch (info.init.kind) {
+        case Init::Kind::zeros:
+          fill(tensor, 0, 0);
+          break;
+        case Init::Kind::constant:
+          fill(tensor, info.init.value, 0);
+          break;
+        case Init::Kind::normal:
+          fill(tensor, 0, info.gain * info.init.value);
+          break;
+        case Init::Kind::xavier:
+          fill(tensor, 0, info.gain * std::sqrt(2.0 / (info.rows + info.columns)));
+          break;
+        case Init::Kind::triangle:
+          for (std::int64_t row = 1, at = 0; at < info.size(); at += row++)
+            fill(tensor.part(at, std::size_t(row)), 1.0 / double(row), 0);
+      }
     }
-    double deviation = 0, constant = 0;
-    if (info.init.kind == Init::Kind::constant) constant = info.init.value;
-    if (info.init.kind == Init::Kind::normal) deviation = info.gain * info.init.value;
-    if (info.init.kind == Init::Kind::xavier) deviation = info.gain * std::sqrt(2.0 / (info.rows + info.columns));
-    const Philox random(Key{seed}.child("weights").child(info.name));
-    for (std::int64_t i = 0; i < info.size(); i += 2) {
-      const auto pair = deviation == 0 ? std::array<double, 2>{} : normals(random(std::uint64_t(i / 2)));
-      data[i] = T(constant + deviation * pair[0]);
-      if (i + 1 < info.size()) data[i + 1] = T(constant + deviation * pair[1]);
-    }
-  }
+  });
 }
 
 /// Whether none of the values is infinite or NaN.
@@ -53,28 +63,27 @@ class Weights {
  public:
   using Precision = typename B::Precision;
   using T = typename Precision::Weight;
+  using Memory = typename B::template Buffer<T>;
   static constexpr Extent extent = parameter_extent<Model>();
 
   /// All zero.
-  Weights() : data_(extent.total()) {}
+  Weights() : flat_(extent.total()) {}
   /// Initialized from a seed.
-  explicit Weights(std::uint64_t seed) : Weights() { initialize(data_.span(), describe<Model>(), seed); }
-
-  typename Model::template Params<const T> params() const { return bind_parameters<Model>(data_.data()); }
-
-  /// The flat buffer: `extent.decayed` elements that weight decay shrinks, then `extent.plain` that it spares.
-  std::span<T> flat() { return data_.span(); }
-  std::span<const T> flat() const { return data_.span(); }
-  /// One tensor's elements, row by row.
-  std::span<T> tensor(const ParameterInfo& info) {
-    return flat().subspan(std::size_t(info.offset), std::size_t(info.size()));
+  explicit Weights(std::uint64_t seed) : Weights() {
+    Context<B> context(B::one_lane());
+    initialize(context, flat_, describe<Model>(), seed);
   }
-  std::span<const T> tensor(const ParameterInfo& info) const {
-    return flat().subspan(std::size_t(info.offset), std::size_t(info.size()));
-  }
+
+  typename Model::template Params<const T> params() const { return bind_parameters<Model>(flat_.data()); }
+
+  /// The flat buffer, in memory of the machine: `extent.decayed` elements that weight decay shrinks, then
+  /// `extent.plain` that it spares. `read_tensor(weights.flat(), info)` gives the values of one tensor, and
+  /// `write_tensor(weights.flat(), info, values)` sets them.
+  Memory& flat() { return flat_; }
+  const Memory& flat() const { return flat_; }
 
  private:
-  Buffer<T> data_;
+  Memory flat_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

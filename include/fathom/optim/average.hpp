@@ -5,11 +5,10 @@
 #include <cstdint>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/ops.hpp>
-#include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
-#include <span>
 #include <string>
+#include <utility>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -20,10 +19,12 @@ namespace fathom::inline FATHOM_ABI {
 /// snapshots while n <= 1 / (1 − decay), then an exponential moving average: it needs no correction for its start. With
 /// decay 1 it is the mean of all snapshots for ever: add the last k of a run to have their mean.
 /// Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4); Izmailov et al. 2018, arXiv:1803.05407.
-template <class P>
+template <class B>
 class WeightAverage {
  public:
+  using P = typename B::Precision;
   using Master = typename P::Master;
+  using Memory = typename B::template Buffer<Master>;
 
   /// For a model of `size` elements. Errors: `Error` when decay is not in [0, 1].
   WeightAverage(std::int64_t size, double decay) : decay_(decay), flat_(size) {
@@ -32,42 +33,42 @@ class WeightAverage {
   }
 
   /// Takes a snapshot of `weights`. Errors: `ShapeError` when they are of another size.
-  template <class B>
-  void add(Context<B>& context, std::span<const Master> weights) {
+  void add(Context<B>& context, Elements<const Master> weights) {
     check(weights.size());
     const double previous = double(count_++);
     const double decay = std::min(decay_, previous / (previous + 1));
     context.run(Packing{}, Pass{},
-                [&](auto& worker) { worker(op::Average<P>{.x = weights, .average = flat_.span(), .decay = decay}); });
+                [&](auto& worker) { worker(op::Average<P>{.x = weights, .average = flat_, .decay = decay}); });
   }
 
   /// Forgets all snapshots.
   void clear() {
     count_ = 0;
-    std::ranges::fill(flat_.span(), Master(0));
+    flat_.zero();
   }
 
-  /// Weights exchanged for their average until the guard is gone. The average must not be added to meanwhile.
+  /// Weights exchanged for their average until the guard is gone: the buffers change places, so that views which were
+  /// bound before stay with what they saw. The average must not be added to meanwhile.
   class Exchange {
    public:
-    Exchange(std::span<Master> a, std::span<Master> b) : a_(a), b_(b) { std::ranges::swap_ranges(a_, b_); }
-    ~Exchange() { std::ranges::swap_ranges(a_, b_); }
+    Exchange(Memory& a, Memory& b) : a_(a), b_(b) { std::swap(a_, b_); }
+    ~Exchange() { std::swap(a_, b_); }
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
 
    private:
-    std::span<Master> a_, b_;
+    Memory &a_, &b_;
   };
   /// Errors: `Error` when there is no snapshot yet, `ShapeError` when `weights` are of another size.
-  [[nodiscard]] Exchange exchange_with(std::span<Master> weights) {
-    check(weights.size());
+  [[nodiscard]] Exchange exchange_with(Memory& weights) {
+    check(std::size_t(weights.size()));
     if (count_ == 0) throw Error("WeightAverage: no snapshot has been added yet, so there is no average");
-    return {weights, flat_.span()};
+    return {weights, flat_};
   }
 
   /// What a checkpoint holds: the flat buffer and the number of snapshots.
-  std::span<Master> flat() { return flat_.span(); }
-  std::span<const Master> flat() const { return flat_.span(); }
+  Memory& flat() { return flat_; }
+  const Memory& flat() const { return flat_; }
   std::int64_t count() const { return count_; }
   void restore(std::int64_t count) { count_ = count; }
 
@@ -80,7 +81,7 @@ class WeightAverage {
 
   double decay_;
   std::int64_t count_ = 0;
-  Buffer<Master> flat_;
+  Memory flat_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

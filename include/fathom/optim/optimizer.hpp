@@ -37,7 +37,7 @@ struct FlatModel {
   Elements<typename P::Master> weights;
   Elements<typename P::Gradient> gradient;
   Elements<typename P::Master> state;
-  std::span<const ParameterInfo> table;
+  std::span<const TensorPlace> table;
 };
 
 /// The variables of one update.
@@ -62,7 +62,7 @@ concept Optimizer = requires(Worker<B>& worker, const typename O::Options& optio
   { O::name } -> std::convertible_to<std::string_view>;
   { options.learning_rate } -> std::convertible_to<double>;
   O::check(options);
-  { O::describe_state(model.extent, model.table) } -> std::same_as<std::vector<StateTensor>>;
+  { O::describe_state(model.extent, std::span<const ParameterInfo>()) } -> std::same_as<std::vector<StateTensor>>;
   O::update(worker, options, step, model);
 };
 

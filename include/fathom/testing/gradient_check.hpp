@@ -67,42 +67,41 @@ class GradientCheck {
     const Gradients alone = backward({});
     const Gradients skipped = backward({{skip_.data(), int(run_.rows()), L::input_width}, skip_scale});
 
-    compare("x", run_.x.span(), alone.x.data(), skipped.x.data());
-    compare("memory", run_.memory.span(), alone.memory.data(), skipped.memory.data());
+    compare("x", run_.x, 0, run_.x.size(), alone.x, skipped.x);
+    compare("memory", run_.memory, 0, run_.memory.size(), alone.memory, skipped.memory);
     for (const ParameterInfo& info : describe<L>())
-      compare(info.name, run_.parameters.span().subspan(std::size_t(info.offset), std::size_t(info.size())),
-              alone.parameters.data() + info.offset, skipped.parameters.data() + info.offset);
+      compare(info.name, run_.parameters, info.offset, info.size(), alone.parameters, skipped.parameters);
     return report_;
   }
 
  private:
   using Values = std::vector<double>;
+  using Memory = typename B::template Buffer<double>;
   struct Gradients {
     Values parameters, x, memory;
   };
   static constexpr double skip_scale = 0.75;
 
   /// a − b, which is what a pass added to b.
-  static Values minus(const Buffer<double>& a, const Values& b, double scale = 1) {
-    Values difference(a.span().begin(), a.span().end());
+  static Values minus(const Memory& a, const Values& b, double scale = 1) {
+    Values difference = values_of(a);
     for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= scale * b[i];
     return difference;
   }
-  static Values copy(const auto& values) { return {values.span().begin(), values.span().end()}; }
 
   /// What backward adds to gradients that start at random values, and dx without the skip.
   Gradients backward(const Skip<Double>& skip) {
     run_.fill_normal(run_.gradients, Key{options_.seed}.child("start"));
     run_.fill_normal(run_.memory_gradient, Key{options_.seed}.child("start of memory"));
-    const Values start = copy(run_.gradients), memory_start = copy(run_.memory_gradient);
-    const std::vector<std::byte> saved(run_.saved().begin(), run_.saved().end());
-    std::ranges::fill(run_.dx.span(), std::numeric_limits<double>::quiet_NaN());
+    const Values start = values_of(run_.gradients), memory_start = values_of(run_.memory_gradient);
+    const std::vector<std::byte> saved = run_.saved();
+    run_.fill(run_.dx, std::numeric_limits<double>::quiet_NaN());
     run_.poison_workspace();
 
     run_.backward(skip);
 
-    if (!std::ranges::equal(saved, run_.saved())) report_.add_broken_rule("backward changed saved values");
-    Gradients g{minus(run_.gradients, start), minus(run_.dx, copy(skip_), skip.value ? skip.scale : 0),
+    if (saved != run_.saved()) report_.add_broken_rule("backward changed saved values");
+    Gradients g{minus(run_.gradients, start), minus(run_.dx, values_of(skip_), skip.value ? skip.scale : 0),
                 minus(run_.memory_gradient, memory_start)};
     Values gaps = g.parameters;
     for (const ParameterInfo& info : describe<L>()) std::fill_n(gaps.begin() + info.offset, info.size(), 0.0);
@@ -111,35 +110,41 @@ class GradientCheck {
     return g;
   }
 
-  /// d<dy, y> / d`value`, by the central difference of fourth order.
-  double slope(double& value) {
-    const double center = value;
+  /// d<dy, y> / d(element `at` of `values`), by the central difference of fourth order.
+  double slope(Memory& values, std::int64_t at) {
+    double center;
+    values.download(at, {&center, 1});
     const auto output_at = [&](int steps) {
-      value = center + steps * options_.step;
+      const double moved = center + steps * options_.step;
+      values.upload(at, {&moved, 1});
       run_.forward();
-      return copy(run_.y);
+      return values_of(run_.y);
     };
     const Values left2 = output_at(-2), left = output_at(-1), right = output_at(1), right2 = output_at(2);
-    value = center;
+    values.upload(at, {&center, 1});
+    const Values dy = values_of(run_.dy);
     double sum = 0;
     for (std::size_t i = 0; i < left.size(); ++i)
-      sum += run_.dy.data()[i] * (8 * (right[i] - left[i]) - (right2[i] - left2[i]));
+      sum += dy[i] * (8 * (right[i] - left[i]) - (right2[i] - left2[i]));
     return sum / (12 * options_.step);
   }
 
-  void compare(const std::string& name, std::span<double> values, const double* alone, const double* skipped) {
-    const Permutation entries(Key{options_.seed}.child(name), values.size());
-    for (std::size_t i = 0; i < std::min(values.size(), std::size_t(options_.samples)); ++i) {
-      const std::uint64_t entry = entries(i);
-      const double expected = slope(values[entry]);
-      report_.add(name, std::int64_t(entry), alone[entry], expected, options_.floor);
-      report_.add(name + " with a skip", std::int64_t(entry), skipped[entry], expected, options_.floor);
+  /// The tensor of `size` elements from `first` on.
+  void compare(const std::string& name, Memory& values, std::int64_t first, std::int64_t size, const Values& alone,
+               const Values& skipped) {
+    const Permutation entries(Key{options_.seed}.child(name), std::uint64_t(size));
+    for (std::int64_t i = 0; i < std::min(size, std::int64_t(options_.samples)); ++i) {
+      const auto entry = std::int64_t(entries(std::uint64_t(i)));
+      const auto at = std::size_t(first + entry);
+      const double expected = slope(values, first + entry);
+      report_.add(name, entry, alone[at], expected, options_.floor);
+      report_.add(name + " with a skip", entry, skipped[at], expected, options_.floor);
     }
   }
 
   GradientCheckOptions options_;
   LayerRun<L, B> run_;
-  Buffer<double> skip_;
+  Memory skip_;
   GradientReport report_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -40,11 +41,12 @@ class LayerRun {
  public:
   using P = typename B::Precision;
   using T = typename P::Stream;
+  using Memory = typename B::template Buffer<T>;
   static_assert(std::same_as<P, Uniform<T>>, "LayerRun: the backend must compute in one type throughout");
 
-  Buffer<T> parameters, gradients;    ///< flat, as `describe<L>()` tells
-  Buffer<T> x, dx, y, dy;             ///< (rows, input_width) and (rows, output_width)
-  Buffer<T> memory, memory_gradient;  ///< (memory rows, memory_width)
+  Memory parameters, gradients;    ///< flat, as `describe<L>()` tells
+  Memory x, dx, y, dy;             ///< (rows, input_width) and (rows, output_width)
+  Memory memory, memory_gradient;  ///< (memory rows, memory_width)
   Pass pass;
 
   explicit LayerRun(const LayerRows& batch = {}, const typename B::Options& machine = {})
@@ -56,17 +58,17 @@ class LayerRun {
         memory_packed_(pack(batch.memory_lengths)),
         packing_(packed_),
         memory_packing_(memory_packed_) {
-    x = Buffer<T>(rows() * L::input_width), dx = Buffer<T>(x.size());
-    y = Buffer<T>(rows() * L::output_width), dy = Buffer<T>(y.size());
-    memory = Buffer<T>(memory_packed_.rows() * memory_width_), memory_gradient = Buffer<T>(memory.size());
+    x = Memory(rows() * L::input_width), dx = Memory(x.size());
+    y = Memory(rows() * L::output_width), dy = Memory(y.size());
+    memory = Memory(memory_packed_.rows() * memory_width_), memory_gradient = Memory(memory.size());
     packing_.capacity.memory_rows = memory_packed_.capacity().rows;
-    saved_ = Buffer<std::byte>(saved_bytes<L, P>(packing_.capacity));
+    saved_ = Bytes(saved_bytes<L, P>(packing_.capacity));
     size_ = measure();
     context_.reserve(size_);
   }
 
   std::int64_t rows() const { return packed_.rows(); }
-  std::span<const std::byte> saved() const { return saved_.span(); }
+  std::vector<std::byte> saved() const { return values_of(saved_); }
 
   /// Draws x, dy, memory and parameters; gradients, dx, y and the memory's gradient stay. Parameters come out away from
   /// their initial values, whose zeros and ones hide errors; matrices keep the scale of what they multiply.
@@ -74,31 +76,28 @@ class LayerRun {
     const Key key{seed};
     fill_normal(x, key.child("x")), fill_normal(dy, key.child("dy")), fill_normal(memory, key.child("memory"));
     fill_normal(parameters, key.child("parameters"));
-    Indexed<std::vector<T>> gapless(parameters.size());
+    const Indexed<std::vector<T>> drawn = values_of(parameters);
+    Indexed<std::vector<T>> gapless(drawn.size());
     for (const ParameterInfo& info : describe<L>())
       for (std::int64_t i = info.offset; i < info.offset + info.size(); ++i)
-        gapless[i] = info.is_vector() ? T(info.init.value) + T(0.3) * parameters.data()[i]
-                                      : parameters.data()[i] / T(std::sqrt(info.columns));
-    std::ranges::copy(gapless, parameters.data());
+        gapless[i] = info.is_vector() ? T(info.init.value) + T(0.3) * drawn[i] : drawn[i] / T(std::sqrt(info.columns));
+    parameters.upload(0, gapless);
   }
   /// Standard normal values that depend on the key alone.
-  static void fill_normal(Buffer<T>& buffer, Key key) {
-    for (std::int64_t i = 0; i < buffer.size(); ++i) buffer.data()[i] = T(normals(Philox(key)(std::uint64_t(i)))[0]);
+  static void fill_normal(Memory& buffer, Key key) {
+    std::vector<T> values(std::size_t(buffer.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(normals(Philox(key)(std::uint64_t(i)))[0]);
+    buffer.upload(0, values);
   }
+  static void fill(Memory& buffer, T value) { buffer.upload(0, std::vector(std::size_t(buffer.size()), value)); }
 
   /// Makes NaNs of everything that a forward and a backward pass must overwrite before they read it.
   void poison() {
-    for (Buffer<T>* buffer : {&y, &dx}) std::ranges::fill(buffer->span(), std::numeric_limits<T>::quiet_NaN());
-    std::ranges::fill(saved_.span(), poison_byte);
+    for (Memory* buffer : {&y, &dx}) fill(*buffer, std::numeric_limits<T>::quiet_NaN());
+    saved_.upload(0, poison_bytes(saved_.size()));
     poison_workspace();
   }
-  void poison_workspace() {
-    context_.run(packing_, pass, [&](auto& worker) {
-      const auto frame = worker.frame();
-      std::byte* const workspace = worker.workspace().template take<std::byte>(size_.workspace);
-      if (worker.first()) std::fill_n(workspace, size_.workspace, poison_byte);
-    });
-  }
+  void poison_workspace() { context_.fill_workspace(poison_byte); }
 
   void forward() {
     context_.run(packing_, pass, [&](auto& worker) {
@@ -130,20 +129,29 @@ class LayerRun {
     if (count == 0) return;
     PackedRows piece(packing_.capacity);
     piece.assign(counts, begin);
-    Buffer<T> piece_x(std::int64_t(count) * L::input_width), piece_y(std::int64_t(count) * L::output_width);
-    for (int i = 0; i < count; ++i)
-      std::copy_n(x.data() + rows_of_piece[i] * L::input_width, L::input_width, piece_x.data() + i * L::input_width);
+    Memory piece_x(std::int64_t(count) * L::input_width), piece_y(std::int64_t(count) * L::output_width);
+    for (int i = 0; i < count; ++i) copy_row<L::input_width>(x, rows_of_piece[i], piece_x, i);
     reserve_cache();
     context_.run(piece, pass, [&](auto& worker) {
-      Arena cache = cache_.arena();
+      Arena cache = arena_of(cache_);
       forward_on(worker, cached_flow(cache), {piece_x.data(), count}, {piece_y.data(), count});
     });
-    for (int i = 0; i < count; ++i)
-      std::copy_n(piece_y.data() + i * L::output_width, L::output_width, y.data() + rows_of_piece[i] * L::output_width);
+    for (int i = 0; i < count; ++i) copy_row<L::output_width>(piece_y, i, y, rows_of_piece[i]);
   }
 
  private:
   static constexpr std::byte poison_byte{0xff};  // four or eight of them are a NaN
+  using Bytes = typename B::template Buffer<std::byte>;
+
+  static std::vector<std::byte> poison_bytes(std::int64_t count) {
+    return std::vector(std::size_t(count), poison_byte);
+  }
+  template <int Width>
+  static void copy_row(const Memory& from, std::int64_t from_row, Memory& to, std::int64_t to_row) {
+    std::array<T, std::size_t(Width)> row;
+    from.download(from_row * Width, row);
+    to.upload(to_row * Width, row);
+  }
 
   static PackedRows pack(const std::vector<int>& lengths) {
     if (lengths.empty()) return {};
@@ -171,8 +179,8 @@ class LayerRun {
                        forward_on(worker, cached_flow(cache), rows_of<const T, L::input_width>(x),
                                   rows_of<T, L::output_width>(y));
                      }).size);
-    cache_ = Buffer<std::byte>(cache.peak());
-    std::ranges::fill(cache_.span(), poison_byte);
+    cache_ = Bytes(cache.peak());
+    cache_.upload(0, poison_bytes(cache_.size()));
   }
 
   void forward_on(auto& worker, const Flow<P>& flow, Rows<const T, L::input_width> from, Rows<T, L::output_width> to) {
@@ -190,7 +198,7 @@ class LayerRun {
 
   using Saved = typename L::template Saved<P>;
   Saved take_saved() {
-    Arena cursor = saved_.arena();
+    Arena cursor = arena_of(saved_);
     return Saved::take(cursor, packing_.capacity);
   }
   Flow<P> flow() {
@@ -206,7 +214,7 @@ class LayerRun {
     return cached;
   }
   template <class Element, int Width>
-  Rows<Element, Width> rows_of(Buffer<T>& buffer) const {
+  Rows<Element, Width> rows_of(Memory& buffer) const {
     return {buffer.data(), packed_.rows()};
   }
 
@@ -214,7 +222,7 @@ class LayerRun {
   Context<B> context_;
   PackedRows packed_, memory_packed_;
   Packing packing_, memory_packing_;
-  Buffer<std::byte> saved_, cache_;
+  Bytes saved_, cache_;
   WorkspaceSize size_;
 };
 

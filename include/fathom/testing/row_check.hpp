@@ -24,10 +24,10 @@ Sees seen_rows(const LayerRows& batch = {}, const typename B::Options& machine =
   LayerRun<L, B> run(batch, machine);
   run.randomize(1);
   run.forward();
-  using Values = std::vector<typename LayerRun<L, B>::T>;
-  const Values x(run.x.span().begin(), run.x.span().end()), y(run.y.span().begin(), run.y.span().end());
-  Buffer<typename LayerRun<L, B>::T> other(run.x.size());
-  run.fill_normal(other, Key{2});
+  const auto x = values_of(run.x), y = values_of(run.y);
+  typename LayerRun<L, B>::Memory drawn(run.x.size());
+  run.fill_normal(drawn, Key{2});
+  const auto other = values_of(drawn);
   Indexed<std::vector<int>> sequence;  // of each row
   for (std::size_t s = 0; s < batch.lengths.size(); ++s)
     sequence.insert(sequence.end(), std::size_t(batch.lengths[s]), int(s));
@@ -35,12 +35,14 @@ Sees seen_rows(const LayerRows& batch = {}, const typename B::Options& machine =
   Sees seen = Sees::itself;
   const int rows = int(run.rows());
   for (int from = 0; from < rows; ++from) {
-    std::ranges::copy(x, run.x.data());
-    std::copy_n(other.data() + from * L::input_width, L::input_width, run.x.data() + from * L::input_width);
+    auto changed = x;
+    std::copy_n(other.begin() + from * L::input_width, L::input_width, changed.begin() + from * L::input_width);
+    run.x.upload(0, changed);
     run.forward();
+    const auto now = values_of(run.y);
     for (int to = 0; to < rows; ++to) {
       const std::int64_t first = std::int64_t(to) * L::output_width;
-      if (to == from || std::equal(y.begin() + first, y.begin() + first + L::output_width, run.y.data() + first))
+      if (to == from || std::equal(y.begin() + first, y.begin() + first + L::output_width, now.begin() + first))
         continue;
       if (sequence[to] != sequence[from])
         throw Error("seen_rows: row " + std::to_string(to) + " changes with row " + std::to_string(from) +
@@ -61,7 +63,7 @@ Difference check_cache(const LayerRows& batch = {}, const typename B::Options& m
   LayerRun<L, B> run(batch, machine);
   run.randomize(1);
   run.forward();
-  const std::vector whole(run.y.span().begin(), run.y.span().end());
+  const std::vector whole = values_of(run.y);
   const int longest = *std::ranges::max_element(batch.lengths);
   /// Every sequence's place after `row` rows, or its end.
   const auto at = [&](int row) {
@@ -71,9 +73,10 @@ Difference check_cache(const LayerRows& batch = {}, const typename B::Options& m
   };
   Difference worst;
   const auto compare_rows = [&] {
-    const Difference found = compare(run.y.span(), std::span(whole), 1);
+    const std::vector pieces = values_of(run.y);
+    const Difference found = compare(std::span(pieces), std::span(whole), 1);
     if (found.error > worst.error) worst = found;
-    std::ranges::fill(run.y.span(), std::numeric_limits<typename LayerRun<L, B>::T>::quiet_NaN());
+    run.fill(run.y, std::numeric_limits<typename LayerRun<L, B>::T>::quiet_NaN());
   };
 
   for (int row = 0; row < longest; ++row) run.forward_piece(at(row), at(row + 1));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <fathom/backend/context.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -11,6 +10,7 @@
 #include <fathom/train/run_checkpoints.hpp>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
@@ -26,13 +26,13 @@ Weights<Model, B> average_last_checkpoints(const std::filesystem::path& folder, 
     throw Error(folder.string() + ": has " + std::to_string(entries.size()) + " checkpoints where the last " +
                 std::to_string(count) + " shall be averaged; keep more of them in training, or average fewer");
   Context<B> context(machine);
-  WeightAverage<typename B::Precision> average(Weights<Model, B>::extent.total(), 1);
+  WeightAverage<B> average(Weights<Model, B>::extent.total(), 1);
   Weights<Model, B> weights;
   for (auto entry = entries.end() - count; entry != entries.end(); ++entry) {
     weights = load_weights<Model, B>(*entry);
     average.add(context, weights.flat());
   }
-  std::ranges::copy(average.flat(), weights.flat().begin());
+  std::swap(weights.flat(), average.flat());
   return weights;
 }
 

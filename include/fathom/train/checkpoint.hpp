@@ -50,20 +50,46 @@ inline safetensors::Shape shape_of(const ParameterInfo& info) {
 }
 inline safetensors::Shape shape_of(const StateTensor& tensor) { return {tensor.rows, tensor.columns}; }
 
+/// A flat buffer of any machine.
+template <class T>
+class FlatView {
+ public:
+  FlatView() = default;
+  template <class Memory>
+  requires(!std::same_as<Memory, FlatView>) explicit FlatView(const Memory& memory)
+      : memory_(&memory), size_(memory.size()), download_([](const void* from, std::int64_t first, std::span<T> values) {
+          static_cast<const Memory*>(from)->download(first, values);
+        }) {}
+
+  std::int64_t size() const { return size_; }
+  void download(std::int64_t first, std::span<T> values) const { download_(memory_, first, values); }
+
+ private:
+  const void* memory_ = nullptr;
+  std::int64_t size_ = 0;
+  void (*download_)(const void*, std::int64_t, std::span<T>) = nullptr;
+};
+
 /// Errors: `Error` for a tensor that is not finite, which could not be loaded; `FileError` of the disk.
 template <class T, class Table>
-void write_tensors(const std::filesystem::path& directory, TensorRole role, std::span<const T> flat, const Table& table,
+void write_tensors(const std::filesystem::path& directory, TensorRole role, const FlatView<T>& flat, const Table& table,
                    const std::string& config_checksum) {
+  std::vector<T> values;
+  const auto read = [&](const auto& entry) {
+    values.resize(std::size_t(entry.size()));
+    flat.download(entry.offset, values);
+    return std::span<const T>(values);
+  };
   safetensors::Writer writer;
   writer.set("format", "pt");  // what other readers expect of a file whose matrices are (out, in)
   writer.set(config_checksum_key, config_checksum);
   writer.set(role_key, name_of(role));
   for (const auto& entry : table) {
-    const auto tensor = flat.subspan(std::size_t(entry.offset), std::size_t(entry.size()));
-    if (!all_finite(tensor))
+    if (!all_finite(read(entry)))
       throw Error("save_checkpoint: tensor '" + entry.name + "' of the " + name_of(role) +
                   " is not finite, so nothing can go on from it; use an earlier checkpoint, or start again");
-    writer.add(entry.name, shape_of(entry), tensor);
+    writer.add(entry.name, safetensors::dtype_of<T>, shape_of(entry),
+               [&](safetensors::Writer::Sink& sink) { sink.write(std::as_bytes(read(entry))); });
   }
   writer.write(directory / file_of(role));
 }
@@ -87,12 +113,14 @@ void check_tensors(const safetensors::File& file, const Table& table, safetensor
                       "' has no place; the file belongs to another model");
 }
 
-template <class T, class Table>
-void read_tensors(const safetensors::File& file, std::span<T> flat, const Table& table,
-                  safetensors::Narrowing narrowing) {
-  for (const auto& entry : table)
-    file.read(entry.name, shape_of(entry), flat.subspan(std::size_t(entry.offset), std::size_t(entry.size())),
-              narrowing);
+template <class Memory, class Table>
+void read_tensors(const safetensors::File& file, Memory& flat, const Table& table, safetensors::Narrowing narrowing) {
+  std::vector<std::remove_cvref_t<decltype(*flat.data())>> values;
+  for (const auto& entry : table) {
+    values.resize(std::size_t(entry.size()));
+    file.read(entry.name, shape_of(entry), std::span(values), narrowing);
+    write_tensor(flat, entry, values);
+  }
 }
 
 template <class Trainer>
@@ -135,7 +163,7 @@ class TrainingState {
                                          .norms = norms,
                                          .averaged = kept_average ? kept_average->count() : 0,
                                          .best = info.best};
-    if (progress.averaged > 0) average = kept_average->flat();
+    if (progress.averaged > 0) average = detail::FlatView<typename Trainer::P::Master>(kept_average->flat());
     if (const auto fault = progress.fault())
       throw Error("save_checkpoint: " + std::string(fault->field) + " must be " + fault->rule);
     detail::Json config(
@@ -158,7 +186,7 @@ class TrainingState {
     AtomicDirectory fresh(directory);
     detail::write_tensors(fresh.path(), TensorRole::weights, weights, table_, checksum);
     detail::write_tensors(fresh.path(), TensorRole::state, optimizer, optimizer_table_, checksum);
-    if (!average.empty()) detail::write_tensors(fresh.path(), TensorRole::average, average, table_, checksum);
+    if (average.size() > 0) detail::write_tensors(fresh.path(), TensorRole::average, average, table_, checksum);
     OutputFile config(fresh.path() / "config.json");
     config.write(config_);
     config.close();
@@ -166,9 +194,9 @@ class TrainingState {
   }
 
   // Whoever copies the tensors points these at the copies.
-  std::span<const typename Trainer::P::Weight> weights;
-  std::span<const typename Trainer::P::Master> optimizer;
-  std::span<const typename Trainer::P::Master> average;  ///< empty: none
+  detail::FlatView<typename Trainer::P::Weight> weights;
+  detail::FlatView<typename Trainer::P::Master> optimizer;
+  detail::FlatView<typename Trainer::P::Master> average;  ///< empty: none
 
  private:
   std::string config_;
@@ -225,10 +253,11 @@ class CheckpointWriter {
 
  private:
   template <class T>
-  static std::span<const T> copy(std::span<const T> from, Buffer<T>& to) {
-    if (to.size() != std::ssize(from)) to = Buffer<T>(std::ssize(from));
-    std::ranges::copy(from, to.data());
-    return to.span();
+  static detail::FlatView<T> copy(const detail::FlatView<T>& from, Buffer<T>& to) {
+    if (from.size() == 0) return {};
+    if (to.size() != from.size()) to = Buffer<T>(from.size());
+    from.download(0, to.span());
+    return detail::FlatView<T>(to);
   }
 
   Buffer<typename Trainer::P::Weight> weights_;

@@ -27,10 +27,10 @@ namespace detail {
 /// Forward pass and loss, without dropout. `activations` is what a pass of the batch's capacity saves.
 template <class Model, class B, class P = typename B::Precision>
 LossSums batch_loss(Context<B>& context, const typename Model::template Params<const typename P::Weight>& params,
-                    const typename Model::Batch& batch, Buffer<std::byte>& activations) {
+                    const typename Model::Batch& batch, typename B::template Buffer<std::byte>& activations) {
   LossSums sums;
   context.run(batch.output_packing(), Pass{}, [&](auto& worker) {
-    Arena arena = activations.arena();
+    Arena arena = arena_of(activations);
     auto saved = Model::template Saved<P>::take(arena, batch.capacity());
     Model::forward(worker, params, Flow<P>{}, batch, saved);
     Model::loss(worker, params, batch, saved);
@@ -87,14 +87,14 @@ Evaluation evaluate(const Weights<Model, B>& weights, R&& batches, const typenam
                     const EvaluateOptions& options = {}) {
   using Batch = typename Model::Batch;
   Context<B> context(machine);
-  Buffer<std::byte> activations;
+  typename B::template Buffer<std::byte> activations;
   std::optional<typename Model::Capacity> capacity;
   return detail::evaluate_each<Batch>(batches, options, [&](const Batch& batch) {
     const Batch reading = batch.forward_only();
     if (!capacity) {
       capacity = batch.capacity();
       Model::check_capacity(*capacity, "evaluate");
-      activations = Buffer<std::byte>(saved_bytes<Model, typename B::Precision>(reading.capacity()));
+      activations = typename B::template Buffer<std::byte>(saved_bytes<Model, typename B::Precision>(reading.capacity()));
       context.reserve(evaluation_cost<Model, B>(reading.capacity()).size);
     }
     Model::check(batch, *capacity);

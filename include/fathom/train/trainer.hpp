@@ -90,12 +90,13 @@ class Trainer {
         options_(checked(options)),
         optimizer_options_(optimizer),
         table_(describe<Model>()),
-        weights_(options.seed),
+        places_(places_of(table_)),
         gradients_(extent.total()),
         state_(Optimizer::template state_size<Model>()),
         activations_(saved_bytes<Model, P>(capacity)),
         context_(machine) {
     Optimizer::check(optimizer);
+    initialize(context_, weights_.flat(), table_, options.seed);
     if (options.average > 0) average_.emplace(extent.total(), options.average);
     context_.reserve(step_workspace<Model, B, Optimizer>(capacity, options.dropout));
   }
@@ -133,7 +134,7 @@ class Trainer {
         gradients_of(worker, batches[index], index, target_weight);
         sums += worker.read(&Slots::loss);
       }
-      worker(op::SumOfSquares<P>{.x = gradients_.span(), .result = worker.slot(&Slots::squares)});
+      worker(op::SumOfSquares<P>{.x = gradients_, .result = worker.slot(&Slots::squares)});
       const double norm = std::sqrt(worker.read(&Slots::squares)), loss = options_.loss.total(sums) * target_weight;
       const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
@@ -165,8 +166,8 @@ class Trainer {
   LossSums evaluate(const Batch& batch) {
     check(batch);
     const bool averaged = average_ && average_->count() > 0;
-    const auto flat = averaged ? std::span<const typename P::Master>(average_->flat()) : weights_.flat();
-    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat.data()), batch, activations_);
+    const typename P::Weight* flat = averaged ? std::as_const(average_->flat()).data() : weights_.flat().data();
+    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, activations_);
   }
   template <BatchRange<Batch> R>
   Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
@@ -187,7 +188,7 @@ class Trainer {
     return sums;
   }
   /// Forgets the gradients, which `step` adds to and leaves at zero.
-  void clear_gradients() { std::fill_n(gradients_.data(), gradients_.size(), typename P::Gradient(0)); }
+  void clear_gradients() { gradients_.zero(); }
 
   /// Sets learned skip scales from the variances of the branches on one batch (Admin). Call once, before training; does
   /// nothing for a model without such scales.
@@ -207,15 +208,19 @@ class Trainer {
       flow.profile = &profile;
       Model::forward(worker, weights_.params(), flow, batch, saved);
     });
-    for (std::size_t i = 0; i < scales.size(); ++i) std::ranges::fill(weights_.tensor(*scales[i]), values[i]);
+    for (std::size_t i = 0; i < scales.size(); ++i)
+      write_tensor(weights_.flat(), *scales[i],
+                   std::vector(std::size_t(scales[i]->size()), typename P::Weight(values[i])));
   }
 
   const Weights<Model, B>& weights() const { return weights_; }
   Weights<Model, B>& weights() { return weights_; }
-  std::span<typename P::Gradient> gradients() { return gradients_.span(); }
-  std::span<typename P::Master> optimizer_state() { return state_.span(); }
+  /// Flat buffers in memory of the machine, see `Weights::flat`; the optimizer says what is in its state.
+  const typename B::template Buffer<typename P::Gradient>& gradients() const { return gradients_; }
+  const typename B::template Buffer<typename P::Master>& optimizer_state() const { return state_; }
+  typename B::template Buffer<typename P::Master>& optimizer_state() { return state_; }
   /// The average of the weights, if `TrainerOptions::average` asks for one; a snapshot is added with each update made.
-  std::optional<WeightAverage<P>>& average() { return average_; }
+  std::optional<WeightAverage<B>>& average() { return average_; }
   const std::vector<ParameterInfo>& table() const { return table_; }
   const Capacity& capacity() const { return capacity_; }
   const TrainerOptions& options() const { return options_; }
@@ -285,10 +290,10 @@ class Trainer {
     return {Key{options_.seed}.child("dropout").child(std::uint64_t(step)), options_.dropout};
   }
   typename Model::template Saved<P> saved_values() {
-    Arena arena = activations_.arena();
+    Arena arena = arena_of(activations_);
     return Model::template Saved<P>::take(arena, capacity_);
   }
-  FlatModel<P> flat() { return {extent, weights_.flat(), gradients_.span(), state_.span(), table_}; }
+  FlatModel<P> flat() { return {extent, weights_.flat(), gradients_, state_, places_}; }
 
   void gradients_of(auto& worker, const Batch& batch, std::size_t index, double target_weight) {
     const auto scope = worker.scope("batch", int(index));
@@ -320,18 +325,13 @@ class Trainer {
                   "; lower the learning rate or resume from a checkpoint");
   }
 
-  std::string largest_gradient() const {
-    const ParameterInfo* largest = nullptr;
-    double most = -1;
-    for (const ParameterInfo& info : table_) {
-      double squares = 0;
-      for (std::int64_t i = 0; i < info.size(); ++i) {
-        const double g = double(gradients_.data()[info.offset + i]);
-        squares += g * g;
-      }
-      if (squares > most) most = squares, largest = &info;
-    }
-    return largest->name;
+  std::string largest_gradient() {
+    typename B::template Buffer<double> results(std::ssize(places_));
+    context_.run(Packing{}, Pass{}, [&](auto& worker) {
+      worker(op::TensorSquares<P>{.x = gradients_, .table = places_, .results = results});
+    });
+    const std::vector<double> squares = values_of(results);
+    return table_[std::size_t(std::ranges::max_element(squares) - squares.begin())].name;
   }
 
   /// Replays the step, one op at a time.
@@ -353,12 +353,13 @@ class Trainer {
   TrainerOptions options_;
   typename Optimizer::Options optimizer_options_;
   std::vector<ParameterInfo> table_;
+  std::vector<TensorPlace> places_;
   Weights<Model, B> weights_;
-  Buffer<typename P::Gradient> gradients_;
-  Buffer<typename P::Master> state_;
-  Buffer<std::byte> activations_;
+  typename B::template Buffer<typename P::Gradient> gradients_;
+  typename B::template Buffer<typename P::Master> state_;
+  typename B::template Buffer<std::byte> activations_;
   Context<B> context_;
-  std::optional<WeightAverage<P>> average_;
+  std::optional<WeightAverage<B>> average_;
   std::int64_t step_ = 0, updates_ = 0, skipped_in_a_row_ = 0;
   NormTracker norms_;
 };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <fathom/backend/ops/op.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/key.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
 #include <span>
@@ -24,6 +25,45 @@ struct UpdateTarget {
 };
 
 namespace op {
+
+/// x[i] = center + deviation · n[i], in double and then rounded; n[2 k] and n[2 k + 1] are the `normals` of block k of
+/// `key`'s Philox. A deviation of 0 fills, and draws nothing.   x (n) overwritten.
+template <class P>
+struct Initialize {
+  static constexpr const char* name = "initialize";
+  Elements<typename P::Weight> x;
+  double center = 0, deviation = 0;
+  Key key;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&& f) const { f(as_row(x)); }
+};
+
+/// *result = the first element, row by row, that is infinite or NaN, or -1; written once for all lanes.   x (N, D).
+template <class T>
+struct FirstNonFinite {
+  static constexpr const char* name = "first non-finite";
+  Matrix<const T> x;
+  std::int64_t* result;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
+
+/// results[k] = Σ x² over tensor k of `table`, in double; written once for all lanes.   x is a whole flat buffer.
+template <class P>
+struct TensorSquares {
+  static constexpr const char* name = "squares of tensors";
+  Elements<const typename P::Gradient> x;
+  std::span<const TensorPlace> table;
+  Elements<double> results;
+
+  constexpr double flops() const { return 2.0 * double(x.size()); }
+  constexpr double bytes() const { return bytes_of(x); }
+  constexpr void outputs(auto&&) const {}
+};
 
 /// *result = Σ x², summed in shards of a fixed size in a fixed order; written once for all lanes.   x (n).
 template <class P>
@@ -129,7 +169,7 @@ struct Adafactor {
   static constexpr const char* name = "adafactor";
   UpdateTarget<P> target;
   Elements<typename P::Master> moments;
-  std::span<const ParameterInfo> table;
+  std::span<const TensorPlace> table;
   double decay_exponent, epsilon1, epsilon2, clip_threshold;
   std::int64_t step;  ///< of this update, from 1
 
@@ -143,6 +183,11 @@ struct Adafactor {
 }  // namespace op
 
 template <class B>
-concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::Sgd, op::Adam, op::Lion, op::Adafactor>;
+concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::Sgd, op::Adam, op::Lion, op::Adafactor,
+                         op::Initialize, op::TensorSquares> &&
+    Runs<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
+    Runs<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
+    Runs<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&
+    Runs<B, op::FirstNonFinite<typename B::Precision::Gradient>>;
 
 }  // namespace fathom::inline FATHOM_ABI

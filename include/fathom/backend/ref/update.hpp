@@ -2,11 +2,40 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/random.hpp>
 
 namespace fathom::inline FATHOM_ABI::ref {
+
+template <class T>
+void run(const Packing&, const op::Initialize<Uniform<T>>& op) {
+  const Philox random(op.key);
+  for (std::size_t i = 0; i < op.x.size(); i += 2) {
+    const auto pair = op.deviation == 0 ? std::array<double, 2>{} : normals(random(std::uint64_t(i / 2)));
+    op.x[i] = T(op.center + op.deviation * pair[0]);
+    if (i + 1 < op.x.size()) op.x[i + 1] = T(op.center + op.deviation * pair[1]);
+  }
+}
+
+template <class, class T>
+void run(const Packing&, const op::FirstNonFinite<T>& op) {
+  *op.result = -1;
+  for (int n = 0; n < op.x.rows; ++n)
+    for (int c = 0; c < op.x.columns; ++c)
+      if (*op.result < 0 && !std::isfinite(op.x.row(n)[c])) *op.result = std::int64_t(n) * op.x.columns + c;
+}
+
+template <class T>
+void run(const Packing&, const op::TensorSquares<Uniform<T>>& op) {
+  for (std::size_t k = 0; k < op.table.size(); ++k) {
+    double sum = 0;
+    for (const T x : op.x.part(op.table[k].offset, std::size_t(op.table[k].size()))) sum += double(x) * double(x);
+    op.results[k] = sum;
+  }
+}
 
 template <class T>
 void run(const Packing&, const op::SumOfSquares<Uniform<T>>& op) {
@@ -87,12 +116,12 @@ void run(const Packing&, const op::Adafactor<Uniform<T>>& op) {
   const T rate = T(std::min(op.target.learning_rate, 1 / std::sqrt(double(op.step))));
   const T shrinkage = T(op.target.learning_rate * op.target.weight_decay);
   T* moment = op.moments.data();
-  for (const ParameterInfo& info : op.table) {
+  for (const TensorPlace& info : op.table) {
     const int rows = info.rows, columns = info.columns;
     T* w = op.target.weights.data() + info.offset;
     T* g = op.target.gradient.data() + info.offset;
-    T* r = info.is_vector() ? nullptr : moment;
-    T* c = info.is_vector() ? moment : moment + rows;
+    T* r = info.vector ? nullptr : moment;
+    T* c = info.vector ? moment : moment + rows;
     moment = c + columns;
 
     for (int i = 0; r != nullptr && i < rows; ++i) r[i] = beta * r[i] + (1 - beta) * T(op.epsilon1);
@@ -119,7 +148,7 @@ void run(const Packing&, const op::Adafactor<Uniform<T>>& op) {
     const T length =
         std::max(T(op.epsilon2), std::sqrt(mean_w2)) * rate / std::max(T(1), std::sqrt(mean_u2) / T(op.clip_threshold));
     for (int n = 0; n < rows * columns; ++n) {
-      w[n] -= (decays(info.role) ? shrinkage * w[n] : T(0)) + length * g[n];
+      w[n] -= (info.decayed ? shrinkage * w[n] : T(0)) + length * g[n];
       g[n] = 0;
     }
   }

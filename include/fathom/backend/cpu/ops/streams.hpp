@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <fathom/backend/cpu/adafactor.hpp>
@@ -9,6 +10,7 @@
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
+#include <fathom/core/random.hpp>
 #include <numeric>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
@@ -169,6 +171,34 @@ struct UpdateOps {
     return align_up(std::int64_t(sizeof(AdafactorSums)));
   }
 
+  static void run(Lane& lane, const op::Initialize<P>& op) {
+    using T = typename P::Weight;
+    const Philox random(op.key);
+    const std::size_t size = op.x.size(), pairs = (size + 1) / 2;
+    const std::size_t end = pairs * std::size_t(lane.number() + 1) / std::size_t(lane.parts());
+    for (std::size_t k = pairs * std::size_t(lane.number()) / std::size_t(lane.parts()); k < end; ++k) {
+      const auto pair = op.deviation == 0 ? std::array<double, 2>{} : normals(random(std::uint64_t(k)));
+      op.x[2 * k] = T(op.center + op.deviation * pair[0]);
+      if (2 * k + 1 < size) op.x[2 * k + 1] = T(op.center + op.deviation * pair[1]);
+    }
+    lane.barrier();
+  }
+
+  /// By one lane: the op is for one pass that looks for an error.
+  template <class T>
+  static void run(Lane& lane, const op::FirstNonFinite<T>& op) {
+    lane.barrier();
+    if (lane.first()) *op.result = first_non_finite(op.x);
+    lane.barrier();
+  }
+
+  static void run(Lane& lane, const op::TensorSquares<P>& op) {
+    lane.barrier();
+    for (std::size_t k = std::size_t(lane.number()); k < op.table.size(); k += std::size_t(lane.parts()))
+      op.results[k] = sum_of_squares<Gradient>(std::size_t(op.table[k].size()), op.x.data() + op.table[k].offset);
+    lane.barrier();
+  }
+
   static void run(Lane& lane, const op::SumOfSquares<P>& op) {
     const std::int64_t mark = lane.workspace().used();
     const std::int64_t shards = shards_of(op.x.size());
@@ -244,15 +274,15 @@ struct UpdateOps {
   static void run(Lane& lane, const op::Adafactor<P>& op) {
     const std::int64_t mark = lane.workspace().used();
     AdafactorSums& common = *lane.workspace().template take<AdafactorSums>(1);
-    const auto is_large = [&](const ParameterInfo& info) {
+    const auto is_large = [&](const TensorPlace& info) {
       return info.size() * lane.parts() * 8 > std::int64_t(op.target.weights.size());
     };
-    each_tensor(op, [&](const ParameterInfo& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
+    each_tensor(op, [&](const TensorPlace& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
       if (is_large(info)) adafactor_update(step, tensor, lane.number(), lane.parts(), common, [&] { lane.barrier(); });
     });
     std::int64_t small = 0, before = 0;
-    for (const ParameterInfo& info : op.table) small += is_large(info) ? 0 : info.size();
-    each_tensor(op, [&](const ParameterInfo& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
+    for (const TensorPlace& info : op.table) small += is_large(info) ? 0 : info.size();
+    each_tensor(op, [&](const TensorPlace& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
       if (is_large(info)) return;
       AdafactorSums own;
       if (before * lane.parts() / small == lane.number()) adafactor_update(step, tensor, 0, 1, own, [] {});
@@ -263,6 +293,14 @@ struct UpdateOps {
   }
 
  private:
+  template <class T>
+  static std::int64_t first_non_finite(const Matrix<const T>& x) {
+    for (int r = 0; r < x.rows; ++r)
+      for (int c = 0; c < x.columns; ++c)
+        if (!std::isfinite(x.row(r)[c])) return std::int64_t(r) * x.columns + c;
+    return -1;
+  }
+
   /// f(info, step, tensor) for the tensors of the table.
   template <class F>
   static void each_tensor(const op::Adafactor<P>& op, F&& f) {
@@ -276,9 +314,9 @@ struct UpdateOps {
                        .clip_threshold = op.clip_threshold,
                        .gradient_scale = target.gradient_scale};
     Master* moments = op.moments.data();
-    for (const ParameterInfo& info : op.table) {
-      const int row_moments = info.is_vector() ? 0 : info.rows;
-      step.decay = decays(info.role) ? target.weight_decay : 0;
+    for (const TensorPlace& info : op.table) {
+      const int row_moments = info.vector ? 0 : info.rows;
+      step.decay = info.decayed ? target.weight_decay : 0;
       f(info, step,
         FactoredTensor<Master>{.rows = info.rows,
                                .columns = info.columns,

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <fathom/core/config.hpp>
+#include <fathom/core/packing.hpp>
+#include <span>
+#include <type_traits>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// What ops name in memory of the host (packings, tokens, targets, tables of tensors), as copies in memory of a machine
+/// that cannot read there. A lane has one. Within a region a thing is told by its place and extent and copied once;
+/// `clear` begins the next region, because a batch is refilled where it was. Memory of copies is used again.
+///
+///   op.tokens = inputs(op.tokens);
+template <template <class> class Buffer>
+class Inputs {
+ public:
+  void clear() {
+    for (Copy& copy : copies_) copy.host = {};
+    packings_.clear();
+  }
+
+  template <class T>
+  std::span<const T> operator()(std::span<const T> host) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    if (host.empty()) return {};
+    return {reinterpret_cast<const T*>(copy_of(std::as_bytes(host))), host.size()};
+  }
+
+  /// The packing itself stays where it is read by its address, on the host, until `clear`; what it points to does not.
+  /// Equal packings are one.
+  const Packing& operator()(const Packing& host) {
+    for (const auto& [from, copy] : packings_)
+      if (same(from, host)) return copy;
+    return packings_
+        .emplace_back(host, Packing{host.capacity, (*this)(host.offsets), (*this)(host.shards),
+                                    (*this)(host.sequence_shard), (*this)(host.past)})
+        .second;
+  }
+
+ private:
+  struct Copy {
+    std::span<const std::byte> host;  ///< empty: free
+    Buffer<std::byte> bytes;
+  };
+
+  static bool same(std::span<const int> a, std::span<const int> b) { return a.data() == b.data() && a.size() == b.size(); }
+  static bool same(const Packing& a, const Packing& b) {
+    return a.capacity == b.capacity && same(a.offsets, b.offsets) && same(a.shards, b.shards) &&
+           same(a.sequence_shard, b.sequence_shard) && same(a.past, b.past);
+  }
+
+  const std::byte* copy_of(std::span<const std::byte> host) {
+    Copy* free = nullptr;
+    for (Copy& copy : copies_) {
+      if (copy.host.data() == host.data() && copy.host.size() == host.size()) return copy.bytes.data();
+      if (copy.host.empty() && copy.bytes.size() >= std::ssize(host)) free = &copy;
+    }
+    if (free == nullptr) free = &copies_.emplace_back(Copy{{}, Buffer<std::byte>(std::ssize(host))});
+    free->host = host;
+    free->bytes.upload(0, host);
+    return free->bytes.data();
+  }
+
+  std::deque<Copy> copies_;
+  std::deque<std::pair<Packing, Packing>> packings_;
+};
+
+}  // namespace fathom::inline FATHOM_ABI
