@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
-#include <span>
 
 #include "every_core_header.hpp"
 
@@ -33,7 +32,7 @@ constexpr void compute(Rows<const float, width, 2 * width> a, Matrix<const float
                        int row, Results& results) {
   const Matrix<const float> left = a;
   const Matrix<float> out = Rows<float, width>(results.products, rows);
-  const std::span<const float> offsets = bias;
+  const Elements<const float> offsets = bias;
   for (int i = 0; i < width; ++i) out.row(row)[i] = left.row(row)[i] * b.block(1, rows).row(row)[i] + offsets[i];
   if (row != 0) return;
   results.random = Philox(key)(counter);

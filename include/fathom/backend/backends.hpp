@@ -14,7 +14,7 @@ template <class P = Single, class MatmulEngine = DefaultMatmul>
 struct Cpu;  // backend/cpu/cpu.hpp
 }
 using cpu::Cpu;
-template <class T = double>
+template <class P = double>
 struct Ref;  // backend/ref/ref.hpp
 
 /// `B` is defined; the template argument is the message.

@@ -27,6 +27,8 @@
 /// - "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value.
 /// - Unless an alias is allowed here, views of one op do not overlap. "May be x" means the very view x: its first
 ///   element and its stride.
+/// - A `StreamResult` is wanted in the stream's type, in that of activations, or in both; each is rounded once from what
+///   the op computes. One view may be another one only where both are of one type.
 /// - "Null" means without rows or elements, wherever the pointer points. A null view is absent, or not wanted, where
 ///   the comment allows it.
 /// - Views are of memory of the machine, and so are results (`sums`, `result`, `results`). Packings, tokens, targets and

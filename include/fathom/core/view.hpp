@@ -101,10 +101,60 @@ struct Rows {
   }
 };
 
+template <class T, class Element>
+concept SameButConst = std::is_same_v<T, Element> || std::is_same_v<const T, Element>;
+
+/// What ops write for the residual stream, for branches, or for both: one matrix twice, as the stream has it and,
+/// rounded, as branches read it. Absent is what is not wanted.
+template <class Stream, class Branch>
+struct StreamMatrix {
+  Matrix<Stream> stream;
+  Matrix<Branch> branch;
+  int rows = 0, columns = 0;
+
+  constexpr StreamMatrix() = default;
+  constexpr StreamMatrix(Matrix<Stream> as_stream, Matrix<Branch> as_branch)
+      : stream(as_stream),
+        branch(as_branch),
+        rows(as_stream ? as_stream.rows : as_branch.rows),
+        columns(as_stream ? as_stream.columns : as_branch.columns) {}
+  template <SameButConst<Stream> T>
+  constexpr StreamMatrix(Matrix<T> as_stream) : StreamMatrix(as_stream, {}) {}
+  template <SameButConst<Branch> T>
+  constexpr StreamMatrix(Matrix<T> as_branch) : StreamMatrix({}, as_branch) {}
+  template <class T, int Width, int Stride>
+  constexpr StreamMatrix(Rows<T, Width, Stride> one) : StreamMatrix(Matrix<T>(one)) {}
+
+  constexpr explicit operator bool() const { return rows > 0; }
+};
+
+/// What layers see of a residual stream that has another type than branches: each row in both. A layer that nobody wants
+/// one of them from gets it without rows.
+template <class Stream, class Branch, int Width>
+struct StreamRows {
+  Rows<Stream, Width> stream;
+  Rows<Branch, Width> branch;
+  int count = 0;
+
+  constexpr StreamRows() = default;
+  constexpr StreamRows(Rows<Stream, Width> as_stream, Rows<Branch, Width> as_branch)
+      : stream(as_stream), branch(as_branch), count(as_stream.count > 0 ? as_stream.count : as_branch.count) {}
+  template <class S, class B>
+  requires std::is_same_v<const S, Stream> && std::is_same_v<const B, Branch>
+  constexpr StreamRows(StreamRows<S, B, Width> other) : StreamRows(other.stream, other.branch) {}
+
+  constexpr operator StreamMatrix<Stream, Branch>() const { return {stream, branch}; }
+};
+
 /// The first `count` rows: saved values are laid out for the capacity of a batch and used for its extent.
 template <class T, int Width, int Stride>
 constexpr Rows<T, Width, Stride> resized(Rows<T, Width, Stride> rows, int count) {
   return {rows.data, count};
+}
+template <class Stream, class Branch, int Width>
+constexpr StreamRows<Stream, Branch, Width> resized(StreamRows<Stream, Branch, Width> rows, int count) {
+  const auto resize = [count](auto view) { return view.count > 0 ? resized(view, count) : view; };
+  return {resize(rows.stream), resize(rows.branch)};
 }
 
 /// A parameter matrix [Out, In], row-major and contiguous; every extent known at compile time.

@@ -169,7 +169,7 @@ class Inference {
 
  private:
   using Parameters = typename Model::template Params<const typename P::Weight>;
-  using Hidden = Rows<const typename P::Stream, Model::width>;
+  using Hidden = Rows<const typename P::Activation, Model::width>;
 
   struct Values {
     typename Model::template Saved<P> saved;

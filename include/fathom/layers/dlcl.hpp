@@ -35,14 +35,14 @@ struct DlclLoop {
   /// What one block leaves for its backward, whether stored for all blocks or computed again for one.
   template <class P>
   struct Step {
-    Rows<typename P::Stream, width> x, y;
+    StreamOut<P, width> x, y;
     typename Block::template Saved<P> block;
     typename NormLayer::template Saved<P> norm;
 
     static constexpr Step take(Arena& arena, const Capacity& capacity) {
       Step step{};
-      step.x = arena.rows<typename P::Stream, width>(capacity.rows);
-      step.y = arena.rows<typename P::Stream, width>(capacity.rows);
+      step.x = take_stream<P, width>(arena, capacity.rows);
+      step.y = take_stream<P, width>(arena, capacity.rows);
       step.block = Block::template Saved<P>::take(arena, capacity);
       step.norm = NormLayer::template Saved<P>::take(arena, capacity);
       return step;
@@ -73,11 +73,10 @@ struct DlclLoop {
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, Elements<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
-                                Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
-                                const Saved<P>& saved) {
+                                StreamIn<P, width> x, StreamOut<P, width> y, const Saved<P>& saved) {
     const auto frame = worker.frame();
     const auto steps = saved.scratch(worker);
-    worker(op::Copy<P>{.x = x, .y = saved.history.at(0, x.count)});
+    worker(op::Copy<P>{.x = as_stream(x), .y = saved.history.at(0, x.count)});
     for (int index = 0; index < saved.depth; ++index) {
       auto step = steps[saved.stored ? index : 0];
       forward_block(worker, weights, p, flow, index, saved, step, x.count);
@@ -108,7 +107,7 @@ struct DlclLoop {
       flow.block = {index, saved.depth};
       const auto d_out = worker.template rows<typename P::Stream, width>(rows);
       const auto d_in = worker.template rows<typename P::Stream, width>(rows);
-      NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, resized(step.y, rows), step.norm,
+      NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, as_stream(resized(step.y, rows)), step.norm,
                           dhistory.at(index + 1, rows), d_out, {});
       Block::backward(worker, p[index].block, dp[index].block, flow, resized(step.x, rows), step.block, d_out, d_in,
                       {});
@@ -134,13 +133,13 @@ struct DlclLoop {
     flow.block = {index, saved.depth};
     combine(worker, weights, saved, index, resized(step.x, rows));
     Block::forward(worker, p[index].block, flow, resized(step.x, rows), resized(step.y, rows), step.block);
-    NormLayer::forward(worker, p[index].norm, flow, resized(step.y, rows), saved.history.at(index + 1, rows),
-                       step.norm);
+    NormLayer::forward(worker, p[index].norm, flow, as_stream(resized(step.y, rows)),
+                       only_stream<P>(saved.history.at(index + 1, rows)), step.norm);
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void combine(W& worker, Elements<const typename P::Weight> weights, const Saved<P>& saved, int index,
-                                Rows<typename P::Stream, width> y) {
+                                StreamOut<P, width> y) {
     worker(op::WeightedSum<P>{.first = saved.history.at(0, y.count),
                               .pitch = saved.history.pitch,
                               .count = index + 1,
@@ -208,14 +207,13 @@ struct Dlcl : Composition<BlockType, NormLayer> {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
-                                Saved<P>& saved) {
+                                StreamIn<P, input_width> x, StreamOut<P, output_width> y, Saved<P>& saved) {
     Loop::forward(worker, p.history, p.blocks.any_count(), flow, x, y, saved);
   }
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow,
-                                 Rows<const typename P::Stream, input_width>, const Saved<P>& saved,
+                                 StreamIn<P, input_width>, const Saved<P>& saved,
                                  Rows<const typename P::Stream, output_width> dy,
                                  Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
     Loop::backward(worker, p.history, p.blocks.any_count(), dp.history, dp.blocks.any_count(), flow, saved, dy, dx,

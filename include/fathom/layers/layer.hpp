@@ -22,10 +22,13 @@
 ///   Params<T>               views of its parameters, or of their gradients; `each(visitor)` lists them
 ///   Saved<P>                views of what backward needs; `take(arena, capacity)` lays them out
 ///   forward(worker, params, flow, x, y, saved)
-///       x (N, input_width); y (N, output_width) OVERWRITTEN; saved OVERWRITTEN.
+///       x (N, input_width); y (N, output_width) OVERWRITTEN; saved OVERWRITTEN. What stands in a branch reads and writes
+///       rows of P::Activation; what stands in the residual stream has StreamIn<P, …> x and StreamOut<P, …> y, which are
+///       the same where the two types are (core/precision.hpp).
 ///   backward(worker, params, gradients, flow, x, saved, dy, dx, skip)
 ///       x and saved as in forward; dy (N, output_width), read; dx (N, input_width) OVERWRITTEN with
 ///       skip.scale · skip.value + Jᵀ dy; gradients ADDED TO, and so are the gradients of side inputs in `flow`.
+///       dx is of P::Stream; dy of the type that y has in a branch, of P::Stream in the stream.
 ///       x, saved and dy stay unchanged until the caller's frame closes: weight gradients may be put off until then.
 ///
 /// and, where the output follows from what is saved in one cheap pass, so that nobody has to keep it:
@@ -82,7 +85,7 @@ struct Flow {
 
   Matrix<const typename P::Activation> memory;  ///< the encoder's output
   const Packing* memory_packing = nullptr;
-  Matrix<typename P::Activation> memory_gradient;
+  Matrix<typename P::Stream> memory_gradient;
 
   Arena* cache = nullptr;   ///< where a sequence comes in pieces: what layers keep of the pieces before
   int cache_length = 0;     ///< most rows of a sequence, all pieces together

@@ -36,15 +36,16 @@ struct Linear {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>&,
-                                Rows<const typename P::Stream, In> x, Rows<typename P::Stream, Out> y, Saved<P>&) {
+                                Rows<const typename P::Activation, In> x, Rows<typename P::Activation, Out> y,
+                                Saved<P>&) {
     worker(op::Linear<P>{.x = x, .weight = p.weight, .bias = p.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>&,
-                                 Rows<const typename P::Stream, In> x, const Saved<P>&,
-                                 Rows<const typename P::Stream, Out> dy, Rows<typename P::Stream, In> dx,
+                                 Rows<const typename P::Activation, In> x, const Saved<P>&,
+                                 Rows<const typename P::Activation, Out> dy, Rows<typename P::Stream, In> dx,
                                  Skip<P> skip) {
     worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.weight, .skip = skip, .dx = dx});
     worker(op::LinearBackwardWeight<P>{.x = x, .dy = dy, .dweight = dp.weight, .dbias = dp.bias});

@@ -52,8 +52,7 @@ struct Normalization {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>&,
-                                Rows<const typename P::Stream, Width> x, Rows<typename P::Activation, Width> y,
-                                Saved<P>& saved) {
+                                Rows<const typename P::Stream, Width> x, StreamOut<P, Width> y, Saved<P>& saved) {
     worker(op::Norm<P>{.kind = Kind,
                        .epsilon = Epsilon,
                        .x = x,
@@ -68,7 +67,7 @@ struct Normalization {
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>&,
                                  Rows<const typename P::Stream, Width> x, const Saved<P>& saved,
-                                 Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
+                                 Rows<const typename P::Stream, Width> dy, Rows<typename P::Stream, Width> dx,
                                  Skip<P> skip) {
     worker(op::NormBackward<P>{.kind = Kind,
                                .x = x,

@@ -44,6 +44,21 @@ struct RowsArray {
   constexpr Rows<T, Width> at(int index, int rows) const { return {offset(data, index * pitch), rows}; }
 };
 
+/// The same of a stream.
+template <class P, int Width>
+struct BothRowsArray {
+  RowsArray<typename P::Stream, Width> stream;
+  RowsArray<typename P::Activation, Width> branch;
+
+  static constexpr BothRowsArray take(Arena& arena, int count, int rows) {
+    return {decltype(stream)::take(arena, count, rows), decltype(branch)::take(arena, count, rows)};
+  }
+  constexpr StreamOut<P, Width> at(int index, int rows) const { return {stream.at(index, rows), branch.at(index, rows)}; }
+};
+template <class P, int Width>
+using StreamArray =
+    std::conditional_t<branches_read_stream<P>, RowsArray<typename P::Stream, Width>, BothRowsArray<P, Width>>;
+
 /// What `count` equal blocks save, one behind another, bound on demand.
 template <class Block, class P>
 struct SavedArray {
@@ -70,7 +85,7 @@ struct BlockLoop {
   static constexpr bool keeps_outputs = !restores_output<Block>;
 
   template <class P>
-  using Streams = RowsArray<typename P::Stream, width>;
+  using Streams = StreamArray<P, width>;
 
   template <class P>
   struct Saved {
@@ -88,8 +103,8 @@ struct BlockLoop {
   };
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
-  static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, Rows<const typename P::Stream, width> x,
-                                Rows<typename P::Stream, width> y, const Saved<P>& saved) {
+  static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, StreamIn<P, width> x,
+                                StreamOut<P, width> y, const Saved<P>& saved) {
     const auto frame = worker.frame();
     const bool stored = saved.segment == 0;
     const auto blocks =
@@ -108,19 +123,20 @@ struct BlockLoop {
 
   template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Blocks& p, const Gradients& dp, Flow<P> flow,
-                                 Rows<const typename P::Stream, width> x, const Saved<P>& saved,
+                                 StreamIn<P, width> x, const Saved<P>& saved,
                                  Rows<const typename P::Stream, width> dy, Rows<typename P::Stream, width> dx,
                                  Skip<P> skip) {
     const auto frame = worker.frame();
-    const auto gradients = take_streams<P>(worker, 2);
+    const auto gradients = RowsArray<typename P::Stream, width>::take(worker.workspace(), 2,
+                                                                      worker.packing().capacity.rows);
     // The blocks [begin, end): `first` is the input of the first one, `blocks` what they saved, `outputs` theirs if
     // kept.
-    const auto backward_range = [&](int begin, int end, Rows<const typename P::Stream, width> first,
+    const auto backward_range = [&](int begin, int end, StreamIn<P, width> first,
                                     const SavedArray<Block, P>& blocks, const Streams<P>& outputs) {
       worker.repeat(end - begin, [&](int done) {
         const int index = end - 1 - done, place = index - begin;
         const auto inner = worker.frame();
-        const auto input =
+        const StreamIn<P, width> input =
             place == 0 ? first : output<P>(worker, p, flow, index - 1, blocks, outputs, place - 1, x.count);
         const auto scope = worker.scope("blocks", index);
         flow.block = {index, saved.depth};
@@ -137,7 +153,7 @@ struct BlockLoop {
     worker.repeat(segments, [&](int done) {
       const int segment = segments - 1 - done, begin = segment * saved.segment;
       const int end = std::min(begin + saved.segment, saved.depth);
-      const Rows<const typename P::Stream, width> first = segment == 0 ? x : saved.inputs.at(segment - 1, x.count);
+      const StreamIn<P, width> first = segment == 0 ? x : saved.inputs.at(segment - 1, x.count);
       {
         const auto inner = worker.frame();
         auto input = first;
@@ -155,14 +171,14 @@ struct BlockLoop {
  private:
   /// What block `index` put out, which is at `place` of the arrays.
   template <class P>
-  static constexpr Rows<const typename P::Stream, width> output(auto& worker, const auto& p, const Flow<P>& flow,
-                                                                int index, const SavedArray<Block, P>& blocks,
-                                                                const Streams<P>& outputs, int place, int rows) {
+  static constexpr StreamIn<P, width> output(auto& worker, const auto& p, const Flow<P>& flow, int index,
+                                             const SavedArray<Block, P>& blocks, const Streams<P>& outputs, int place,
+                                             int rows) {
     if constexpr (keeps_outputs) {
       return outputs.at(place, rows);
     } else {
       const auto scope = worker.scope("blocks", index);
-      const auto y = worker.template rows<typename P::Stream, width>(rows);
+      const auto y = take_stream<P, width>(worker.workspace(), rows);
       Block::restore(worker, p[index], flow, blocks[place], y);
       return y;
     }
@@ -170,12 +186,12 @@ struct BlockLoop {
 
   template <class P>
   static constexpr auto take_streams(auto& worker, int count) {
-    return RowsArray<typename P::Stream, width>::take(worker.workspace(), count, worker.packing().capacity.rows);
+    return Streams<P>::take(worker.workspace(), count, worker.packing().capacity.rows);
   }
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward_block(W& worker, const Blocks& p, Flow<P>& flow, int index, int depth,
-                                      Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
+                                      StreamIn<P, width> x, StreamOut<P, width> y,
                                       typename Block::template Saved<P>& saved) {
     const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
@@ -217,14 +233,13 @@ struct Repeat : Composition<BlockType> {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
-                                Saved<P>& saved) {
+                                StreamIn<P, input_width> x, StreamOut<P, output_width> y, Saved<P>& saved) {
     Loop::forward(worker, p.blocks.any_count(), flow, x, y, saved);
   }
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow,
-                                 Rows<const typename P::Stream, input_width> x, const Saved<P>& saved,
+                                 StreamIn<P, input_width> x, const Saved<P>& saved,
                                  Rows<const typename P::Stream, output_width> dy,
                                  Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
     Loop::backward(worker, p.blocks.any_count(), dp.blocks.any_count(), flow, x, saved, dy, dx, skip);

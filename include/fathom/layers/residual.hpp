@@ -79,25 +79,21 @@ struct Residual : Composition<Sublayer, NormLayer> {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                Rows<const typename P::Stream, width> x, Rows<typename P::Stream, width> y,
-                                Saved<P>& saved) {
-    static_assert(std::is_same_v<typename P::Stream, typename P::Activation>,
-                  "Residual: branch and stream share buffers, so Stream and Activation must be one type");
-    // The branch is written where the residual add wants to read it: no buffer of its own unless its values are needed again.
-    const auto f = keeps_branch ? resized(saved.f, x.count) : Policy::post_norm ? resized(saved.z, x.count) : y;
+                                StreamIn<P, width> x, StreamOut<P, width> y, Saved<P>& saved) {
+    const auto f = branch(worker, saved, y);
     if constexpr (Policy::pre_norm) {
       const auto h = worker.template rows<typename P::Activation, width>(x.count);
-      NormLayer::forward(worker, p.pre_norm, flow, x, h, saved.pre);
+      NormLayer::forward(worker, p.pre_norm, flow, as_stream(x), only_branch<P>(h), saved.pre);
       Sublayer::forward(worker, p.sublayer, flow, h, f, saved.sublayer);
     } else {
-      Sublayer::forward(worker, p.sublayer, flow, x, f, saved.sublayer);
+      Sublayer::forward(worker, p.sublayer, flow, as_branch(x), f, saved.sublayer);
     }
     const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
     ResidualScale<P> a = skip_scale<P>(p, flow);
     if constexpr (Policy::profiled)
       if (flow.profile != nullptr) a = {.constant = measure<P>(worker, *flow.profile, f), .learned = {}};
     if constexpr (Policy::post_norm)
-      worker(op::ResidualAddNorm<P>{.x = x,
+      worker(op::ResidualAddNorm<P>{.x = as_stream(x),
                              .f = f,
                              .a = a,
                              .b = branch_scale<P>(p, flow),
@@ -111,12 +107,13 @@ struct Residual : Composition<Sublayer, NormLayer> {
                              .rstd = saved.post.rstd,
                              .y = y});
     else
-      worker(op::ResidualAdd<P>{.x = x, .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
+      worker(op::ResidualAdd<P>{
+          .x = as_stream(x), .f = f, .a = a, .b = branch_scale<P>(p, flow), .dropout = dropout, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void restore(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                const Saved<P>& saved, Rows<typename P::Stream, width> y) requires restores_output {
+                                const Saved<P>& saved, StreamOut<P, width> y) requires restores_output {
     auto statistics = saved.post;  // written again, as they are
     NormLayer::forward(worker, p.post_norm, flow, resized(saved.z, y.count), y, statistics);
   }
@@ -124,7 +121,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow,
-                                 Rows<const typename P::Stream, width> x, const Saved<P>& saved,
+                                 StreamIn<P, width> x, const Saved<P>& saved,
                                  Rows<const typename P::Stream, width> dy, Rows<typename P::Stream, width> dx,
                                  Skip<P> skip) {
     Rows<const typename P::Stream, width> dz = dy;
@@ -135,9 +132,10 @@ struct Residual : Composition<Sublayer, NormLayer> {
     }
     const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
     const auto b = branch_scale<P>(p, flow);
-    Rows<const typename P::Activation, width> df = dz;
+    Rows<const typename P::Activation, width> df;
+    if constexpr (branches_read_stream<P>) df = dz;
     Skip<P> through{dz, Policy::skip(flow.block)};
-    if (Policy::learned != LearnedScale::none || dropout.active() || b.constant != 1) {
+    if (!branches_read_stream<P> || Policy::learned != LearnedScale::none || dropout.active() || b.constant != 1) {
       const auto branch = worker.template rows<typename P::Activation, width>(x.count);
       Rows<typename P::Stream, width> scaled_skip;
       if constexpr (scales_skip) {
@@ -154,7 +152,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
                                .df = branch,
                                .da = {},
                                .db = {}};
-      if constexpr (scales_skip) add.x = x, add.dx = scaled_skip, add.da = dp.scale;
+      if constexpr (scales_skip) add.x = as_stream(x), add.dx = scaled_skip, add.da = dp.scale;
       if constexpr (keeps_branch) add.f = resized(saved.f, x.count), add.db = dp.scale;
       worker(add);
       df = branch;
@@ -162,17 +160,32 @@ struct Residual : Composition<Sublayer, NormLayer> {
     if (skip.value) through = combined(worker, through, skip, x.count);
     if constexpr (Policy::pre_norm) {
       const auto h = worker.template rows<typename P::Activation, width>(x.count);
-      const auto dh = worker.template rows<typename P::Activation, width>(x.count);
+      const auto dh = worker.template rows<typename P::Stream, width>(x.count);
       auto statistics = saved.pre;  // written again, as they are
-      NormLayer::forward(worker, p.pre_norm, flow, x, h, statistics);
+      NormLayer::forward(worker, p.pre_norm, flow, as_stream(x), only_branch<P>(h), statistics);
       Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, h, saved.sublayer, df, dh, {});
-      NormLayer::backward(worker, p.pre_norm, dp.pre_norm, flow, x, saved.pre, dh, dx, through);
+      NormLayer::backward(worker, p.pre_norm, dp.pre_norm, flow, as_stream(x), saved.pre, dh, dx, through);
     } else {
-      Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, x, saved.sublayer, df, dx, through);
+      Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, as_branch(x), saved.sublayer, df, dx, through);
     }
   }
 
  private:
+  /// Where the branch is written: where the residual add wants to read it, so that it has no buffer of its own unless its
+  /// values are needed again, or its type is not the stream's.
+  template <class P>
+  static constexpr Rows<typename P::Activation, width> branch(auto& worker, const Saved<P>& saved,
+                                                              StreamOut<P, width> y) {
+    if constexpr (keeps_branch)
+      return resized(saved.f, y.count);
+    else if constexpr (!branches_read_stream<P>)
+      return worker.template rows<typename P::Activation, width>(y.count);
+    else if constexpr (Policy::post_norm)
+      return resized(saved.z, y.count);
+    else
+      return y;
+  }
+
   template <class P>
   static constexpr ResidualScale<P> skip_scale(const Params<const typename P::Weight>& p, const Flow<P>& flow) {
     ResidualScale<P> scale{Policy::skip(flow.block), {}};

@@ -53,7 +53,7 @@ struct Sequence : Composition<Layers...> {
   template <class P>
   struct Saved {
     std::tuple<typename Layers::template Saved<P>...> layers;
-    std::tuple<Rows<typename P::Stream, Layers::output_width>...> outputs;  // but those that are restored, and the last
+    std::tuple<StreamOut<P, Layers::output_width>...> outputs;  // but those that are restored, and the last
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
@@ -67,8 +67,7 @@ struct Sequence : Composition<Layers...> {
       std::get<Index>(saved.layers) = Child<Index>::template Saved<P>::take(arena, capacity);
       if constexpr (Index + 1 < count) {
         if constexpr (!fathom::restores_output<Child<Index>>)
-          std::get<Index>(saved.outputs) =
-              arena.template rows<typename P::Stream, Child<Index>::output_width>(capacity.rows);
+          std::get<Index>(saved.outputs) = take_stream<P, Child<Index>::output_width>(arena, capacity.rows);
         take<Index + 1>(saved, arena, capacity);
       }
     }
@@ -76,22 +75,20 @@ struct Sequence : Composition<Layers...> {
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                Rows<const typename P::Stream, input_width> x, Rows<typename P::Stream, output_width> y,
-                                Saved<P>& saved) {
+                                StreamIn<P, input_width> x, StreamOut<P, output_width> y, Saved<P>& saved) {
     forward_from<0>(worker, p, flow, x, y, saved);
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void restore(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
-                                const Saved<P>& saved,
-                                Rows<typename P::Stream, output_width> y) requires restores_output {
+                                const Saved<P>& saved, StreamOut<P, output_width> y) requires restores_output {
     restore_child<count - 1>(worker, p, flow, saved, y);
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, const Flow<P>& flow,
-                                 Rows<const typename P::Stream, input_width> x, const Saved<P>& saved,
+                                 StreamIn<P, input_width> x, const Saved<P>& saved,
                                  Rows<const typename P::Stream, output_width> dy,
                                  Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
     backward_from<count - 1>(worker, p, dp, flow, x, saved, dy, dx, skip);
@@ -114,12 +111,12 @@ struct Sequence : Composition<Layers...> {
 
   template <int Index, class W, class P = PrecisionOf<W>>
   static constexpr void forward_from(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow, auto x,
-                                     Rows<typename P::Stream, output_width> y, Saved<P>& saved) {
+                                     StreamOut<P, output_width> y, Saved<P>& saved) {
     const auto out = [&] {
       if constexpr (Index + 1 == count)
         return y;
       else if constexpr (fathom::restores_output<Child<Index>>)
-        return worker.template rows<typename P::Stream, Child<Index>::output_width>(x.count);
+        return take_stream<P, Child<Index>::output_width>(worker.workspace(), x.count);
       else
         return resized(std::get<Index>(saved.outputs), x.count);
     }();
@@ -145,7 +142,7 @@ struct Sequence : Composition<Layers...> {
   static constexpr auto output(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                const Saved<P>& saved, int rows) {
     if constexpr (fathom::restores_output<Child<Index>>) {
-      const auto y = worker.template rows<typename P::Stream, Child<Index>::output_width>(rows);
+      const auto y = take_stream<P, Child<Index>::output_width>(worker.workspace(), rows);
       restore_child<Index>(worker, p, flow, saved, y);
       return y;
     } else {
@@ -163,7 +160,7 @@ struct Sequence : Composition<Layers...> {
   template <int Index, class W, class P = PrecisionOf<W>>
   static constexpr void backward_from(W& worker, const Params<const typename P::Weight>& p,
                                       const Params<typename P::Gradient>& dp, const Flow<P>& flow,
-                                      Rows<const typename P::Stream, input_width> x, const Saved<P>& saved, auto dy,
+                                      StreamIn<P, input_width> x, const Saved<P>& saved, auto dy,
                                       Rows<typename P::Stream, input_width> dx, Skip<P> skip) {
     if constexpr (Index == 0) {
       const auto scope = worker.scope(Child<0>::name, sibling<0>());

@@ -42,13 +42,13 @@ struct TokenModel {
   template <class P>
   struct Saved {
     typename Body::template Saved<P> body;
-    Rows<typename P::Stream, width> hidden;  // the body's output, or that scaled
+    Rows<typename P::Activation, width> hidden;  // the body's output, or that scaled
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
       saved.body = Body::template Saved<P>::take(arena, capacity);
       saved.hidden = saved.body.output;
-      if constexpr (scaled_logits) saved.hidden = arena.rows<typename P::Stream, width>(capacity.rows);
+      if constexpr (scaled_logits) saved.hidden = arena.rows<typename P::Activation, width>(capacity.rows);
       return saved;
     }
   };
@@ -89,7 +89,7 @@ struct TokenModel {
   /// packing.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
-                               Rows<const typename P::Stream, width> hidden,
+                               Rows<const typename P::Activation, width> hidden,
                                Rows<typename P::Activation, vocabulary> logits) {
     Output::logits(worker, p.output_matrix(), hidden, logits);
   }

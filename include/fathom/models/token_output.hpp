@@ -86,8 +86,8 @@ struct TokenOutput {
   /// they are the stack's, and this does nothing.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p,
-                                Rows<const typename P::Stream, width> rows,
-                                Rows<typename P::Stream, width> scaled_rows) {
+                                Rows<const typename P::Activation, width> rows,
+                                Rows<typename P::Activation, width> scaled_rows) {
     if constexpr (scaled) {
       const auto scope = worker.scope("output");
       worker(op::ResidualAdd<P>{.x = {},
@@ -102,7 +102,7 @@ struct TokenOutput {
   /// Logits (n, vocabulary) of scaled rows, overwritten; both are rows of the worker's packing.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void logits(W& worker, Matrix<const typename P::Weight> matrix,
-                               Rows<const typename P::Stream, width> scaled_rows,
+                               Rows<const typename P::Activation, width> scaled_rows,
                                Rows<typename P::Activation, vocabulary> logits) {
     const auto scope = worker.scope("output");
     worker(op::Linear<P>{.x = scaled_rows, .weight = matrix, .bias = {}, .y = logits});
@@ -111,7 +111,7 @@ struct TokenOutput {
   /// The loss of scaled rows against `targets`, without gradients, in Slots::loss.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void loss(W& worker, Matrix<const typename P::Weight> matrix,
-                             Rows<const typename P::Stream, width> scaled_rows, std::span<const int> targets) {
+                             Rows<const typename P::Activation, width> scaled_rows, std::span<const int> targets) {
     const auto scope = worker.scope("output");
     worker(op::LinearCrossEntropy<P>{.x = scaled_rows,
                                      .weight = matrix,
@@ -130,8 +130,8 @@ struct TokenOutput {
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
                                  const Params<typename P::Gradient>& dp, Matrix<const typename P::Weight> matrix,
-                                 Matrix<typename P::Gradient> dmatrix, Rows<const typename P::Stream, width> rows,
-                                 Rows<const typename P::Stream, width> scaled_rows, std::span<const int> targets,
+                                 Matrix<typename P::Gradient> dmatrix, Rows<const typename P::Activation, width> rows,
+                                 Rows<const typename P::Activation, width> scaled_rows, std::span<const int> targets,
                                  const LossOptions& options, double target_weight,
                                  Rows<typename P::Stream, width> d_rows, Rows<typename P::Stream, width> spare) {
     const auto scope = worker.scope("output");

@@ -171,18 +171,19 @@ struct TokenStack {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Stream, width> embedded, streamed, output;  // the last two are one buffer without a final norm
+    StreamOut<P, width> embedded, streamed;
+    Rows<typename P::Activation, width> output;  // as a branch reads it; streamed itself without a final norm
     typename Stack::template Saved<P> stack;
     typename Final::template Saved<P> final_norm;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
-      saved.embedded = arena.rows<typename P::Stream, width>(capacity.rows);
+      saved.embedded = take_stream<P, width>(arena, capacity.rows);
       saved.stack = Stack::template Saved<P>::take(arena, capacity);
-      saved.streamed = arena.rows<typename P::Stream, width>(capacity.rows);
-      saved.output = saved.streamed;
+      saved.streamed = take_stream<P, width>(arena, capacity.rows);
+      saved.output = as_branch(saved.streamed);
       if constexpr (has_final_norm) {
-        saved.output = arena.rows<typename P::Stream, width>(capacity.rows);
+        saved.output = arena.rows<typename P::Activation, width>(capacity.rows);
         saved.final_norm = Final::template Saved<P>::take(arena, capacity);
       }
       return saved;
@@ -207,8 +208,8 @@ struct TokenStack {
     Stack::forward(worker, p.stack, flow, resized(saved.embedded, rows), resized(saved.streamed, rows), saved.stack);
     if constexpr (has_final_norm) {
       const auto scope = worker.scope("final_norm");
-      Final::forward(worker, p.final_norm, flow, resized(saved.streamed, rows), resized(saved.output, rows),
-                     saved.final_norm);
+      Final::forward(worker, p.final_norm, flow, as_stream(resized(saved.streamed, rows)),
+                     only_branch<P>(resized(saved.output, rows)), saved.final_norm);
     }
   }
 
@@ -222,8 +223,8 @@ struct TokenStack {
     const int rows = worker.packing().rows();
     if constexpr (has_final_norm) {
       const auto scope = worker.scope("final_norm");
-      Final::backward(worker, p.final_norm, dp.final_norm, flow, resized(saved.streamed, rows), saved.final_norm, dy,
-                      dx, {});
+      Final::backward(worker, p.final_norm, dp.final_norm, flow, as_stream(resized(saved.streamed, rows)),
+                      saved.final_norm, dy, dx, {});
       std::swap(dy, dx);
     }
     Stack::backward(worker, p.stack, dp.stack, flow, resized(saved.embedded, rows), saved.stack, dy, dx, {});

@@ -147,7 +147,7 @@ struct Translator {
   struct Saved {
     typename Source::template Saved<P> source;
     typename Target::template Saved<P> target;
-    Rows<typename P::Stream, Target::width> hidden;  // the decoder's output, or that scaled
+    Rows<typename P::Activation, Target::width> hidden;  // the decoder's output, or that scaled
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
@@ -155,7 +155,7 @@ struct Translator {
       saved.target = Target::template Saved<P>::take(arena, capacity.target);
       saved.hidden = saved.target.output;
       if constexpr (Output::scaled)
-        saved.hidden = arena.rows<typename P::Stream, Target::width>(capacity.target.rows);
+        saved.hidden = arena.rows<typename P::Activation, Target::width>(capacity.target.rows);
       return saved;
     }
   };
@@ -221,7 +221,7 @@ struct Translator {
   /// packing.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
-                               Rows<const typename P::Stream, Target::width> hidden,
+                               Rows<const typename P::Activation, Target::width> hidden,
                                Rows<typename P::Activation, Target::vocabulary> logits) {
     Output::logits(worker, p.output_matrix(), hidden, logits);
   }

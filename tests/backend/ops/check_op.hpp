@@ -75,9 +75,10 @@ struct Outcome {
 };
 
 template <class B, class Make>
-auto run_op(Context<B>& context, const OpRows& rows, double dropout, int times, Make make) {
+auto run_op(Context<B>& context, const OpRows& rows, double dropout, int times, Make make, bool brief = false) {
   using P = typename B::Precision;
   Outcome<P> outcome{Operands<P>(rows, dropout)};
+  outcome.operands.brief = brief;
   std::vector<decltype(make(outcome.operands))> ops;
   for (int time = 0; time < times; ++time) ops.push_back(make(outcome.operands));
   context.reserve(dry_run<B>(rows.packing.capacity, {}, [&](auto& worker) {

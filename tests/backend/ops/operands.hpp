@@ -8,6 +8,7 @@
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/dropout.hpp>
+#include <fathom/core/half.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/random.hpp>
 #include <limits>
@@ -85,6 +86,7 @@ class Operands {
     Buffer<std::byte> bytes;
     std::int64_t count = 0;
     double (*number)(const std::byte*, std::int64_t) = nullptr;
+    double unit = 0;  ///< the largest relative error of rounding to the type of its elements
 
     double operator[](std::int64_t index) const { return number(bytes.data(), index); }
   };
@@ -107,6 +109,19 @@ class Operands {
     operator Elements<T>() && {
       return {take<std::remove_const_t<T>>(columns_), std::size_t(rows_) * std::size_t(columns_)};
     }
+    /// What is read, as branches have it; what is written, in both types, the branches' in `twins`.
+    template <class S, class B>
+    operator StreamMatrix<S, B>() && {
+      if constexpr (std::is_const_v<S>) {
+        return static_cast<Request&&>(*this).operator Matrix<B>();
+      } else {
+        const Matrix<S> stream = static_cast<Request&&>(*this).operator Matrix<S>();
+        Twin& twin = operands_.twins_.emplace_back();
+        twin.index = operands_.blocks_.size() - 1;
+        B* const first = operands_.template fill<B>(twin.block, interval_, rows_, columns_, stream.stride);
+        return {stream, Matrix<B>(first, rows_, columns_, stream.stride)};
+      }
+    }
 
    private:
     template <class T>
@@ -119,8 +134,15 @@ class Operands {
     int rows_, columns_;
   };
 
+  /// A second memory of block `index`, in the type of branches.
+  struct Twin {
+    std::size_t index = 0;
+    Block block;
+  };
+
   const OpRows& rows;
   Dropout dropout;
+  bool brief = false;  ///< numbers of few bits, which every type holds
   LossSums sums = {.cross_entropy = nan, .smoothing = nan, .z = nan, .targets = 77, .correct = 77};  // overwritten
 
   Operands(const OpRows& op_rows, double dropout_rate) : rows(op_rows), dropout{dropout_rate, Key{5}} {}
@@ -147,6 +169,7 @@ class Operands {
   }
 
   const std::deque<Block>& blocks() const { return blocks_; }
+  const std::deque<Twin>& twins() const { return twins_; }
 
  private:
   static constexpr double nan = std::numeric_limits<double>::quiet_NaN();
@@ -155,15 +178,19 @@ class Operands {
 
   template <class T>
   T* take(Interval interval, int row_count, int columns, int stride) {
-    Block& block = blocks_.emplace_back();
+    return fill<T>(blocks_.emplace_back(), interval, row_count, columns, stride);
+  }
+  template <class T>
+  T* fill(Block& block, Interval interval, int row_count, int columns, int stride) {
     const std::int64_t begin = border + rows.layout.shift;
     block.count = begin + std::int64_t(row_count) * stride + border;
     block.bytes = Buffer<std::byte>(block.count * std::int64_t(sizeof(T)));
     block.number = [](const std::byte* bytes, std::int64_t index) {
       return double(reinterpret_cast<const T*>(bytes)[index]);
     };
+    block.unit = double(std::numeric_limits<T>::epsilon()) / 2;
     T* const first = reinterpret_cast<T*>(block.bytes.data());
-    std::fill_n(first, block.count, T(sentinel));
+    std::fill_n(first, block.count, rounded<T>(sentinel));
     const Philox random(Key{7}.child(blocks_.size()));
     Philox::Block bits{};
     const bool constant = !(interval.low < interval.high);
@@ -172,12 +199,14 @@ class Operands {
       for (int c = 0; c < columns; ++c, ++index) {
         if (!constant && index % 4 == 0) bits = random(index / 4);
         const double share = constant ? 0 : fathom::uniform(bits[index % 4]);
-        first[begin + std::int64_t(r) * stride + c] = T(float(interval.low + (interval.high - interval.low) * share));
+        const auto number = float(interval.low + (interval.high - interval.low) * share);
+        first[begin + std::int64_t(r) * stride + c] = rounded<T>(brief ? float(Bf16(number)) : number);
       }
     return first + begin;
   }
 
   std::deque<Block> blocks_;
+  std::deque<Twin> twins_;
   std::deque<std::vector<int>> integers_;
 };
 

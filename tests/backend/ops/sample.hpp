@@ -191,7 +191,7 @@ op::Norm<P> norm(Operands<P>& o, NormKind kind, int width, bool bias) {
 template <class P>
 op::NormBackward<P> norm_backward(Operands<P>& o, NormKind kind, int width, bool bias, bool has_skip,
                                   Into into = Into::own) {
-  const Matrix<typename P::Activation> dy = o.rows_of(width);
+  const Matrix<typename P::Stream> dy = o.rows_of(width);
   Matrix<typename P::Stream> value;
   op::NormBackward<P> op{.kind = kind,
                          .x = o.rows_of(width),
@@ -225,13 +225,14 @@ ResidualScale<P> residual_scale(Operands<P>& o, double constant, int learned) {
 
 template <class P>
 op::ResidualAdd<P> residual_add(Operands<P>& o, int width, const Learned& learned, Into into = Into::own) {
-  const Matrix<typename P::Stream> x = o.rows_of(width), f = o.rows_of(width);
+  const Matrix<typename P::Stream> x = o.rows_of(width);
+  const Matrix<typename P::Activation> f = o.rows_of(width);
   op::ResidualAdd<P> op{.x = x,
                  .f = f,
                  .a = residual_scale(o, 1.5, learned.a),
                  .b = residual_scale(o, learned.b == 0 ? 1 : 0.75, learned.b),
                  .dropout = o.dropout,
-                 .y = into == Into::x ? x : f};
+                 .y = into == Into::x ? StreamResult<P>(x) : StreamResult<P>(f)};
   if (into == Into::own) op.y = o.poisoned_rows_of(width);
   return op;
 }
@@ -253,7 +254,7 @@ op::ResidualAddBackward<P> residual_add_backward(Operands<P>& o, int width, cons
 
 template <class P>
 op::ResidualAddNorm<P> residual_add_norm(Operands<P>& o, NormKind kind, int width, const Learned& learned, Into into = Into::own) {
-  const Matrix<typename P::Stream> f = o.rows_of(width);
+  const Matrix<typename P::Activation> f = o.rows_of(width);
   op::ResidualAddNorm<P> op{.x = o.rows_of(width),
                      .f = f,
                      .a = residual_scale(o, 2.5, learned.a),
@@ -263,11 +264,13 @@ op::ResidualAddNorm<P> residual_add_norm(Operands<P>& o, NormKind kind, int widt
                      .epsilon = 1e-5,
                      .gain = o.values(width),
                      .bias = o.values(kind == NormKind::layer ? width : 0),
-                     .z = f,
+                     .z = {},
                      .mean = o.poison(kind == NormKind::rms ? 0 : o.count()),
                      .rstd = o.poison(o.count()),
                      .y = o.poisoned_rows_of(width)};
   if (into == Into::own) op.z = o.poisoned_rows_of(width);
+  if constexpr (branches_read_stream<P>)
+    if (into == Into::f) op.z = f;
   return op;
 }
 

@@ -23,11 +23,11 @@ struct Embedding {
   bool sinusoidal = false;
   double scale = 1;
   Dropout dropout;
-  Matrix<typename P::Stream> y;
+  StreamResult<P> y;
 
   constexpr double flops() const { return 2.0 * y.rows * y.columns; }
   constexpr double bytes() const { return 2 * bytes_of(y); }
-  constexpr void outputs(auto&& f) const { f(y); }
+  constexpr void outputs(auto&& f) const { each_result(f, y); }
 };
 
 /// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy); dpositions += dropout'(dy), its rows as those of

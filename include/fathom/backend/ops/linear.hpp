@@ -31,11 +31,11 @@ struct LinearBackwardInput {
   Matrix<const typename P::Activation> dy;
   Matrix<const typename P::Weight> weight;
   Skip<P> skip;
-  Matrix<typename P::Activation> dx;
+  StreamResult<P> dx;
 
   constexpr double flops() const { return 2.0 * dy.rows * weight.rows * weight.columns; }
   constexpr double bytes() const { return bytes_of(dy) + bytes_of(weight) + bytes_of(skip.value) + bytes_of(dx); }
-  constexpr void outputs(auto&& f) const { f(dx); }
+  constexpr void outputs(auto&& f) const { each_result(f, dx); }
 };
 
 /// dweight += dyᵀ x;  dbias += column sums of dy.   x (N, In); dy (N, Out); dweight (Out, In); dbias (Out) or empty.

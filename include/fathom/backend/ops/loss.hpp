@@ -57,7 +57,7 @@ struct LinearCrossEntropy {
   LossOptions options;
   double target_weight = 1;
   LossSums* sums = nullptr;
-  Matrix<typename P::Activation> dx;
+  Matrix<typename P::Stream> dx;
   Matrix<typename P::Gradient> dweight;
   Elements<typename P::Gradient> dbias;
 

@@ -22,12 +22,12 @@ struct Norm {
   double epsilon;
   Matrix<const typename P::Stream> x;
   Elements<const typename P::Weight> gain, bias;
-  Matrix<typename P::Activation> y;
+  StreamResult<P> y;
   Elements<typename P::Statistic> mean, rstd;
 
   constexpr double flops() const { return 8.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
-  constexpr void outputs(auto&& f) const { f(y); }
+  constexpr void outputs(auto&& f) const { each_result(f, y); }
 };
 
 /// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain (D),
@@ -39,7 +39,7 @@ struct NormBackward {
   Matrix<const typename P::Stream> x;
   Elements<const typename P::Statistic> mean, rstd;
   Elements<const typename P::Weight> gain;
-  Matrix<const typename P::Activation> dy;
+  Matrix<const typename P::Stream> dy;
   Skip<P> skip;
   Matrix<typename P::Stream> dx;
   Elements<typename P::Gradient> dgain, dbias;

@@ -43,6 +43,17 @@ template <class T>
 constexpr double bytes_of(Elements<T> s) {
   return double(s.size()) * sizeof(T);
 }
+template <class S, class B>
+constexpr double bytes_of(const StreamMatrix<S, B>& m) {
+  return bytes_of(m.stream) + bytes_of(m.branch);
+}
+/// Calls f(matrix) for what an op writes.
+constexpr void each_result(auto&& f, auto matrix) { f(matrix); }
+template <class S, class B>
+constexpr void each_result(auto&& f, const StreamMatrix<S, B>& m) {
+  f(m.stream);
+  f(m.branch);
+}
 /// A vector as the only row of a matrix; without rows when it is empty.
 template <class T>
 constexpr Matrix<T> as_row(Elements<T> vector) {

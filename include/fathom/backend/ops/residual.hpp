@@ -24,14 +24,14 @@ template <class P>
 struct ResidualAdd {
   static constexpr const char* name = "residual add";
   Matrix<const typename P::Stream> x;
-  Matrix<const typename P::Activation> f;
+  StreamOperand<P> f;
   ResidualScale<P> a, b;
   Dropout dropout;
-  Matrix<typename P::Stream> y;
+  StreamResult<P> y;
 
   constexpr double flops() const { return 3.0 * y.rows * y.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(y); }
-  constexpr void outputs(auto&& g) const { g(y); }
+  constexpr void outputs(auto&& g) const { each_result(g, y); }
 };
 
 /// Backward of `ResidualAdd`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
@@ -46,14 +46,14 @@ struct ResidualAddBackward {
   Dropout dropout;
   Matrix<const typename P::Stream> dy;
   Matrix<typename P::Stream> dx;
-  Matrix<typename P::Activation> df;
+  StreamResult<P> df;
   Elements<typename P::Gradient> da, db;
 
   constexpr double flops() const { return 3.0 * dy.rows * dy.columns; }
   constexpr double bytes() const { return bytes_of(dy) + bytes_of(dx) + bytes_of(df) + bytes_of(x) + bytes_of(f); }
   constexpr void outputs(auto&& g) const {
     g(dx);
-    g(df);
+    each_result(g, df);
     g(as_row(da));
     g(as_row(db));
   }
@@ -61,7 +61,7 @@ struct ResidualAddBackward {
 
 /// The DeepNorm op, one pass over a row: z = a ⊙ x + b ⊙ dropout(f);  y = norm(z).
 ///
-/// As `ResidualAdd` then `Norm`. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
+/// As `ResidualAdd` then `Norm`, of z as it is stored. z (N, D) overwritten, may be f; y (N, D) overwritten, overlaps nothing.
 /// Source: Wang et al. 2022, arXiv:2203.00555, section 4.
 template <class P>
 struct ResidualAddNorm {
@@ -75,13 +75,13 @@ struct ResidualAddNorm {
   Elements<const typename P::Weight> gain, bias;
   Matrix<typename P::Stream> z;
   Elements<typename P::Statistic> mean, rstd;
-  Matrix<typename P::Stream> y;
+  StreamResult<P> y;
 
   constexpr double flops() const { return 11.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(z) + bytes_of(y); }
   constexpr void outputs(auto&& g) const {
     g(z);
-    g(y);
+    each_result(g, y);
   }
 };
 
@@ -94,11 +94,11 @@ struct WeightedSum {
   std::int64_t pitch;
   int count;
   Elements<const typename P::Weight> weights;
-  Matrix<typename P::Stream> y;
+  StreamResult<P> y;
 
   constexpr double flops() const { return 2.0 * count * y.rows * y.columns; }
   constexpr double bytes() const { return bytes_of(y) * (count + 1); }
-  constexpr void outputs(auto&& f) const { f(y); }
+  constexpr void outputs(auto&& f) const { each_result(f, y); }
 };
 
 /// Backward of `WeightedSum`.   dx_k += w[k] · dy, streams `pitch` apart from `dfirst`; dweights[k] += <dy, x_k>.

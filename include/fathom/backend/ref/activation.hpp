@@ -38,31 +38,33 @@ Curve<T> activation(ActivationKind kind, T x) {
   return {};
 }
 
-template <class T>
-void run(const Packing& packing, const op::Activation<Uniform<T>>& op) {
+template <class P>
+void run(const Packing& packing, const op::Activation<P>& op) {
+  using C = Compute<P>;
   const int width = op.y.columns;
   each_row(packing, [&](int n, Place place) {
-    const T* x = op.x.row(n);
+    const auto* x = op.x.row(n);
     for (int c = 0; c < width; ++c) {
-      const T gate = op.gated ? x[width + c] : T(1);
-      op.y.row(n)[c] = activation(op.kind, x[c]).value * gate * factor<T>(op.dropout, place, c);
+      const C gate = op.gated ? C(x[width + c]) : C(1);
+      store(op.y, n, c, activation(op.kind, C(x[c])).value * gate * factor<C>(op.dropout, place, c));
     }
   });
 }
 
-template <class T>
-void run(const Packing& packing, const op::ActivationBackward<Uniform<T>>& op) {
+template <class P>
+void run(const Packing& packing, const op::ActivationBackward<P>& op) {
+  using C = Compute<P>;
   const int width = op.dy.columns;
   each_row(packing, [&](int n, Place place) {
-    const T* x = op.x.row(n);
+    const auto* x = op.x.row(n);
     for (int c = 0; c < width; ++c) {
-      const Curve<T> curve = activation(op.kind, x[c]);
-      const T gate = op.gated ? x[width + c] : T(1);
-      const T keep = factor<T>(op.dropout, place, c);
-      const T dy = op.dy.row(n)[c] * keep;
-      op.dx.row(n)[c] = dy * curve.slope * gate;
-      if (op.gated) op.dx.row(n)[width + c] = dy * curve.value;
-      op.y.row(n)[c] = curve.value * gate * keep;
+      const Curve<C> curve = activation(op.kind, C(x[c]));
+      const C gate = op.gated ? C(x[width + c]) : C(1);
+      const C keep = factor<C>(op.dropout, place, c);
+      const C dy = C(op.dy.row(n)[c]) * keep;
+      store(op.dx, n, c, dy * curve.slope * gate);
+      if (op.gated) store(op.dx, n, width + c, dy * curve.value);
+      store(op.y, n, c, curve.value * gate * keep);
     }
   });
 }

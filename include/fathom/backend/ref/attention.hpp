@@ -11,18 +11,21 @@
 
 namespace fathom::inline FATHOM_ABI::ref {
 
-template <class T>
-T dot(const T* a, const T* b, int count) {
-  T sum = 0;
-  for (int i = 0; i < count; ++i) sum += a[i] * b[i];
-  return sum;
+template <class P, class T>
+Compute<P> dot(const T* a, const T* b, int count) {
+  using C = Compute<P>;
+  Sum<P> sum(C(0));
+  for (int i = 0; i < count; ++i) sum += C(a[i]) * C(b[i]);
+  return C(sum);
 }
 
 /// Number of keys that query `row` of `rows` sees of `keys`.
 inline int visible(bool causal, int row, int rows, int keys) { return causal ? row + 1 + keys - rows : keys; }
 
-template <class T>
-void run(const Packing&, const op::Attention<Uniform<T>>& op) {
+template <class P>
+void run(const Packing&, const op::Attention<P>& op) {
+  using C = Compute<P>;
+  using T = typename P::Activation;
   for (int s = 0; s < op.packing->sequences(); ++s) {
     const int rows = op.packing->length(s), first_row = op.packing->offsets[s], first_key = op.key_packing->offsets[s];
     const int past = op.cache.keys == nullptr ? 0 : op.key_packing->past_of(s);
@@ -43,25 +46,25 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
       for (int i = 0; i < rows; ++i) {
         const int query_column = h * op.head_width, head = h / (op.heads / op.kv_heads);
         const T* q = op.q.row(first_row + i) + query_column;
-        T* o = op.o.row(first_row + i) + query_column;
 
         const int seen = visible(op.causal, i, rows, keys);
-        Indexed<std::vector<T>> score(seen);
+        Indexed<std::vector<C>> score(seen);
         for (int j = 0; j < seen; ++j)
-          score[j] = T(op.scale) * dot(q, row_of(op.k, op.cache.keys, head, j), op.head_width);
-        const T largest = *std::max_element(score.begin(), score.end());
-        T sum = 0;
-        for (const T x : score) sum += std::exp(x - largest);
-        const T log_sum_exp = largest + std::log(sum);
+          score[j] = C(op.scale) * dot<P>(q, row_of(op.k, op.cache.keys, head, j), op.head_width);
+        const C largest = *std::max_element(score.begin(), score.end());
+        Sum<P> sum(C(0));
+        for (const C x : score) sum += std::exp(x - largest);
+        const C log_sum_exp = largest + std::log(C(sum));
 
-        std::fill_n(o, op.head_width, T(0));
+        Indexed<std::vector<Sum<P>>> o(op.head_width);
         for (int j = 0; j < seen; ++j) {
-          const T probability =
-              std::exp(score[j] - log_sum_exp) * factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
+          const C probability =
+              std::exp(score[j] - log_sum_exp) * factor<C>(op.dropout, s, h, op.packing->past_of(s) + i, j);
           const T* v = row_of(op.v, op.cache.values, head, j);
-          for (int c = 0; c < op.head_width; ++c) o[c] += probability * v[c];
+          for (int c = 0; c < op.head_width; ++c) o[c] += probability * C(v[c]);
         }
-        op.lse.row(h)[first_row + i] = log_sum_exp;
+        for (int c = 0; c < op.head_width; ++c) store(op.o, first_row + i, query_column + c, C(o[c]));
+        store(op.lse, h, first_row + i, log_sum_exp);
       }
   }
 }
@@ -69,12 +72,13 @@ void run(const Packing&, const op::Attention<Uniform<T>>& op) {
 /// With probabilities p, dropout factors m and o_i = Σ_j m_ij p_ij v_j, given or summed here:
 ///   dv_j = Σ_i m_ij p_ij do_i;   dp_ij = m_ij do_i · v_j;   ds_ij = p_ij (dp_ij − Σ_k p_ik dp_ik) = p_ij (dp_ij − do_i
 ///   · o_i);   dq_i = scale Σ_j ds_ij k_j;   dk_j = scale Σ_i ds_ij q_i.
-template <class T>
-void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
-  const auto clear = [](const Matrix<T>& m) {
-    for (int n = 0; n < m.rows; ++n) std::fill_n(m.row(n), m.columns, T(0));
-  };
-  clear(op.dq), clear(op.dk), clear(op.dv);
+template <class P>
+void run(const Packing&, const op::AttentionBackward<P>& op) {
+  using C = Compute<P>;
+  using T = typename P::Activation;
+  for (const Matrix<T>& gradient : {op.dq, op.dk, op.dv})
+    for (int n = 0; n < gradient.rows; ++n) std::fill_n(gradient.row(n), gradient.columns, T(0));
+  Sums<Sum<P>, T> dq(op.dq), dk(op.dk), dv(op.dv);
   for (int s = 0; s < op.packing->sequences(); ++s) {
     const int rows = op.packing->length(s), keys = op.key_packing->length(s);
     for (int h = 0; h < op.heads; ++h)
@@ -83,58 +87,57 @@ void run(const Packing&, const op::AttentionBackward<Uniform<T>>& op) {
         const int query_column = h * op.head_width, key_column = h / (op.heads / op.kv_heads) * op.head_width;
         const T* q = op.q.row(n) + query_column;
         const T* d_o = op.d_o.row(n) + query_column;
-        T* dq = op.dq.row(n) + query_column;
         const int seen = visible(op.causal, i, rows, keys), first_key = op.key_packing->offsets[s];
         const auto probability = [&](int j) {
           const T* k = op.k.row(first_key + j) + key_column;
-          return std::exp(T(op.scale) * dot(q, k, op.head_width) - op.lse.row(h)[n]);
+          return std::exp(C(op.scale) * dot<P>(q, k, op.head_width) - C(op.lse.row(h)[n]));
         };
         if (op.restored) {
-          T* o = op.restored.row(n) + query_column;
-          std::fill_n(o, op.head_width, T(0));
+          Indexed<std::vector<Sum<P>>> o(op.head_width);
           for (int j = 0; j < seen; ++j) {
-            const T weight = probability(j) * factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
+            const C weight = probability(j) * factor<C>(op.dropout, s, h, op.packing->past_of(s) + i, j);
             const T* v = op.v.row(first_key + j) + key_column;
-            for (int c = 0; c < op.head_width; ++c) o[c] += weight * v[c];
+            for (int c = 0; c < op.head_width; ++c) o[c] += weight * C(v[c]);
           }
+          for (int c = 0; c < op.head_width; ++c) store(op.restored, n, query_column + c, C(o[c]));
         }
         const T* o = (op.restored ? op.restored.row(n) : op.o.row(n)) + query_column;
-        const T delta = dot(d_o, o, op.head_width);
+        const C delta = dot<P>(d_o, o, op.head_width);
         for (int j = 0; j < seen; ++j) {
           const int m = first_key + j;
           const T* k = op.k.row(m) + key_column;
           const T* v = op.v.row(m) + key_column;
-          T* dk = op.dk.row(m) + key_column;
-          T* dv = op.dv.row(m) + key_column;
-          const T p = probability(j);
-          const T keep = factor<T>(op.dropout, s, h, op.packing->past_of(s) + i, j);
-          const T ds = p * (keep * dot(d_o, v, op.head_width) - delta);
+          const C p = probability(j);
+          const C keep = factor<C>(op.dropout, s, h, op.packing->past_of(s) + i, j);
+          const C ds = p * (keep * dot<P>(d_o, v, op.head_width) - delta);
           for (int c = 0; c < op.head_width; ++c) {
-            dv[c] += keep * p * d_o[c];
-            dq[c] += T(op.scale) * ds * k[c];
-            dk[c] += T(op.scale) * ds * q[c];
+            dv(m, key_column + c) += keep * p * C(d_o[c]);
+            dq(n, query_column + c) += C(op.scale) * ds * C(k[c]);
+            dk(m, key_column + c) += C(op.scale) * ds * C(q[c]);
           }
         }
       }
   }
+  dq.round(), dk.round(), dv.round();
 }
 
-template <class T>
-void run(const Packing& packing, const op::Rotary<Uniform<T>>& op) {
+template <class P>
+void run(const Packing& packing, const op::Rotary<P>& op) {
+  using C = Compute<P>;
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.x.columns; c += 2) {
-      T* pair = op.x.row(n) + c;
-      const T angle = T(place.position * std::pow(op.base, -double(c % op.head_width) / op.head_width));
-      const T cosine = std::cos(angle), sine = op.backward ? -std::sin(angle) : std::sin(angle);
-      const T a = pair[0], b = pair[1];
-      pair[0] = a * cosine - b * sine;
-      pair[1] = a * sine + b * cosine;
+      auto* pair = op.x.row(n) + c;
+      const C angle = C(place.position * std::pow(op.base, -double(c % op.head_width) / op.head_width));
+      const C cosine = std::cos(angle), sine = op.backward ? -std::sin(angle) : std::sin(angle);
+      const C a = C(pair[0]), b = C(pair[1]);
+      pair[0] = typename P::Activation(a * cosine - b * sine);
+      pair[1] = typename P::Activation(a * sine + b * cosine);
     }
   });
 }
 
-template <class T>
-void run(const Packing&, const op::CopyCache<Uniform<T>>& op) {
+template <class P>
+void run(const Packing&, const op::CopyCache<P>& op) {
   const std::int64_t head = std::int64_t(op.length) * op.width, sequence = head * op.heads;
   for (const CacheCopy& copy : op.copies)
     for (int h = 0; h < op.heads; ++h)

@@ -8,32 +8,36 @@
 
 namespace fathom::inline FATHOM_ABI::ref {
 
-template <class T>
-void run(const Packing& packing, const op::Embedding<Uniform<T>>& op) {
+template <class P>
+void run(const Packing& packing, const op::Embedding<P>& op) {
+  using C = Compute<P>;
   const int width = op.y.columns;
   const auto sinusoid = [width](int position, int channel) {
     const double angle = position / std::pow(10000.0, double(channel / 2 * 2) / width);
-    return T(channel % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    return C(channel % 2 == 0 ? std::sin(angle) : std::cos(angle));
   };
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < width; ++c) {
-      T y = T(op.scale) * op.table.row(op.tokens[n])[c];
-      if (op.positions) y += op.positions.row(place.position)[c];
+      C y = C(op.scale) * C(op.table.row(op.tokens[n])[c]);
+      if (op.positions) y += C(op.positions.row(place.position)[c]);
       if (op.sinusoidal) y += sinusoid(place.position, c);
-      op.y.row(n)[c] = y * factor<T>(op.dropout, place, c);
+      store(op.y, n, c, y * factor<C>(op.dropout, place, c));
     }
   });
 }
 
-template <class T>
-void run(const Packing& packing, const op::EmbeddingBackward<Uniform<T>>& op) {
+template <class P>
+void run(const Packing& packing, const op::EmbeddingBackward<P>& op) {
+  using C = Compute<P>;
+  Sums<Sum<P>, typename P::Gradient> dtable(op.dtable), dpositions(op.dpositions);
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.dy.columns; ++c) {
-      const T dy = op.dy.row(n)[c] * factor<T>(op.dropout, place, c);
-      if (op.dtable) op.dtable.row(op.tokens[n])[c] += T(op.scale) * dy;
-      if (op.dpositions) op.dpositions.row(place.position)[c] += dy;
+      const C dy = C(op.dy.row(n)[c]) * factor<C>(op.dropout, place, c);
+      if (op.dtable) dtable(op.tokens[n], c) += C(op.scale) * dy;
+      if (op.dpositions) dpositions(place.position, c) += dy;
     }
   });
+  dtable.round(), dpositions.round();
 }
 
 }  // namespace fathom::inline FATHOM_ABI::ref

@@ -13,29 +13,33 @@ namespace fathom::inline FATHOM_ABI::ref {
 
 /// With logits l, p = softmax(l) and the target t, the derivative of the loss by l_v is
 /// (1 − smoothing) (p_v − [v = t]) + smoothing (p_v − 1 / V) + 2 z_loss log Z p_v.
-template <class T>
-void run(const Packing&, const op::LinearCrossEntropy<Uniform<T>>& op) {
+template <class P>
+void run(const Packing&, const op::LinearCrossEntropy<P>& op) {
+  using C = Compute<P>;
   const int width = op.x.columns, vocabulary = op.weight.rows;
-  const T smoothing = T(op.options.smoothing), z_loss = T(op.options.z_loss);
+  const C smoothing = C(op.options.smoothing), z_loss = C(op.options.z_loss);
   LossSums sums;
-  Indexed<std::vector<T>> logit(vocabulary);
+  Indexed<std::vector<C>> logit(vocabulary);
+  Sums<Sum<P>, typename P::Gradient> dweight(op.dweight), dbias(op.dbias);
   for (int n = 0; n < op.x.rows; ++n) {
-    const T* x = op.x.row(n);
-    if (op.dx) std::fill_n(op.dx.row(n), width, T(0));
+    const auto x = [&](int c) { return C(op.x.row(n)[c]); };
+    if (op.dx)
+      for (int c = 0; c < width; ++c) store(op.dx, n, c, C(0));
     const int target = op.targets[n];
     if (target < 0) continue;
 
     for (int v = 0; v < vocabulary; ++v) {
-      logit[v] = op.bias.empty() ? T(0) : op.bias[v];
-      for (int c = 0; c < width; ++c) logit[v] += x[c] * op.weight.row(v)[c];
+      Sum<P> sum(op.bias.empty() ? C(0) : C(op.bias[v]));
+      for (int c = 0; c < width; ++c) sum += x(c) * C(op.weight.row(v)[c]);
+      logit[v] = C(sum);
     }
-    const T largest = *std::max_element(logit.begin(), logit.end());
-    T sum = 0, mean_logit = 0;
-    for (const T l : logit) {
+    const C largest = *std::max_element(logit.begin(), logit.end());
+    Sum<P> sum(C(0)), sum_of_logits(C(0));
+    for (const C l : logit) {
       sum += std::exp(l - largest);
-      mean_logit += l / T(vocabulary);
+      sum_of_logits += l / C(vocabulary);
     }
-    const T log_z = largest + std::log(sum);
+    const C log_z = largest + std::log(C(sum)), mean_logit = C(sum_of_logits);
 
     sums.cross_entropy += log_z - logit[target];
     sums.smoothing += log_z - mean_logit;
@@ -44,17 +48,20 @@ void run(const Packing&, const op::LinearCrossEntropy<Uniform<T>>& op) {
     sums.correct += logit[target] >= largest;
 
     if (!op.dx) continue;
+    Sums<Sum<P>, typename P::Stream> dx(op.dx.block(n, 1));
     for (int v = 0; v < vocabulary; ++v) {
-      const T p = std::exp(logit[v] - log_z);
-      const T d = T(op.target_weight) * ((1 - smoothing) * (p - (v == target ? T(1) : T(0))) +
-                                         smoothing * (p - 1 / T(vocabulary)) + 2 * z_loss * log_z * p);
+      const C p = std::exp(logit[v] - log_z);
+      const C d = C(op.target_weight) * ((1 - smoothing) * (p - (v == target ? C(1) : C(0))) +
+                                         smoothing * (p - 1 / C(vocabulary)) + 2 * z_loss * log_z * p);
       for (int c = 0; c < width; ++c) {
-        op.dx.row(n)[c] += d * op.weight.row(v)[c];
-        op.dweight.row(v)[c] += d * x[c];
+        dx[c] += d * C(op.weight.row(v)[c]);
+        dweight(v, c) += d * x(c);
       }
-      if (!op.dbias.empty()) op.dbias[v] += d;
+      if (!op.dbias.empty()) dbias[v] += d;
     }
+    dx.round();
   }
+  dweight.round(), dbias.round();
   *op.sums = sums;
 }
 

@@ -8,44 +8,52 @@
 
 namespace fathom::inline FATHOM_ABI::ref {
 
-template <class T>
-void run(const Packing&, const op::Norm<Uniform<T>>& op) {
+template <class P>
+void run(const Packing&, const op::Norm<P>& op) {
+  using C = Compute<P>;
   const int width = op.x.columns;
-  const T size = T(width);
+  const C size = C(width);
   for (int n = 0; n < op.x.rows; ++n) {
-    const T* x = op.x.row(n);
-    T mean = 0, variance = 0;  // for rms: 0 and the mean square
+    const auto x = [&](int c) { return C(op.x.row(n)[c]); };
+    Sum<P> sum(C(0)), squares(C(0));  // for rms: 0 and the mean square
     if (op.kind == NormKind::layer)
-      for (int c = 0; c < width; ++c) mean += x[c] / size;
-    for (int c = 0; c < width; ++c) variance += (x[c] - mean) * (x[c] - mean) / size;
-    const T rstd = 1 / std::sqrt(variance + T(op.epsilon));
+      for (int c = 0; c < width; ++c) sum += x(c) / size;
+    const C mean = C(sum);
+    for (int c = 0; c < width; ++c) squares += (x(c) - mean) * (x(c) - mean) / size;
+    const C rstd = 1 / std::sqrt(C(squares) + C(op.epsilon));
     for (int c = 0; c < width; ++c)
-      op.y.row(n)[c] = (x[c] - mean) * rstd * op.gain[c] + (op.bias.empty() ? T(0) : op.bias[c]);
-    if (op.kind == NormKind::layer) op.mean[n] = mean;
-    op.rstd[n] = rstd;
+      store(op.y, n, c, (x(c) - mean) * rstd * C(op.gain[c]) + (op.bias.empty() ? C(0) : C(op.bias[c])));
+    if (op.kind == NormKind::layer) op.mean[n] = typename P::Statistic(mean);
+    op.rstd[n] = typename P::Statistic(rstd);
   }
 }
 
 /// u = dy ⊙ gain;  x̂ = (x − mean) · rstd;  dx = skip + rstd · (u − mean(u) − x̂ · mean(u ⊙ x̂)), for rms without mean(u).
-template <class T>
-void run(const Packing&, const op::NormBackward<Uniform<T>>& op) {
+template <class P>
+void run(const Packing&, const op::NormBackward<P>& op) {
+  using C = Compute<P>;
   const int width = op.x.columns;
-  const T size = T(width);
+  const C size = C(width);
   const bool centers = op.kind == NormKind::layer;
+  Sums<Sum<P>, typename P::Gradient> dgain(op.dgain), dbias(op.dbias);
   for (int n = 0; n < op.x.rows; ++n) {
-    const T* dy = op.dy.row(n);
-    const auto normalized = [&](int c) { return (op.x.row(n)[c] - (centers ? op.mean[n] : T(0))) * op.rstd[n]; };
-    T mean_u = 0, mean_ux = 0;
+    const auto dy = [&](int c) { return C(op.dy.row(n)[c]); };
+    const auto gain = [&](int c) { return C(op.gain[c]); };
+    const C rstd = C(op.rstd[n]), center = centers ? C(op.mean[n]) : C(0);
+    const auto normalized = [&](int c) { return (C(op.x.row(n)[c]) - center) * rstd; };
+    Sum<P> sum_u(C(0)), sum_ux(C(0));
     for (int c = 0; c < width; ++c) {
-      if (centers) mean_u += dy[c] * op.gain[c] / size;
-      mean_ux += dy[c] * op.gain[c] * normalized(c) / size;
+      if (centers) sum_u += dy(c) * gain(c) / size;
+      sum_ux += dy(c) * gain(c) * normalized(c) / size;
     }
+    const C mean_u = C(sum_u), mean_ux = C(sum_ux);
     for (int c = 0; c < width; ++c) {
-      if (!op.dgain.empty()) op.dgain[c] += dy[c] * normalized(c);
-      if (!op.dbias.empty()) op.dbias[c] += dy[c];
-      op.dx.row(n)[c] = at(op.skip, n, c) + op.rstd[n] * (dy[c] * op.gain[c] - mean_u - normalized(c) * mean_ux);
+      if (!op.dgain.empty()) dgain[c] += dy(c) * normalized(c);
+      if (!op.dbias.empty()) dbias[c] += dy(c);
+      store(op.dx, n, c, at(op.skip, n, c) + rstd * (dy(c) * gain(c) - mean_u - normalized(c) * mean_ux));
     }
   }
+  dgain.round(), dbias.round();
 }
 
 }  // namespace fathom::inline FATHOM_ABI::ref

@@ -19,18 +19,30 @@
 namespace fathom::inline FATHOM_ABI {
 
 namespace ref {
-template <class T, class Op>
+template <class P, class Op>
 concept Runs = requires(const Packing& packing, const Op& op) {
-  run<T>(packing, op);
+  run<P>(packing, op);
+};
+
+/// `Ref<float>` is short for the backend of `Uniform<float>`.
+template <class P>
+struct PrecisionOf {
+  using type = P;
+};
+template <Number T>
+struct PrecisionOf<T> {
+  using type = Uniform<T>;
 };
 }  // namespace ref
 
 /// The plain reference backend: every op as its formula, in loops, on the calling thread. The judge of all others.
 ///
-/// All arithmetic and every sum is in T. Slow, and ops may allocate; meant for tests and for reading.
-template <class T>
+/// `P` is a precision, or a number that stands for `Uniform<P>`. Arithmetic and sums are in T for `Uniform<T>`, in float
+/// for every other precision, also where all is of 16 bits; updates are in the type of the masters. Each result is
+/// rounded once, where it is stored. Slow, and ops may allocate; meant for tests and for reading.
+template <class P>
 struct Ref : NeedsNoMemory {
-  using Precision = Uniform<T>;
+  using Precision = typename ref::PrecisionOf<P>::type;
   struct Options {};
   template <class Element>
   using Buffer = fathom::Buffer<Element>;
@@ -49,15 +61,15 @@ struct Ref : NeedsNoMemory {
   static constexpr Options one_lane() { return {}; }
 
   template <class Op>
-  requires ref::Runs<T, Op>
+  requires ref::Runs<typename ref::PrecisionOf<P>::type, Op>
   static void run(Lane& lane, const Op& op);
 };
 
-template <class T>
+template <class P>
 template <class Op>
-requires ref::Runs<T, Op>
-void Ref<T>::run(Lane& lane, const Op& op) {
-  ref::run<T>(*lane.packing, op);
+requires ref::Runs<typename ref::PrecisionOf<P>::type, Op>
+void Ref<P>::run(Lane& lane, const Op& op) {
+  ref::run<Precision>(*lane.packing, op);
 }
 
 /// What fathom::compiled holds of Ref<T>: `keyword` is extern to declare it, nothing to define it.

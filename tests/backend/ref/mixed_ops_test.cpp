@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/ops/check_op.hpp"
+
+/// Every op of a mixed precision computes what Ref<float> computes from the same numbers, and rounds each result once:
+/// the two differ by half a unit in the last place of the result's type, and by what floats leave open.
+namespace {
+using namespace fathom_test;
+using sample::Into;
+using sample::Keys;
+
+/// A stream of 16 bits whose branches are floats, and gradients of 16 bits: everything the other way round.
+struct Reversed {
+  using Weight = float;
+  using Activation = float;
+  using Stream = Bf16;
+  using Statistic = F16;
+  using Gradient = Bf16;
+  using Master = float;
+};
+using Precisions = std::tuple<Mixed, MixedOf<F16>, MixedOf<Bf16, Bf16>, Reversed>;
+
+template <class P, class Make>
+void check_rounding(Make make) {
+  for (const OpRows& rows : all_rows())
+    for (const double dropout : {0.0, 0.3}) {
+      INFO("rows " << rows.name << ", dropout " << dropout);
+      Context<Ref<P>> machine;
+      Context<Ref<float>> reference;
+      const auto actual = run_op(machine, rows, dropout, 1, make, true);
+      const auto expected = run_op(reference, rows, dropout, 1, make, true);
+      const auto& blocks = expected.operands.blocks();
+      const auto require_rounded = [](const auto& block, const auto& floats) {
+        REQUIRE(block.count == floats.count);
+        testing::Difference worst;
+        for (std::int64_t i = 0; i < block.count; ++i) {
+          const double allowed = block.unit * std::abs(floats[i]) + 1e-5 * std::max(1.0, std::abs(floats[i]));
+          if (std::abs(block[i] - floats[i]) <= allowed) continue;
+          worst.add(block[i], floats[i], 0, 0, i);
+        }
+        INFO("element " << worst.column << ": " << worst.actual << ", expected " << worst.expected << ", rounded");
+        REQUIRE(worst.error == 0);
+      };
+      REQUIRE(actual.operands.blocks().size() == blocks.size());
+      for (std::size_t n = 0; n < blocks.size(); ++n) {
+        INFO("operand " << n);
+        require_rounded(actual.operands.blocks()[n], blocks[n]);
+      }
+      for (const auto& twin : actual.operands.twins()) {
+        INFO("operand " << twin.index << ", as branches have it");
+        require_rounded(twin.block, blocks[twin.index]);
+      }
+      REQUIRE(testing::relative_error(actual.result, expected.result, 1) <= 1e-5);
+      REQUIRE(testing::relative_error(actual.operands.sums.cross_entropy, expected.operands.sums.cross_entropy, 1) <=
+              1e-5);
+    }
+}
+
+TEMPLATE_LIST_TEST_CASE("mixed: products", "[ref][mixed]", Precisions) {
+  for (const bool some : {false, true}) {
+    check_rounding<TestType>([=](auto& o) { return sample::linear(o, 36, 20, some); });
+    check_rounding<TestType>([=](auto& o) { return sample::linear_backward_input(o, 36, 20, some); });
+    check_rounding<TestType>([=](auto& o) { return sample::linear_backward_weight(o, 36, 20, some); });
+    for (const LossOptions& options : {LossOptions{}, LossOptions{.smoothing = 0.1, .z_loss = 1e-2}})
+      check_rounding<TestType>([=](auto& o) { return sample::linear_cross_entropy(o, 20, 37, some, some, options); });
+  }
+  check_rounding<TestType>([=](auto& o) { return sample::linear_backward_input(o, 36, 20, true, Into::skip); });
+}
+
+TEMPLATE_LIST_TEST_CASE("mixed: attention", "[ref][mixed]", Precisions) {
+  for (const bool cached : {false, true})
+    check_rounding<TestType>([=](auto& o) { return sample::attention(o, {6, 2, 8}, true, Keys::longer, cached); });
+  check_rounding<TestType>([](auto& o) { return sample::attention(o, {4, 4, 8}, false, Keys::other, false); });
+  check_rounding<TestType>([](auto& o) { return sample::attention_backward(o, {6, 2, 8}, true, Keys::own, false); });
+  check_rounding<TestType>([](auto& o) { return sample::attention_backward(o, {4, 4, 8}, false, Keys::other, false); });
+  for (const bool backward : {false, true})
+    check_rounding<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
+}
+
+TEMPLATE_LIST_TEST_CASE("mixed: activations, norms and residual adds", "[ref][mixed]", Precisions) {
+  constexpr int width = 20;
+  for (const auto kind : {ActivationKind::gelu, ActivationKind::silu}) {
+    check_rounding<TestType>([=](auto& o) { return sample::activation(o, kind, kind == ActivationKind::silu, width); });
+    check_rounding<TestType>(
+        [=](auto& o) { return sample::activation_backward(o, kind, kind == ActivationKind::silu, width); });
+  }
+  check_rounding<TestType>(
+      [](auto& o) { return sample::activation_backward(o, ActivationKind::relu, false, width, Into::dy); });
+  for (const auto kind : {NormKind::layer, NormKind::rms}) {
+    check_rounding<TestType>([=](auto& o) { return sample::norm(o, kind, width, kind == NormKind::layer); });
+    for (const auto into : {Into::own, Into::dy, Into::skip})
+      check_rounding<TestType>([=](auto& o) { return sample::norm_backward(o, kind, width, true, true, into); });
+    if constexpr (std::is_same_v<typename TestType::Stream, float>)  // else the norm is that of a rounded sum
+      check_rounding<TestType>([=](auto& o) { return sample::residual_add_norm(o, kind, width, {.a = width, .b = 1}); });
+  }
+  for (const auto into : {Into::own, Into::x, Into::f})
+    check_rounding<TestType>([=](auto& o) { return sample::residual_add(o, width, {.a = 1, .b = width}, into); });
+  check_rounding<TestType>([](auto& o) { return sample::residual_add_backward(o, width, {1, width}, true, true); });
+}
+
+TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ref][mixed]", Precisions) {
+  constexpr int width = 12;
+  for (const bool add : {false, true}) check_rounding<TestType>([=](auto& o) { return sample::copy(o, width, add); });
+  check_rounding<TestType>([](auto& o) { return sample::zero(o, width); });
+  check_rounding<TestType>([](auto& o) { return sample::weighted_sum(o, width, 3); });
+  check_rounding<TestType>([](auto& o) { return sample::weighted_sum_backward(o, width, 3); });
+  for (const auto positions : {sample::Positions::learned, sample::Positions::sinusoidal}) {
+    check_rounding<TestType>([=](auto& o) { return sample::embedding(o, width, 7, positions); });
+    check_rounding<TestType>([=](auto& o) { return sample::embedding_backward(o, width, 7, positions); });
+  }
+  check_rounding<TestType>([](auto& o) { return sample::sum_of_squares(o, 99); });
+  check_rounding<TestType>([](auto& o) { return sample::scale(o, 99, 0.3); });
+  check_rounding<TestType>([](auto& o) { return sample::average(o, 99, 0.9); });
+  check_rounding<TestType>([](auto& o) { return sample::sgd(o, 99, true, 0.9, true); });
+  check_rounding<TestType>([](auto& o) { return sample::adam(o, 99, true); });
+  check_rounding<TestType>([](auto& o) { return sample::lion(o, 99); });
+}
+
+}  // namespace
