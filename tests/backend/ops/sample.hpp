@@ -432,7 +432,7 @@ struct TensorShape {
   int rows, columns;
   Role role;
 };
-inline std::vector<ParameterInfo> table_of(const std::vector<TensorShape>& shapes) {
+inline std::vector<TensorPlace> table_of(const std::vector<TensorShape>& shapes) {
   std::vector<ParameterInfo> table;
   std::int64_t offset = 0;
   for (const auto& [rows, columns, role] : shapes) {
@@ -446,15 +446,15 @@ inline std::vector<ParameterInfo> table_of(const std::vector<TensorShape>& shape
                      .columns = columns});
     offset += (table.back().size() + 15) / 16 * 16;
   }
-  return table;
+  return places_of(table);
 }
 
 /// `table` must outlive the op.
 template <class P>
-op::Adafactor<P> adafactor(Operands<P>& o, const std::vector<ParameterInfo>& table, std::int64_t step) {
+op::Adafactor<P> adafactor(Operands<P>& o, const std::vector<TensorPlace>& table, std::int64_t step) {
   const int size = int(table.back().offset + table.back().size());
   int moments = 0;
-  for (const ParameterInfo& info : table) moments += info.is_vector() ? info.columns : info.rows + info.columns;
+  for (const TensorPlace& place : table) moments += place.vector ? place.columns : place.rows + place.columns;
   return {.target = update_target(o, size, 0.1),
           .moments = o.uniform({0.5, 1.5}, 1, moments),
           .table = table,
