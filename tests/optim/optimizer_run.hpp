@@ -27,7 +27,7 @@ class OptimizerRun {
 
   explicit OptimizerRun(const typename O::Options& options, const typename B::Options& machine = {})
       : options_(options), context_(machine) {
-    constexpr PassCost cost = dry_run<B>({}, {}, [](auto& worker) {
+    constexpr PassCost cost = dry_run<B>(Capacity{}, {}, [](auto& worker) {
       O::update(worker, typename O::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
                 FlatModel<P>{extent, {}, {}, {}, {}});
     });
