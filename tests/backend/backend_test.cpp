@@ -23,6 +23,7 @@ constexpr bool each_is_needed = ((Backend<Without<Ops>> && !CompleteBackend<With
 
 static_assert(CompleteBackend<Without<NoOp>>);
 static_assert(each_is_needed<op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
+static_assert(each_is_needed<op::RankLogits>);
 static_assert(each_is_needed<op::Attention, op::AttentionBackward, op::Rotary, op::CopyCache>);
 static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::ResidualAddNorm>);
 static_assert(each_is_needed<op::ResidualAdd, op::ResidualAddBackward, op::WeightedSum, op::WeightedSumBackward>);

@@ -211,6 +211,20 @@ TEST_CASE("a forced translation has the score that the search reports", "[genera
   check(doubles, 1e-12);
 }
 
+TEST_CASE("weights and activations of 16 bits translate", "[generate]") {
+  const auto weights = moved_weights<DeepPairs, Ref<Mixed>>();
+  PairGeneratorOptions options{.begin = begin, .end = end, .limit = {0.5, 3}, .beam = 3, .best = 3};
+  const auto check = [&] {
+    for (const Tokens& source : some_sources(3))
+      for (const Hypothesis& found : translate(weights, source, options))
+        check_equal({found}, {score_translation(weights, source, found.tokens, options)}, 1e-4);
+  };
+  check();
+  options.sampling = Sampling{};
+  options.beam = 1;
+  check();
+}
+
 TEST_CASE("pairs are scored in batches as alone", "[generate]") {
   const auto weights = moved_weights<DeepPairs, Cpu<Double>>();
   const PairCapacity capacity({60, 6, 20}, {130, 6, target_context});
@@ -343,6 +357,19 @@ TEST_CASE("tokens that may not come do not, and translations have their lengths"
   options.shortest = target_context - 1;
   for (const Hypothesis& found : translate(weights, Tokens{1}, options))
     CHECK(int(found.tokens.size()) == target_context - 1);
+}
+
+TEST_CASE("weights that are not finite are named, whoever asks the model", "[generate]") {
+  auto weights = moved_weights<DeepPairs, Cpu<>>();
+  const ParameterInfo info = describe<DeepPairs>().front();
+  write_tensor(weights.flat(), info, std::vector<float>(std::size_t(info.size()), NAN));
+  PairGeneratorOptions options{.begin = begin, .end = end, .beam = 3};
+  const auto refused = [](auto&& f) { CHECK_THAT(message_of<Error>(f), ContainsSubstring("are not finite")); };
+  refused([&] { translate(weights, Tokens{1}, options); });
+  refused([&] { score_translation(weights, {1}, {2}, options); });
+  options.beam = 1;
+  options.sampling = Sampling{};
+  refused([&] { translate(weights, Tokens{1}, options); });
 }
 
 TEST_CASE("translating refuses in one line what has no meaning", "[generate]") {

@@ -57,8 +57,8 @@ class Play {
         for (int s = 0; s < int(sources.size()); ++s) branch(texts, s, width, next);
       std::vector<int> tokens(texts.size(), -1);
       for (std::size_t h = 0; h < texts.size(); ++h) {
-        const bool idles = step == 0 ? h % std::size_t(width) != 0 : h > 0 && (next(5) == 0 || texts[h].empty());
-        if (idles) continue;
+        const bool starts = texts[h].empty();  // not all sentences in the first step
+        if (starts ? h > 0 && (h % std::size_t(width) != 0 || next(2) == 0) : h > 0 && next(5) == 0) continue;
         tokens[h] = next(target_words);
         texts[h].push_back(tokens[h]);
       }
@@ -122,6 +122,28 @@ TEST_CASE("the reference backend reads pairs with a cache, too", "[inference]") 
   CHECK(play.run(sources_of({5, 17, 3}), 8, 3) <= 1e-12);
 }
 
+TEMPLATE_TEST_CASE("ranks are those of the logits", "[inference][threads]", Cpu<Single>, Cpu<Double>, Ref<double>) {
+  const auto weights = moved_weights<DeepPairs, TestType>();
+  const int ranks = GENERATE(1, 5, int(target_words));
+  PairInference<DeepPairs, TestType> inference(
+      weights, {.sentences = 3, .hypotheses = 2, .source = 9, .target = 3, .ranks = ranks});
+  start(inference, sources_of({9, 2, 4}));
+  for (const auto& tokens : {std::vector{1, -1, 2, -1, -1, 3}, std::vector{-1, 4, 5, 6, 7, -1}}) {
+    inference.step(tokens);
+    for (int h = 0; h < 6; ++h) {
+      if (tokens[std::size_t(h)] < 0) continue;
+      const auto logits = inference.logits(h);
+      const auto ranking = inference.ranking(h);
+      CHECK(std::abs(ranking.log_sum - log_sum_exp(logits)) <= 1e-6);
+      REQUIRE(int(ranking.logits.size()) == ranks);
+      CHECK(ranking.logits[0] == *std::max_element(logits.begin(), logits.end()));
+      CHECK(std::is_sorted(ranking.logits.rbegin(), ranking.logits.rend()));
+      for (std::size_t r = 0; r < std::size_t(ranks); ++r)
+        CHECK(logits[std::size_t(ranking.tokens[r])] == ranking.logits[r]);
+    }
+  }
+}
+
 TEST_CASE("threads give hypotheses the same bits", "[inference][threads]") {
   const auto weights = moved_weights<DeepPairs, Cpu<Single>>();
   const auto logits = [&](int threads) {
@@ -178,6 +200,7 @@ TEST_CASE("what does not fit inference of pairs is refused in one line", "[infer
   };
   size_refused({.source = source_context + 1}, "sources of 41 tokens are longer than the model's context of 40");
   size_refused({.target = target_context + 1}, "targets of 25 tokens are longer than the model's context of 24");
+  size_refused({.ranks = 14}, "14 ranks of a vocabulary of 13");
   size_refused({.hypotheses = 0}, "1 sequences of 0 rows");
   size_refused({.sentences = 1 << 12, .hypotheses = 1 << 12, .source = 1, .target = 1 << 12}, "fewer than 2^31");
 }

@@ -52,6 +52,7 @@
   X(LinearBackwardInput, __VA_ARGS__)          \
   X(LinearBackwardWeight, __VA_ARGS__)         \
   X(LinearCrossEntropy, __VA_ARGS__)           \
+  X(RankLogits, __VA_ARGS__)                   \
   X(Norm, __VA_ARGS__)                         \
   X(NormBackward, __VA_ARGS__)                 \
   X(ResidualAdd, __VA_ARGS__)                  \

@@ -9,8 +9,8 @@
 #include <fathom/core/error.hpp>
 #include <fathom/core/indexed.hpp>
 #include <fathom/core/key.hpp>
+#include <fathom/generate/log_sum_exp.hpp>
 #include <fathom/generate/pair_inference.hpp>
-#include <fathom/generate/ranking.hpp>
 #include <fathom/generate/sampling.hpp>
 #include <fathom/models/weights.hpp>
 #include <limits>
@@ -42,7 +42,7 @@ struct LengthPenalty {
 };
 
 /// Tokens of a translation, at most, without its end token: factor · tokens of the source + constant, rounded down,
-/// and never more than the decoder's context has room for. A hypothesis that is so long has nothing but its end to come.
+/// and never more than the decoder's context has room for. A hypothesis that is so long has only its end to come.
 struct LengthLimit {
   double factor = 2;
   int constant = 20;
@@ -94,8 +94,8 @@ struct Hypothesis {
 ///
 /// Beam search: of the beam's hypotheses, each continued by every token, the 2 · beam most probable are looked at.
 /// Those among the first `beam` that end there are finished, and the first `beam` that do not are followed. Of equal
-/// ones the one whose parent is more probable comes first, then the one with the lower token. Finished hypotheses and sentences
-/// cost nothing. Without search a translation is drawn token by token, and all of them are kept, in the order of draws.
+/// ones the one whose parent is more probable comes first, then the one with the lower token. Finished hypotheses and
+/// sentences cost nothing. Without search a translation is drawn token by token, and all of them are kept, in the order of draws.
 ///
 /// What is found for a sentence follows from the weights, its source, the options and, in sampling, its number: not
 /// from the others in the batch, but for rounding, which differs between passes of few rows and of many.
@@ -112,9 +112,10 @@ class PairGenerator {
         width_(options_.sampling ? options_.best : options_.beam),
         inference_(weights, inference_size(options_), machine),
         sampler_(vocabulary, options_.sampling.value_or(Sampling{}), Key{options_.seed}.child("sampling")),
-        ranking_(2 * width_),
         sentences_(std::size_t(options_.sentences)),
+        barred_(std::size_t(vocabulary)),
         logits_(std::size_t(vocabulary)) {
+    for (const int token : options_.never) barred_[token] = 1;
     const int steps = inference_.size().target;
     for (Sentence& sentence : sentences_) {
       sentence.nodes.reserve(std::size_t(2 * width_) * std::size_t(steps) + 1);
@@ -183,6 +184,7 @@ class PairGenerator {
 
  private:
   static constexpr int vocabulary = Inference::vocabulary;
+  using Number = HostNumber<typename Inference::Logit>;
 
   /// A token of a hypothesis, behind another one.
   struct Node {
@@ -244,25 +246,8 @@ class PairGenerator {
     return {.sentences = options.sentences,
             .hypotheses = options.sampling ? options.best : options.beam,
             .source = options.source,
-            .target = std::min(Model::Target::context, limit_of(options, options.source) + 1)};
-  }
-
-  /// Copies the logits behind a hypothesis to logits_, without the tokens that may not follow; returns the logarithm of
-  /// the sum of all their exponentials.
-  double read(const Sentence& sentence, const Live& live) {
-    const auto logits = inference_.logits(live.slot);
-    const double normalizer = log_sum_exp(logits);
-    std::copy(logits.begin(), logits.end(), logits_.begin());
-    constexpr auto none = -std::numeric_limits<typename Inference::Logit>::infinity();
-    const int length = sentence.nodes[live.node].length;
-    for (const int token : options_.never) logits_[token] = none;
-    if (length < options_.shortest) logits_[options_.end] = none;
-    if (length >= sentence.limit) {
-      const auto end = logits_[options_.end];
-      std::fill(logits_.begin(), logits_.end(), none);
-      logits_[options_.end] = end;
-    }
-    return normalizer;
+            .target = std::min(Model::Target::context, limit_of(options, options.source) + 1),
+            .ranks = options.sampling ? 0 : std::min(vocabulary, 2 * options.beam + int(options.never.size()) + 1)};
   }
 
   /// Ends or follows hypotheses of next_, by beam search.
@@ -270,9 +255,22 @@ class PairGenerator {
     candidates_.clear();
     for (int index = 0; index < int(sentence.live.size()); ++index) {
       const Live& live = sentence.live[index];
-      const double normalizer = read(sentence, live);
-      for (const auto& [logit, token] : ranking_(std::span<const typename Inference::Logit>(logits_)))
-        candidates_.push_back({live.log_probability + (logit - normalizer), index, token, logit - normalizer});
+      const int length = sentence.nodes[live.node].length;
+      const auto [logits, tokens, log_sum] = inference_.ranking(live.slot);
+      const auto add = [&, log_sum = log_sum](double logit, int token) {
+        candidates_.push_back({live.log_probability + (logit - log_sum), index, token, logit - log_sum});
+      };
+      if (length >= sentence.limit) {
+        add(double(inference_.logits(live.slot)[std::size_t(options_.end)]), options_.end);
+        continue;
+      }
+      int left = 2 * width_;
+      for (std::size_t rank = 0; rank < logits.size() && left > 0; ++rank) {
+        const int token = tokens[rank];
+        if (barred_[token] != 0 || (token == options_.end && length < options_.shortest)) continue;
+        add(double(logits[rank]), token);
+        --left;
+      }
     }
     const auto before = [](const Candidate& a, const Candidate& b) {
       if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
@@ -302,6 +300,24 @@ class PairGenerator {
            sentence.ended.back().score;
   }
 
+  /// Copies the logits behind a hypothesis to logits_, without the tokens that may not follow; returns the logarithm of
+  /// the sum of all their exponentials.
+  double read(const Sentence& sentence, const Live& live) {
+    const auto logits = inference_.logits(live.slot);
+    const double log_sum = log_sum_exp(logits);
+    std::copy(logits.begin(), logits.end(), logits_.begin());
+    constexpr Number none = -std::numeric_limits<Number>::infinity();
+    const int length = sentence.nodes[live.node].length;
+    for (const int token : options_.never) logits_[token] = none;
+    if (length < options_.shortest) logits_[options_.end] = none;
+    if (length >= sentence.limit) {
+      const auto end = logits_[options_.end];
+      std::fill(logits_.begin(), logits_.end(), none);
+      logits_[options_.end] = end;
+    }
+    return log_sum;
+  }
+
   /// Ends or follows hypotheses of next_, each by a token that is drawn.
   void draw(Sentence& sentence) {
     next_.clear();
@@ -310,11 +326,11 @@ class PairGenerator {
     for (int index = 0; index < draws; ++index) {
       Live live = sentence.live[first ? 0 : index];
       if (first) live.number = index;
-      const double normalizer = read(sentence, live);
+      const double log_sum = read(sentence, live);
       const std::int64_t sequence = std::int64_t(sentence.number) * width_ + live.number;
-      const int token = sampler_(std::span<const typename Inference::Logit>(logits_), sequence,
+      const int token = sampler_(std::span<const Number>(logits_), sequence,
                                  sentence.nodes[live.node].length);
-      const double log_probability = double(logits_[token]) - normalizer;
+      const double log_probability = double(logits_[token]) - log_sum;
       if (token == options_.end)
         end(sentence, live, log_probability);
       else
@@ -379,9 +395,9 @@ class PairGenerator {
   int width_;  // hypotheses of a sentence
   Inference inference_;
   TokenSampler sampler_;
-  Ranking ranking_;
   Indexed<std::vector<Sentence>> sentences_;
-  Indexed<std::vector<typename Inference::Logit>> logits_;
+  Indexed<std::vector<char>> barred_;  // of each token, whether it is in `never`
+  Indexed<std::vector<Number>> logits_;
   std::vector<Live> next_;
   std::vector<Candidate> candidates_;
   Indexed<std::vector<char>> taken_;

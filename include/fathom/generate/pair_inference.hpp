@@ -2,18 +2,21 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/arena.hpp>
+#include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/core/indexed.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/pair_batch.hpp>
 #include <fathom/generate/inference.hpp>
+#include <fathom/generate/log_sum_exp.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
 #include <span>
@@ -37,6 +40,7 @@ struct PairInferenceSize {
   int hypotheses = 1;  ///< of one sentence
   int source = 1;      ///< tokens of the longest source, at most the encoder's context
   int target = 1;      ///< most tokens of one hypothesis in the cache, at most the decoder's context
+  int ranks = 0;       ///< of the largest logits of a hypothesis, so many are found by `step` for `ranking`
 
   constexpr PairCapacity capacity() const {
     const int rows = sentences * hypotheses;
@@ -56,11 +60,12 @@ struct PairInferenceSize {
 ///   inference.start(sources);         encodes them; no hypothesis has a token
 ///   inference.step(tokens);           reads a token of each hypothesis
 ///   inference.logits(h)               of the token that follows hypothesis h
+///   inference.ranking(h)              the largest of them, which is all that a search needs
 ///   inference.branch(from, to);       hypothesis `to` goes on from where `from` is
 ///
 /// Hypothesis h is of sentence h / hypotheses. Keys and values are kept: those of the source, computed in the first
-/// step, once for all hypotheses of a sentence, and those of each hypothesis. The rest is as with `Inference`: weights are
-/// shared and outlive the object, which belongs to one thread at a time, and neither `start` nor `step` allocates.
+/// step, once for all hypotheses of a sentence, and those of each hypothesis. The rest is as with `Inference`: weights
+/// are shared and outlive the object, which belongs to one thread at a time, and neither `start` nor `step` allocates.
 ///
 /// Does not compile for a model of one stream, nor for one with a layer whose rows see earlier ones and that does not
 /// cache them.
@@ -96,14 +101,17 @@ class PairInference {
     const InferenceMemory plan = memory(size);
     cache_ = Memory(plan.cache);
     activations_ = Memory(plan.activations);
-    Arena activations(activations_.data(), activations_.size());
-    values_ = Values::take(activations, size.capacity());
+    Arena activations = arena_of(activations_);
+    values_ = Values::take(activations, size);
     context_.reserve(plan.workspace);
     const PairCapacity capacity = size.capacity();
     source_tokens_.reserve(std::size_t(capacity.source.rows));
     tokens_.reserve(past_.size());
     copies_.reserve(past_.size());
     logits_.resize(past_.size() * std::size_t(vocabulary));
+    ranks_.values.resize(past_.size() * std::size_t(size.ranks));
+    ranks_.tokens.resize(ranks_.values.size());
+    ranks_.log_sum.resize(past_.size());
   }
   PairInference(Weights<Model, B>&&, const PairInferenceSize&, const typename B::Options& = {}) = delete;
 
@@ -112,7 +120,7 @@ class PairInference {
     checked(size);
     const PairCapacity capacity = size.capacity();
     Arena cache, activations;
-    auto values = Values::take(activations, capacity);
+    auto values = Values::take(activations, size);
     const PairBatch batch = PairBatch::planned(capacity);
     const Packing readers = planned_packing(size.readers());
     const PassCost cost = dry_run<B>(batch.output_packing(), {}, [&](auto& worker) {
@@ -156,15 +164,20 @@ class PairInference {
     stage(tokens);
     if (tokens_.empty()) return;
     context_.run(rows_, Pass{}, [&](auto& worker) {
-      Arena cache(cache_.data(), cache_.size());
+      Arena cache = arena_of(cache_);
       Values values = values_;
       const Packing readers = readers_;
       const PairBatch batch({memory_rows_, {}}, {worker.packing(), tokens_, {}});
       decode(worker, weights_->params(), flow_of(cache, size_, readers, copies_), batch, values);
     });
-    const auto rows = std::span(logits_).first(tokens_.size() * std::size_t(vocabulary));
-    activations_.download(reinterpret_cast<const std::byte*>(values_.logits.data) - activations_.data(),
-                          std::as_writable_bytes(rows));
+    if (size_.ranks == 0) {
+      download(values_.logits.data, std::span(logits_).first(tokens_.size() * std::size_t(vocabulary)));
+    } else {
+      const std::size_t count = tokens_.size() * std::size_t(size_.ranks);
+      download(values_.ranks.data, std::span(ranks_.values).first(count));
+      download(values_.ranked.data, std::span(ranks_.tokens).first(count));
+      download(values_.log_sum.data(), std::span(ranks_.log_sum).first(tokens_.size()));
+    }
     for (int h = 0; h < hypotheses(); ++h) past_[h] += added_[h];
     forget_branches();
     if (fresh_) {  // all layers have the keys and values of the sources
@@ -173,9 +186,30 @@ class PairInference {
     }
   }
 
-  /// Logits of the token that follows hypothesis h, valid until the next `step`, which must have given h a token.
-  std::span<const Logit> logits(int h) const {
-    return std::span(logits_).subspan(std::size_t(logit_row_[h]) * std::size_t(vocabulary), std::size_t(vocabulary));
+  /// Logits of the token that follows hypothesis h, valid until the next `step`, which must have given h a token. They
+  /// come from the machine in each step, or, with ranks, when this asks for them.
+  std::span<const Logit> logits(int h) {
+    const std::size_t first = std::size_t(logit_row_[h]) * std::size_t(vocabulary);
+    const auto row = std::span(logits_).subspan(first, std::size_t(vocabulary));
+    if (size_.ranks > 0) download(values_.logits.data + first, row);
+    return row;
+  }
+
+  /// The largest of these logits.
+  struct Ranking {
+    std::span<const Logit> logits;  ///< in descending order, of equal ones that of the lower token first
+    std::span<const int> tokens;    ///< whose they are
+    double log_sum;                 ///< the natural log of the sum of all exponentials: what ln p is relative to
+  };
+  /// Without those that are minus infinity, so there may be fewer than `ranks`.
+  /// Errors: `Error` for logits that are not finite.
+  Ranking ranking(int h) const {
+    const std::size_t row = std::size_t(logit_row_[h]), first = row * std::size_t(size_.ranks);
+    const double log_sum = double(ranks_.log_sum[row]);
+    if (!std::isfinite(log_sum)) throw Error(not_finite);
+    std::size_t count = std::size_t(size_.ranks);
+    while (count > 0 && ranks_.tokens[first + count - 1] < 0) --count;
+    return {std::span(ranks_.values).subspan(first, count), std::span(ranks_.tokens).subspan(first, count), log_sum};
   }
 
   /// Makes `to` a copy of `from`, of the same sentence, in the next step. What `to` was is forgotten.
@@ -214,11 +248,25 @@ class PairInference {
 
   struct Values {
     typename Model::template Saved<P> saved;
-    Rows<Logit, vocabulary> logits;  // one row for each hypothesis that has a token
+    Rows<Logit, vocabulary> logits;  // one row for each hypothesis that has a token, as in what follows
+    Matrix<Logit> ranks;
+    Matrix<int> ranked;
+    Elements<typename P::Statistic> log_sum;
 
-    static constexpr Values take(Arena& arena, const PairCapacity& capacity) {
-      auto saved = Model::template Saved<P>::take(arena, capacity);
-      return {saved, arena.rows<Logit, vocabulary>(capacity.target.rows)};
+    static constexpr Values take(Arena& arena, const PairInferenceSize& size) {
+      const PairCapacity capacity = size.capacity();
+      const int rows = capacity.target.rows;
+      Values values{.saved = Model::template Saved<P>::take(arena, capacity),
+                    .logits = arena.rows<Logit, vocabulary>(rows),
+                    .ranks = {},
+                    .ranked = {},
+                    .log_sum = {}};
+      if (size.ranks > 0) {
+        values.ranks = {arena.take<Logit>(std::int64_t(rows) * size.ranks), rows, size.ranks, size.ranks};
+        values.ranked = {arena.take<int>(std::int64_t(rows) * size.ranks), rows, size.ranks, size.ranks};
+        values.log_sum = {arena.take<typename P::Statistic>(rows), std::size_t(rows)};
+      }
+      return values;
     }
   };
 
@@ -230,6 +278,9 @@ class PairInference {
         throw ShapeError("PairInference: " + std::string(side) + " of " + std::to_string(length) +
                          " tokens are longer than the model's context of " + std::to_string(context));
     };
+    if (size.ranks < 0 || size.ranks > vocabulary)
+      throw ShapeError("PairInference: " + std::to_string(size.ranks) + " ranks of a vocabulary of " +
+                       std::to_string(vocabulary));
     check(size.source, Model::Source::context, "sources");
     check(size.target, Model::Target::context, "targets");
     return size;
@@ -253,7 +304,22 @@ class PairInference {
                                Values& values) {
     Model::decode(worker, p, flow, batch, values.saved);
     const int rows = worker.packing().rows();
-    Model::logits(worker, p, resized(values.saved.hidden, rows), resized(values.logits, rows));
+    const auto logits = resized(values.logits, rows);
+    Model::logits(worker, p, resized(values.saved.hidden, rows), logits);
+    if (!values.ranks) return;
+    const auto first = [rows](auto matrix) {
+      matrix.rows = rows;
+      return matrix;
+    };
+    worker(op::RankLogits<P>{.logits = logits,
+                             .values = first(values.ranks),
+                             .indices = first(values.ranked),
+                             .log_sum = values.log_sum.part(0, std::size_t(rows))});
+  }
+
+  template <class T>
+  void download(const T* from, std::span<T> into) const {
+    activations_.download(reinterpret_cast<const std::byte*>(from) - activations_.data(), std::as_writable_bytes(into));
   }
 
   void check(std::span<const std::span<const int>> sources) const {
@@ -322,7 +388,12 @@ class PairInference {
   Context<B> context_;
   Memory cache_, activations_;
   Values values_;
-  std::vector<Logit> logits_;  // copied from the machine
+  std::vector<Logit> logits_;  // copied from the machine, as are the ranks
+  struct {
+    std::vector<Logit> values;
+    std::vector<int> tokens;
+    std::vector<typename P::Statistic> log_sum;
+  } ranks_;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -7,11 +7,12 @@
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/arena.hpp>
+#include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/pair_batch.hpp>
+#include <fathom/generate/log_sum_exp.hpp>
 #include <fathom/generate/pair_inference.hpp>
-#include <fathom/generate/ranking.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/weights.hpp>
 #include <span>
@@ -42,7 +43,7 @@ class PairScorer {
     Arena counted;
     Values::take(counted, capacity_);
     activations_ = Memory(counted.peak());
-    Arena activations(activations_.data(), activations_.size());
+    Arena activations = arena_of(activations_);
     values_ = Values::take(activations, capacity_);
     context_.reserve(workspace(capacity_));
     logits_.resize(std::size_t(most_rows) * std::size_t(vocabulary));

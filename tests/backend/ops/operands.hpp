@@ -190,7 +190,7 @@ class Operands {
     };
     block.unit = double(std::numeric_limits<T>::epsilon()) / 2;
     T* const first = reinterpret_cast<T*>(block.bytes.data());
-    std::fill_n(first, block.count, rounded<T>(sentinel));
+    std::fill_n(first, block.count, T(sentinel));
     const Philox random(Key{7}.child(blocks_.size()));
     Philox::Block bits{};
     const bool constant = !(interval.low < interval.high);
@@ -200,7 +200,7 @@ class Operands {
         if (!constant && index % 4 == 0) bits = random(index / 4);
         const double share = constant ? 0 : fathom::uniform(bits[index % 4]);
         const auto number = float(interval.low + (interval.high - interval.low) * share);
-        first[begin + std::int64_t(r) * stride + c] = rounded<T>(brief ? float(Bf16(number)) : number);
+        first[begin + std::int64_t(r) * stride + c] = T(brief ? float(Bf16(number)) : number);
       }
     return first + begin;
   }

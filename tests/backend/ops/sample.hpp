@@ -356,6 +356,19 @@ op::LinearCrossEntropy<P> linear_cross_entropy(Operands<P>& o, int width, int vo
 
 /// `result` is for whoever runs the op to set.
 template <class P>
+op::RankLogits<P> rank_logits(Operands<P>& o, int vocabulary, int count, bool equal) {
+  using T = typename P::Activation;
+  using Interval = typename Operands<P>::Interval;
+  const Matrix<T> logits = o.uniform(equal ? Interval{0.5, 0.5} : Interval{-1.7, 1.7}, o.count(), vocabulary);
+  for (int row = 0; row < logits.rows; ++row)  // some that are never among the largest
+    for (int v = row % 3; v < vocabulary; v += 5) logits.row(row)[v] = T(-std::numeric_limits<double>::infinity());
+  return {.logits = logits,
+          .values = o.poisoned_rows_of(count),
+          .indices = o.uniform({-7, -7}, o.count(), count),
+          .log_sum = o.poison(o.count())};
+}
+
+template <class P>
 op::Variance<P> variance(Operands<P>& o, int width) {
   return {.x = o.rows_of(width), .result = nullptr};
 }

@@ -66,6 +66,10 @@ TEMPLATE_LIST_TEST_CASE("mixed: products", "[ref][mixed]", Precisions) {
   check_rounding<TestType>([=](auto& o) { return sample::linear_backward_input(o, 36, 20, true, Into::skip); });
 }
 
+TEMPLATE_LIST_TEST_CASE("mixed: ranks of logits", "[ref][mixed]", Precisions) {
+  check_rounding<TestType>([](auto& o) { return sample::rank_logits(o, 37, 6, false); });
+}
+
 TEMPLATE_LIST_TEST_CASE("mixed: attention", "[ref][mixed]", Precisions) {
   for (const bool cached : {false, true})
     check_rounding<TestType>([=](auto& o) { return sample::attention(o, {6, 2, 8}, true, Keys::longer, cached); });

@@ -70,9 +70,26 @@ struct LinearCrossEntropy {
   }
 };
 
+/// The largest logits of each row in descending order, of equal ones that with the lower index first, and the natural
+/// log of the sum of all exponentials.   logits (N, V); values, indices (N, K) and log_sum (N) overwritten.
+/// Behind those that are above minus infinity: minus infinity and −1. The log_sum of a row with a logit that is NaN or
+/// plus infinity, or without one above minus infinity, is NaN; its values may be any.
+template <class P>
+struct RankLogits {
+  static constexpr const char* name = "rank logits";
+  Matrix<const typename P::Activation> logits;
+  Matrix<typename P::Activation> values;
+  Matrix<int> indices;
+  Elements<typename P::Statistic> log_sum;
+
+  constexpr double flops() const { return 3.0 * logits.rows * logits.columns; }
+  constexpr double bytes() const { return bytes_of(logits) + bytes_of(values) + bytes_of(indices); }
+  constexpr void outputs(auto&& f) const { f(as_row(log_sum)); }
+};
+
 }  // namespace op
 
 template <class B>
-concept RunsLoss = Has<B, op::LinearCrossEntropy>;
+concept RunsLoss = Has<B, op::LinearCrossEntropy, op::RankLogits>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -7,6 +7,7 @@
 #include <fathom/backend/ref/rows.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/indexed.hpp>
+#include <limits>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::ref {
@@ -63,6 +64,35 @@ void run(const Packing&, const op::LinearCrossEntropy<P>& op) {
   }
   dweight.round(), dbias.round();
   *op.sums = sums;
+}
+
+template <class P>
+void run(const Packing&, const op::RankLogits<P>& op) {
+  using C = Compute<P>;
+  constexpr C infinity = std::numeric_limits<C>::infinity();
+  for (int n = 0; n < op.logits.rows; ++n) {
+    const auto logit = [&](int v) { return C(op.logits.row(n)[v]); };
+    std::vector<int> order;
+    bool finite = true;
+    for (int v = 0; v < op.logits.columns; ++v) {
+      if (logit(v) > -infinity) order.push_back(v);
+      finite &= logit(v) < infinity;
+    }
+    op.log_sum[n] = std::numeric_limits<typename P::Statistic>::quiet_NaN();
+    for (int k = 0; k < op.values.columns; ++k) store(op.values, n, k, -infinity);
+    std::fill_n(op.indices.row(n), op.indices.columns, -1);
+    if (!finite || order.empty()) continue;
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logit(a) > logit(b); });
+    const C top = logit(order.front());
+    Sum<P> sum(C(0));
+    for (int v = 0; v < op.logits.columns; ++v) sum += std::exp(logit(v) - top);
+    op.log_sum[n] = typename P::Statistic(top + std::log(C(sum)));
+    order.resize(std::min(order.size(), std::size_t(op.values.columns)));
+    for (int k = 0; k < int(order.size()); ++k) {
+      store(op.values, n, k, logit(order[std::size_t(k)]));
+      op.indices.row(n)[k] = order[std::size_t(k)];
+    }
+  }
 }
 
 }  // namespace fathom::inline FATHOM_ABI::ref

@@ -5,12 +5,13 @@
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/cross_entropy.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
+#include <fathom/backend/cpu/ranking.hpp>
 #include <fathom/backend/ops.hpp>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Linear + cross-entropy, one chunk of rows after another: all lanes share the logits of a chunk, each has some of its
-/// rows for the softmax and some of the vocabulary for the weight gradient.
+/// rows for the softmax and some of the vocabulary for the weight gradient. And the ranks of logits.
 template <class P, class Matmul>
 struct LossOps {
   using T = typename P::Activation;
@@ -75,6 +76,27 @@ struct LossOps {
     if (lane.number() == 0) *op.sums = sums;
     lane.barrier();
     lane.workspace().release(mark);
+  }
+
+  static constexpr std::int64_t scratch_bytes(const op::RankLogits<P>& op) {
+    return std::int64_t(rank_logits_scratch<T>(std::size_t(op.logits.columns)) * sizeof(T));
+  }
+
+  /// A lane takes its own rows; where they are too few to be dealt, every n-th.
+  static void run(Lane& lane, const op::RankLogits<P>& op) {
+    T* const scratch = lane.template scratch<T>(scratch_bytes(op) / std::int64_t(sizeof(T)));
+    const auto vocabulary = std::size_t(op.logits.columns), count = std::size_t(op.values.columns);
+    const auto rank = [&](int row) {
+      op.log_sum[row] =
+          rank_logits<T>(vocabulary, op.logits.row(row), count, op.values.row(row), op.indices.row(row), scratch);
+    };
+    if (lane.share().deal != Deal::columns || op.flops() < flops_worth_meeting) {
+      for (int row = lane.share().rows.begin; row < lane.share().rows.end; ++row) rank(row);
+      return;
+    }
+    lane.barrier();
+    for (int row = lane.number(); row < op.logits.rows; row += lane.parts()) rank(row);
+    lane.barrier();
   }
 
  private:
