@@ -21,6 +21,7 @@ using Model = LanguageModel<
 template <class M>
 std::vector<Call> calls_of_step(int threads = 1) {
   Trainer<M, Recorded<Cpu<Single>>, AdamW> trainer({4 * context, 4, context}, {}, {}, {.threads = threads});
+  for (Recorder& lane : trainer.context().machine().observers()) lane.clear();  // of initialization
   trainer.step(SomeBatch(1));
   const auto lanes = trainer.context().machine().observers();
   REQUIRE(int(lanes.size()) == threads);

@@ -108,7 +108,7 @@ TEST_CASE("the memory that info prints is what a run takes, within 5 %", "[progr
     const Process process(with(model, workshop.train(name, options + Arguments{"--save-every", "1"})));
     wait_for_steps(process, workshop.folder / name, 3);
     REQUIRE(process.running());
-    const double real = double(process.arena()) / 1024 / 1024, planned = mebibytes(model, "total", options);
+    const double real = double(process.memory()) / 1024 / 1024, planned = mebibytes(model, "total", options);
     CAPTURE(real, planned);
     CHECK(std::abs(real / planned - 1) < 0.05);
   }

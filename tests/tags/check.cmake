@@ -17,6 +17,7 @@ endforeach()
 file(GLOB_RECURSE headers RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} include/*.hpp)
 foreach(header IN LISTS headers)
   file(STRINGS ${header} lines REGEX "^(class|struct) [^;]*{$")
+  list(FILTER lines EXCLUDE REGEX " std::")  # a specialization belongs to its template
   foreach(line IN LISTS lines)
     string(REGEX MATCH "^(class|struct) (alignas.[0-9]+. )?([A-Za-z_0-9]+)" matched "${line}")
     if(NOT tags MATCHES "(^|\n)${CMAKE_MATCH_3}\t${header}\t")

@@ -211,6 +211,7 @@ class LayerRun {
   Flow<P> cached_flow(Arena& cache) {
     Flow<P> cached = flow();
     cached.cache = &cache, cached.cache_length = packing_.capacity.longest;
+    cached.memory_cache_length = memory_packing_.capacity.longest;  // each pass brings the memory
     return cached;
   }
   template <class Element, int Width>
