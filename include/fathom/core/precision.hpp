@@ -42,6 +42,10 @@ struct MixedOf {
 };
 using Mixed = MixedOf<Bf16>;
 
+/// Whether the optimizer updates the weights themselves. Else it updates masters, and weights are their rounding.
+template <class P>
+inline constexpr bool updates_weights = std::is_same_v<typename P::Weight, typename P::Master>;
+
 /// Whether branches read the residual stream as it stands, so that the two may share memory.
 template <class P>
 inline constexpr bool branches_read_stream = std::is_same_v<typename P::Stream, typename P::Activation>;

@@ -16,9 +16,9 @@ namespace fathom::inline FATHOM_ABI {
 /// order or the rest of the model. Xavier's normal distribution is taken per matrix, never on a fused one (Glorot and
 /// Bengio 2010): std = gain · sqrt(2 / (fan_in + fan_out)). Overwrites every element but the alignment gaps.
 template <class B>
-void initialize(Context<B>& context, Elements<typename B::Precision::Weight> flat, std::span<const ParameterInfo> table,
+void initialize(Context<B>& context, Elements<typename B::Precision::Master> flat, std::span<const ParameterInfo> table,
                 std::uint64_t seed) {
-  using T = typename B::Precision::Weight;
+  using T = typename B::Precision::Master;
   context.run(Packing{}, Pass{}, [&](auto& worker) {
     for (const ParameterInfo& info : table) {
       const Elements<T> tensor = flat.part(info.offset, std::size_t(info.size()));
@@ -49,6 +49,14 @@ void initialize(Context<B>& context, Elements<typename B::Precision::Weight> fla
   });
 }
 
+/// Overwrites weights with their masters, rounded.
+template <class B>
+void round_masters(Context<B>& context, Elements<const typename B::Precision::Master> masters,
+                   Elements<typename B::Precision::Weight> weights) {
+  context.run(Packing{}, Pass{},
+              [&](auto& worker) { worker(op::Round<typename B::Precision>{.x = masters, .y = weights}); });
+}
+
 /// Whether none of the values is infinite or NaN.
 template <class T>
 bool all_finite(std::span<const T> values) {
@@ -71,7 +79,13 @@ class Weights {
   /// Initialized from a seed.
   explicit Weights(std::uint64_t seed) : Weights() {
     Context<B> context(B::one_lane());
-    initialize(context, flat_, describe<Model>(), seed);
+    if constexpr (updates_weights<Precision>) {
+      initialize(context, flat_, describe<Model>(), seed);
+    } else {
+      typename B::template Buffer<typename Precision::Master> masters(extent.total());
+      initialize(context, masters, describe<Model>(), seed);
+      round_masters(context, masters, flat_);
+    }
   }
 
   typename Model::template Params<const T> params() const { return bind_parameters<Model>(flat_.data()); }

@@ -28,11 +28,15 @@ Weights<Model, B> average_last_checkpoints(const std::filesystem::path& folder, 
   Context<B> context(machine);
   WeightAverage<B> average(Weights<Model, B>::extent.total(), 1);
   Weights<Model, B> weights;
+  typename WeightAverage<B>::Memory snapshot(Weights<Model, B>::extent.total());
   for (auto entry = entries.end() - count; entry != entries.end(); ++entry) {
-    weights = load_weights<Model, B>(*entry);
-    average.add(context, weights.flat());
+    detail::read_weights<Model>(*entry, snapshot);
+    average.add(context, snapshot);
   }
-  std::swap(weights.flat(), average.flat());
+  if constexpr (updates_weights<typename B::Precision>)
+    std::swap(weights.flat(), average.flat());
+  else
+    round_masters(context, average.flat(), weights.flat());
   return weights;
 }
 

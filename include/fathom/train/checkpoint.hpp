@@ -24,7 +24,7 @@
 
 /// A checkpoint is a directory that is written beside the old one and renamed whole:
 ///
-///   model.safetensors   the weights, named as in `describe<Model>()`
+///   model.safetensors   the weights, or the masters that they are rounded from, named as in `describe<Model>()`
 ///   state.safetensors   the optimizer's state, named as in `Optimizer::describe_state`
 ///   average.safetensors the average of the weights, where training keeps one; inference uses it then
 ///   config.json         format, what the model is, options of trainer and optimizer, progress, the sampler's
@@ -151,7 +151,7 @@ class TrainingState {
  public:
   /// Errors: `Error` for what a checkpoint cannot hold.
   TrainingState(Trainer& trainer, const CheckpointInfo& info)
-      : weights(trainer.weights().flat()),
+      : weights(trainer.masters()),
         optimizer(trainer.optimizer_state()),
         table_(trainer.table()),
         optimizer_table_(detail::state_table(trainer)) {
@@ -194,7 +194,7 @@ class TrainingState {
   }
 
   // Whoever copies the tensors points these at the copies.
-  detail::FlatView<typename Trainer::P::Weight> weights;
+  detail::FlatView<typename Trainer::P::Master> weights;  ///< the masters, where they have a type of their own
   detail::FlatView<typename Trainer::P::Master> optimizer;
   detail::FlatView<typename Trainer::P::Master> average;  ///< empty: none
 
@@ -260,8 +260,7 @@ class CheckpointWriter {
     return detail::FlatView<T>(to);
   }
 
-  Buffer<typename Trainer::P::Weight> weights_;
-  Buffer<typename Trainer::P::Master> optimizer_, average_;
+  Buffer<typename Trainer::P::Master> weights_, optimizer_, average_;
   Background background_;
 };
 
@@ -291,10 +290,11 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
   std::optional<safetensors::File> average;
   if (progress.averaged > 0) average.emplace(config.open(TensorRole::average));
   const std::vector<StateTensor> states = detail::state_table(trainer);
-  detail::check_tensors<typename P::Weight>(model, trainer.table(), exact);
+  detail::check_tensors<typename P::Master>(model, trainer.table(), exact);
   detail::check_tensors<typename P::Master>(state, states, exact);
   if (average) detail::check_tensors<typename P::Master>(*average, trainer.table(), exact);
-  detail::read_tensors(model, trainer.weights().flat(), trainer.table(), exact);
+  detail::read_tensors(model, trainer.masters(), trainer.table(), exact);
+  trainer.round_masters();
   detail::read_tensors(state, trainer.optimizer_state(), states, exact);
   if (average) detail::read_tensors(*average, trainer.average()->flat(), trainer.table(), exact);
   if (trainer.average()) trainer.average()->restore(progress.averaged);
@@ -303,21 +303,30 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
   return info;
 }
 
+namespace detail {
+
+/// Overwrites a flat buffer as `load_weights` says.
+template <class Model, class Memory>
+void read_weights(const std::filesystem::path& directory, Memory& flat) {
+  using T = std::remove_cvref_t<decltype(*flat.data())>;
+  constexpr auto rounded = safetensors::Narrowing::round;
+  const Config config(committed_directory(directory));
+  config.require_model(describe_model<Model>());
+  const safetensors::File file =
+      config.open(config.progress().averaged > 0 ? TensorRole::average : TensorRole::weights);
+  const std::vector<ParameterInfo> table = describe<Model>();
+  check_tensors<T>(file, table, rounded);
+  read_tensors(file, flat, table, rounded);
+}
+
+}  // namespace detail
+
 /// The weights alone, for inference: their average where training kept one. At a lower precision than they were trained
 /// in they are rounded. Errors as `load_checkpoint`.
 template <class Model, class B>
 Weights<Model, B> load_weights(const std::filesystem::path& directory) {
-  using T = typename B::Precision::Weight;
-  using detail::TensorRole;
-  constexpr auto rounded = safetensors::Narrowing::round;
-  const detail::Config config(committed_directory(directory));
-  config.require_model(detail::describe_model<Model>());
-  const safetensors::File file =
-      config.open(config.progress().averaged > 0 ? TensorRole::average : TensorRole::weights);
-  const std::vector<ParameterInfo> table = describe<Model>();
-  detail::check_tensors<T>(file, table, rounded);
   Weights<Model, B> weights;
-  detail::read_tensors(file, weights.flat(), table, rounded);
+  detail::read_weights<Model>(directory, weights.flat());
   return weights;
 }
 

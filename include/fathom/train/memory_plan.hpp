@@ -12,14 +12,18 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Bytes that training allocates, before the first step and never after it.
 struct MemoryPlan {
-  std::int64_t weights = 0, gradients = 0, optimizer = 0;
+  std::int64_t weights = 0;
+  std::int64_t masters = 0;  ///< that weights are rounded from, where they have a type of their own
+  std::int64_t gradients = 0, optimizer = 0;
   std::int64_t average = 0;      ///< of the weights, if one is kept
   std::int64_t activations = 0;  ///< what forward saves for backward
   std::int64_t workspace = 0;    ///< temporaries, scratch of the threads' ops included
 
-  constexpr std::int64_t total() const { return weights + gradients + optimizer + average + activations + workspace; }
+  constexpr std::int64_t total() const {
+    return weights + masters + gradients + optimizer + average + activations + workspace;
+  }
   /// Beside it, from the first checkpoint on: the copy of the state that `CheckpointWriter` keeps.
-  constexpr std::int64_t checkpoint_copy() const { return weights + optimizer + average; }
+  constexpr std::int64_t checkpoint_copy() const { return (masters > 0 ? masters : weights) + optimizer + average; }
 };
 
 /// What one training step of `Model` needs besides its buffers: forward, backward, gradient norm and update.
@@ -48,6 +52,7 @@ constexpr MemoryPlan training_memory(const typename Model::Capacity& capacity, i
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),
+          .masters = updates_weights<P> ? 0 : elements * std::int64_t(sizeof(typename P::Master)),
           .gradients = elements * std::int64_t(sizeof(typename P::Gradient)),
           .optimizer = Optimizer::template state_size<Model>() * std::int64_t(sizeof(typename P::Master)),
           .average = average ? elements * std::int64_t(sizeof(typename P::Master)) : 0,

@@ -96,7 +96,8 @@ class Trainer {
         activations_(saved_bytes<Model, P>(capacity)),
         context_(machine) {
     Optimizer::check(optimizer);
-    initialize(context_, weights_.flat(), table_, options.seed);
+    initialize(context_, masters(), table_, options.seed);
+    round_masters();
     if (options.average > 0) average_.emplace(extent.total(), options.average);
     context_.reserve(step_workspace<Model, B, Optimizer>(capacity, options.dropout));
   }
@@ -151,7 +152,8 @@ class Trainer {
       ++updates_;
       skipped_in_a_row_ = 0;
       norms_.add(report.gradient_norm);
-      if (average_) average_->add(context_, weights_.flat());
+      round_masters();
+      if (average_) average_->add(context_, masters());
     } else {
       skip(report, batches, target_weight);
     }
@@ -166,8 +168,15 @@ class Trainer {
   LossSums evaluate(const Batch& batch) {
     check(batch);
     const bool averaged = average_ && average_->count() > 0;
-    const typename P::Weight* flat = averaged ? std::as_const(average_->flat()).data() : weights_.flat().data();
-    return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, activations_);
+    if constexpr (updates_weights<P>) {
+      const typename P::Weight* flat = averaged ? std::as_const(average_->flat()).data() : weights_.flat().data();
+      return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, activations_);
+    } else {
+      if (averaged) fathom::round_masters(context_, average_->flat(), weights_.flat());
+      const LossSums sums = detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, activations_);
+      if (averaged) round_masters();
+      return sums;
+    }
   }
   template <BatchRange<Batch> R>
   Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
@@ -209,12 +218,23 @@ class Trainer {
       Model::forward(worker, weights_.params(), flow, batch, saved);
     });
     for (std::size_t i = 0; i < scales.size(); ++i)
-      write_tensor(weights_.flat(), *scales[i],
-                   std::vector(std::size_t(scales[i]->size()), typename P::Weight(values[i])));
+      write_tensor(masters(), *scales[i], std::vector(std::size_t(scales[i]->size()), typename P::Master(values[i])));
+    round_masters();
   }
 
   const Weights<Model, B>& weights() const { return weights_; }
   Weights<Model, B>& weights() { return weights_; }
+  /// What the optimizer updates and a checkpoint holds, a flat buffer as `Weights::flat`: the weights themselves; or,
+  /// where masters have a type of their own, what weights are rounded from. Whoever writes there calls `round_masters`.
+  auto& masters() {
+    if constexpr (updates_weights<P>)
+      return weights_.flat();
+    else
+      return masters_;
+  }
+  void round_masters() {
+    if constexpr (!updates_weights<P>) fathom::round_masters(context_, masters_, weights_.flat());
+  }
   /// Flat buffers in memory of the machine, see `Weights::flat`; the optimizer says what is in its state.
   const typename B::template Buffer<typename P::Gradient>& gradients() const { return gradients_; }
   const typename B::template Buffer<typename P::Master>& optimizer_state() const { return state_; }
@@ -244,9 +264,11 @@ class Trainer {
 
   /// Bytes that were allocated, to compare with `training_memory`.
   std::int64_t allocated_bytes() const {
-    const std::int64_t averaged = average_ ? extent.total() : 0;
-    return (extent.total() + gradients_.size() + state_.size() + averaged) * std::int64_t(sizeof(typename P::Master)) +
-           activations_.size() + context_.allocated_bytes();
+    const std::int64_t masters = updates_weights<P> ? 0 : extent.total(), averaged = average_ ? extent.total() : 0;
+    return extent.total() * std::int64_t(sizeof(typename P::Weight)) +
+           gradients_.size() * std::int64_t(sizeof(typename P::Gradient)) +
+           (masters + state_.size() + averaged) * std::int64_t(sizeof(typename P::Master)) + activations_.size() +
+           context_.allocated_bytes();
   }
 
  private:
@@ -293,7 +315,7 @@ class Trainer {
     Arena arena = arena_of(activations_);
     return Model::template Saved<P>::take(arena, capacity_);
   }
-  FlatModel<P> flat() { return {extent, weights_.flat(), gradients_, state_, places_}; }
+  FlatModel<P> flat() { return {extent, masters(), gradients_, state_, places_}; }
 
   void gradients_of(auto& worker, const Batch& batch, std::size_t index, double target_weight) {
     const auto scope = worker.scope("batch", int(index));
@@ -355,6 +377,7 @@ class Trainer {
   std::vector<ParameterInfo> table_;
   std::vector<TensorPlace> places_;
   Weights<Model, B> weights_;
+  typename B::template Buffer<typename P::Master> masters_{updates_weights<P> ? 0 : extent.total()};
   typename B::template Buffer<typename P::Gradient> gradients_;
   typename B::template Buffer<typename P::Master> state_;
   typename B::template Buffer<std::byte> activations_;

@@ -394,6 +394,11 @@ op::SumOfSquares<P> sum_of_squares(Operands<P>& o, int size) {
   return {.x = o.values(size), .result = nullptr};
 }
 
+template <class P>
+op::Round<P> round(Operands<P>& o, int size) {
+  return {.x = o.values(size), .y = o.poison(size)};
+}
+
 /// A factor of 0 clears NaNs.
 template <class P>
 op::Scale<P> scale(Operands<P>& o, int size, double factor) {

@@ -112,6 +112,7 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ref][mixed]"
     check_rounding<TestType>([=](auto& o) { return sample::embedding_backward(o, width, 7, positions); });
   }
   check_rounding<TestType>([](auto& o) { return sample::sum_of_squares(o, 99); });
+  check_rounding<TestType>([](auto& o) { return sample::round(o, 99); });
   check_rounding<TestType>([](auto& o) { return sample::scale(o, 99, 0.3); });
   check_rounding<TestType>([](auto& o) { return sample::average(o, 99, 0.9); });
   check_rounding<TestType>([](auto& o) { return sample::sgd(o, 99, true, 0.9, true); });

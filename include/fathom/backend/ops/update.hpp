@@ -31,13 +31,25 @@ namespace op {
 template <class P>
 struct Initialize {
   static constexpr const char* name = "initialize";
-  Elements<typename P::Weight> x;
+  Elements<typename P::Master> x;
   double center = 0, deviation = 0;
   Key key;
 
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&& f) const { f(as_row(x)); }
+};
+
+/// y = x, rounded.   x, y (n); y overwritten.
+template <class P>
+struct Round {
+  static constexpr const char* name = "round";
+  Elements<const typename P::Master> x;
+  Elements<typename P::Weight> y;
+
+  constexpr double flops() const { return 0; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
+  constexpr void outputs(auto&& f) const { f(as_row(y)); }
 };
 
 /// *result = the first element, row by row, that is infinite or NaN, or -1; written once for all lanes.   x (N, D).
@@ -185,6 +197,7 @@ struct Adafactor {
 template <class B>
 concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::Sgd, op::Adam, op::Lion, op::Adafactor,
                          op::Initialize, op::TensorSquares> &&
+    (updates_weights<typename B::Precision> || Has<B, op::Round>) &&
     Runs<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
     Runs<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
     Runs<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&

@@ -24,9 +24,14 @@ void run(const Packing&, const op::Initialize<P>& op) {
   const Philox random(op.key);
   for (std::size_t i = 0; i < op.x.size(); i += 2) {
     const auto pair = op.deviation == 0 ? std::array<double, 2>{} : normals(random(std::uint64_t(i / 2)));
-    op.x[i] = rounded<typename P::Weight>(op.center + op.deviation * pair[0]);
-    if (i + 1 < op.x.size()) op.x[i + 1] = rounded<typename P::Weight>(op.center + op.deviation * pair[1]);
+    op.x[i] = rounded<typename P::Master>(op.center + op.deviation * pair[0]);
+    if (i + 1 < op.x.size()) op.x[i + 1] = rounded<typename P::Master>(op.center + op.deviation * pair[1]);
   }
+}
+
+template <class P>
+void run(const Packing&, const op::Round<P>& op) {
+  for (std::size_t i = 0; i < op.x.size(); ++i) op.y[i] = rounded<typename P::Weight>(op.x[i]);
 }
 
 template <class, class T>

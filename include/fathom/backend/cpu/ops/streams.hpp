@@ -172,7 +172,7 @@ struct UpdateOps {
   }
 
   static void run(Lane& lane, const op::Initialize<P>& op) {
-    using T = typename P::Weight;
+    using T = typename P::Master;
     const Philox random(op.key);
     const std::size_t size = op.x.size(), pairs = (size + 1) / 2;
     const std::size_t end = pairs * std::size_t(lane.number() + 1) / std::size_t(lane.parts());

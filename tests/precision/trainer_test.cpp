@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fathom/train/trainer.hpp>
+
+#include <algorithm>
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <cstdio>
+#include <fathom/optim/adafactor.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/optim/lion.hpp>
+#include <fathom/optim/sgd.hpp>
+#include <fathom/train/average_checkpoints.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <fathom/train/memory_plan.hpp>
+#include <vector>
+
+#include "precision/gradient_error.hpp"
+#include "support/temporary_directory.hpp"
+
+/// Training with masters of their own.
+namespace {
+using namespace fathom_test;
+
+constexpr int vocabulary = 31, length = 16;
+
+template <int Depth>
+using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<length>, deepnet::DecoderOnly<Depth, 16, 2, 32>>;
+template <class P, class Optimizer = AdamW>
+using SmallTrainer = Trainer<Model<2>, Ref<P>, Optimizer>;
+constexpr Capacity small{2 * length, 2, length};
+
+FollowingTokens<vocabulary> batch(std::int64_t step, int sequences = 2) {
+  return {std::uint64_t(step), sequences, length};
+}
+
+template <class Trainer>
+void require_rounded(Trainer& trainer) {
+  const auto weights = values_of(trainer.weights().flat());
+  const auto masters = values_of(trainer.masters());
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    REQUIRE(double(weights[i]) == double(rounded<typename Trainer::P::Weight>(masters[i])));
+}
+
+template <class Memory>
+std::vector<float> floats(const Memory& memory) {
+  const auto values = values_of(memory);
+  return {values.begin(), values.end()};
+}
+
+/// Masters of double.
+struct DoubleMasters : MixedOf<F16> {
+  using Master = double;
+};
+
+TEMPLATE_TEST_CASE("mixed: weights are the rounding of masters, for every optimizer", "[mixed]", Sgd, Adam, AdamW, Lion,
+                   Adafactor) {
+  SmallTrainer<Mixed, TestType> trainer(small, {});
+  require_rounded(trainer);
+  Weights<Model<2>, Ref<float>> initial(1);
+  CHECK(floats(trainer.masters()) == floats(initial.flat()));
+  CHECK(floats(Weights<Model<2>, Ref<Mixed>>(1).flat()) == floats(trainer.weights().flat()));
+  for (int step = 0; step < 4; ++step) REQUIRE(trainer.step(batch(step), 1e-4).skipped.empty());
+  require_rounded(trainer);
+  CHECK(floats(trainer.masters()) != floats(initial.flat()));
+}
+
+TEMPLATE_TEST_CASE("mixed: what a trainer allocates is what was planned", "[mixed]", Mixed, (MixedOf<Bf16, Bf16>), float,
+                   DoubleMasters) {
+  TrainerOptions options;
+  options.average = 0.9;
+  SmallTrainer<TestType> trainer(small, options);
+  constexpr MemoryPlan plan = training_memory<Model<2>, Ref<TestType>, AdamW>(small, 1, {}, true);
+  CHECK(trainer.allocated_bytes() == plan.total());
+  CHECK((plan.masters > 0) == !updates_weights<typename Ref<TestType>::Precision>);
+  CHECK(plan.checkpoint_copy() == plan.average * 2 + plan.optimizer);
+}
+
+TEMPLATE_TEST_CASE("mixed: a resumed run ends in the bits of the uninterrupted one", "[mixed]", Mixed,
+                   (MixedOf<F16, F16>), DoubleMasters) {
+  const TemporaryDirectory folder;
+  TrainerOptions options;
+  options.average = 0.9;
+  options.dropout = {0.1, 0.1, 0.1, 0.1};
+  SmallTrainer<TestType> whole(small, options), first(small, options), second(small, options);
+  for (int step = 0; step < 8; ++step) {
+    whole.step(batch(step), 3e-3);
+    if (step < 5) first.step(batch(step), 3e-3);
+  }
+  save_checkpoint(folder / "checkpoint", first);
+  load_checkpoint(folder / "checkpoint", second);
+  require_rounded(second);
+  for (int step = 5; step < 8; ++step) second.step(batch(step), 3e-3);
+
+  CHECK(values_of(second.masters()) == values_of(whole.masters()));
+  CHECK(floats(second.weights().flat()) == floats(whole.weights().flat()));
+  CHECK(values_of(second.optimizer_state()) == values_of(whole.optimizer_state()));
+  CHECK(values_of(second.average()->flat()) == values_of(whole.average()->flat()));
+  CHECK(second.evaluate(batch(99)).cross_entropy == whole.evaluate(batch(99)).cross_entropy);
+  require_rounded(second);  // also after an evaluation with the average
+
+  using Master = typename TestType::Master;
+  const safetensors::File file(folder / "checkpoint" / "model.safetensors");
+  for (const safetensors::Tensor& tensor : file.tensors()) CHECK(tensor.dtype == safetensors::dtype_of<Master>);
+}
+
+TEST_CASE("mixed: a checkpoint's weights are rounded once, for inference and for means", "[mixed]") {
+  const TemporaryDirectory folder;
+  SmallTrainer<Mixed> trainer(small, {});
+  std::vector<float> first;
+  for (const char* name : {"run/checkpoints/1", "run/checkpoints/2", "checkpoint"}) {
+    trainer.step(batch(1), 1e-2);
+    save_checkpoint(folder / name, trainer);
+    if (first.empty()) first = values_of(trainer.masters());
+  }
+  const auto weights = load_weights<Model<2>, Ref<Mixed>>(folder / "checkpoint");
+  CHECK(floats(weights.flat()) == floats(trainer.weights().flat()));
+  const auto exact = load_weights<Model<2>, Ref<float>>(folder / "checkpoint");
+  CHECK(floats(exact.flat()) == floats(trainer.masters()));
+
+  const auto second = load_weights<Model<2>, Ref<float>>(folder / "run/checkpoints/2");
+  const auto averaged = average_last_checkpoints<Model<2>, Ref<Mixed>>(folder / "run", 2);
+  const std::vector<float> masters = floats(second.flat()), mean = floats(averaged.flat());
+  for (std::size_t i = 0; i < mean.size(); ++i) REQUIRE(mean[i] == Bf16(first[i] / 2 + masters[i] / 2));
+}
+
+/// The mean losses of each 20 of 200 updates.
+template <class M, class P>
+std::vector<double> losses(int sequences) {
+  Trainer<M, Ref<P>, AdamW> trainer({sequences * length, sequences, length}, {});
+  std::vector<double> means(10);
+  for (int step = 0; step < 200; ++step) {
+    const StepReport report = trainer.step(batch(step, sequences), 3e-3 * std::min(1.0, (step + 1) / 20.0));
+    REQUIRE(report.skipped.empty());
+    means[std::size_t(step) / 20] += report.loss / 20;
+  }
+  return means;
+}
+
+template <int Depth>
+void check_training(int sequences) {
+  const std::vector<double> exact = losses<Model<Depth>, float>(sequences);
+  std::printf("%3d layers, loss of updates 181 to 200: floats %.5f", Depth, exact.back());
+  CHECK(exact.back() < 2);  // the logarithm of the vocabulary is 3.4: it learns
+  const auto compare = [&](const char* name, const std::vector<double>& mixed) {
+    double largest = 0;
+    for (std::size_t i = 0; i < exact.size(); ++i) largest = std::max(largest, std::abs(mixed[i] / exact[i] - 1));
+    std::printf("; %s %.5f, at most %.3f %% off in any 20", name, mixed.back(), 100 * largest);
+    return largest;
+  };
+  CHECK(compare("mixed", losses<Model<Depth>, Mixed>(sequences)) < 0.01);
+  CHECK(compare("stream of 16 bits", losses<Model<Depth>, MixedOf<Bf16, Bf16>>(sequences)) < 0.05);
+  std::puts("");
+}
+
+TEST_CASE("mixed: 200 updates of 6 layers have the losses of floats", "[mixed]") { check_training<6>(4); }
+TEST_CASE("mixed: 200 updates of 100 layers have the losses of floats", "[mixed]") { check_training<100>(4); }
+
+}  // namespace
