@@ -28,7 +28,8 @@ class FarMemory {
     return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(far) + distance);
   }
   /// A copy of an aggregate of views and numbers, in which every far address is a near one. An address of the range is
-  /// told from two neighbouring ints by its upper half, 22,784, and from a double, which would be denormal.
+  /// told from two neighbouring ints by its upper half, from 22,951 on, from a double, which would be denormal, and from
+  /// what is left of an address between a truth value and the next member: no byte of the upper half is 0 or 1.
   template <class Op>
   static Op moved(const Op& op) {
     static_assert(std::is_trivially_copyable_v<Op>);
@@ -68,7 +69,7 @@ class FarMemory {
   }
 
  private:
-  static constexpr std::uintptr_t far_base = 0x5900'0000'0000, near_base = 0x5880'0000'0000, size = 0x4'0000'0000;
+  static constexpr std::uintptr_t far_base = 0x59a7'0000'0000, near_base = 0x5827'0000'0000, size = 0x4'0000'0000;
   static constexpr std::uintptr_t distance = near_base - far_base;
   static constexpr std::int64_t page = 4096;
 
