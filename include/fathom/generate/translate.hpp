@@ -44,7 +44,9 @@ std::vector<std::vector<Hypothesis>> translate(const Weights<Model, B>& weights,
   std::vector<int> order(sources.size());
   std::iota(order.begin(), order.end(), 0);
   const auto source = [&](int number) -> const std::vector<int>& { return sources[std::size_t(number)]; };
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return source(a).size() > source(b).size(); });
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    return source(a).size() != source(b).size() ? source(a).size() > source(b).size() : a < b;
+  });
 
   PairGenerator<Model, B> generator(weights, options, machine);
   std::vector<std::span<const int>> batch;

@@ -82,7 +82,8 @@ void run(const Packing&, const op::RankLogits<P>& op) {
     for (int k = 0; k < op.values.columns; ++k) store(op.values, n, k, -infinity);
     std::fill_n(op.indices.row(n), op.indices.columns, -1);
     if (!finite || order.empty()) continue;
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logit(a) > logit(b); });
+    std::sort(order.begin(), order.end(),
+              [&](int a, int b) { return logit(a) > logit(b) || (logit(a) == logit(b) && a < b); });
     const C top = logit(order.front());
     Sum<P> sum(C(0));
     for (int v = 0; v < op.logits.columns; ++v) sum += std::exp(logit(v) - top);
