@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the headers, the library and the package that `find_package(fathom)` finds. share/fathom keeps the places that
-# fathomLanguageModel.cmake has in the source tree, so that it finds its template and the programs' headers in both.
+# the functions that make programs have in the source tree, so that they find templates and programs' headers in both.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -12,7 +12,8 @@ configure_package_config_file(cmake/fathomConfig.cmake.in fathomConfig.cmake INS
 write_basic_package_version_file(fathomConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/fathomConfig.cmake ${PROJECT_BINARY_DIR}/fathomConfigVersion.cmake
               cmake/fathomLanguageModel.cmake cmake/language_model.cpp.in cmake/fathomSlowBuild.cmake
-              cmake/fathomTranslation.cmake cmake/fathomProcessorCheck.cmake cmake/processor_check.cpp
+              cmake/fathomTranslation.cmake cmake/fathomTranslator.cmake cmake/translator.cpp.in
+              cmake/fathomProgram.cmake cmake/fathomProcessorCheck.cmake cmake/processor_check.cpp
               cmake/processor_needs.cpp
         DESTINATION ${share}/cmake)
 install(DIRECTORY examples/programs DESTINATION ${share}/examples FILES_MATCHING PATTERN *.hpp)

@@ -9,7 +9,6 @@
 #include <fathom/backend/cpu/threads.hpp>
 #include <fathom/generate/generate.hpp>
 #include <fathom/io/atomic_write.hpp>
-#include <fathom/layers/sequence.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/schedule.hpp>
@@ -17,22 +16,21 @@
 #include <fathom/report/plot.hpp>
 #include <fathom/report/progress.hpp>
 #include <fathom/text/text.hpp>
-#include <fathom/train/average_checkpoints.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <fathom/train/run.hpp>
-#include <fathom/train/run_checkpoints.hpp>
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
 #include <iostream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <programs/language_model_command_line.hpp>
 #include <programs/run_log.hpp>
 #include <programs/run_program.hpp>
+#include <programs/saved_run.hpp>
 #include <programs/stop_signal.hpp>
+#include <programs/training.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -80,84 +78,43 @@ class LanguageModelProgram {
       start = load_checkpoint(*resumed, trainer);
       if (start.metadata[checksum_key] != record[checksum_key])
         throw Error(options_.text.string() + ": is not the text that the run to resume began with; give that one");
-    } else if constexpr (profiled) {
+    } else if constexpr (is_profiled<typename Model::Stack>()) {
       text::PackedTokens first(windows.capacity());
       windows.fill(0, first);
       trainer.profile(first);
     }
     text::Prefetch batches(windows, start.sampler_position);
-    const std::filesystem::path log_path = options_.output / "log.csv";
-    // The last update has no row when its validation is still to be made, or when it ended the run.
-    const auto progress = trainer.progress();
-    const bool has_row = !start.unvalidated && progress.skipped_in_a_row < trainer.options().patience;
-    const std::int64_t logged = progress.step - (has_row ? 0 : 1);
     std::optional<Sample> sample;
     if (validates) sample.emplace(in_order(text.validation), options_.validation_batches);
-    folder.check();
-    RunLog log(log_path,
-               {.total = options_.steps,
-                .done = logged,
-                .label = "train",
-                .validate_every = validates ? options_.validation_every : 0,
-                // Of a batch's training a third is its forward pass.
-                .validation_cost = sample ? double(sample->count) / (3 * options_.accumulate) : 0},
-               resumed ? std::optional(logged) : std::nullopt);
-    const auto validation_loss = [&]() -> std::optional<double> {
-      const auto show = [&](const Evaluation& so_far) {
-        log.validate({.step = trainer.progress().step, .done = so_far.batches, .total = sample->count});
+    Training training{.run = {.steps = options_.steps,
+                              .learning_rate = Cosine({.peak = options_.learning_rate,
+                                                       .total_steps = options_.steps,
+                                                       .warmup_steps = options_.warmup,
+                                                       .minimum = options_.minimum_learning_rate}),
+                              .accumulate = options_.accumulate,
+                              .validation = {.every = options_.validation_every, .patience = options_.patience}},
+                      .checkpoints = {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)},
+                      // Of a batch's training a third is its forward pass.
+                      .validation_cost = sample ? double(sample->count) / (3 * options_.accumulate) : 0,
+                      .plot = [&](const CsvTable& table) { return plot(table); },
+                      .unit = "nats per byte"};
+    if (validates)
+      training.validate = [&](RunLog& log) -> std::optional<double> {
+        const auto show = [&](const Evaluation& so_far) {
+          log.validate({.step = trainer.progress().step, .done = so_far.batches, .total = sample->count});
+        };
+        show({});
+        const auto sums = trainer.evaluate(sample->batches, {.stop = [&] { return bool(stop); }, .progress = show});
+        return sums.stopped ? std::nullopt : std::optional(sums.mean());
       };
-      show({});
-      const auto sums = trainer.evaluate(sample->batches, {.stop = [&] { return bool(stop); }, .progress = show});
-      return sums.stopped ? std::nullopt : std::optional(sums.mean());
-    };
-    Validation validation{.every = options_.validation_every, .patience = options_.patience};
-    if (validates) validation.metric = validation_loss;
-    TrainingRun run(trainer, batches,
-                    {.steps = options_.steps,
-                     .learning_rate = Cosine({.peak = options_.learning_rate,
-                                              .total_steps = options_.steps,
-                                              .warmup_steps = options_.warmup,
-                                              .minimum = options_.minimum_learning_rate}),
-                     .accumulate = options_.accumulate,
-                     .validation = std::move(validation)},
-                    start.best, start.unvalidated);
-    RunCheckpoints checkpoints(run, folder,
-                               {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)});
-    const auto finish = [&] {
-      log.finish();
-      plot(log_path);
-    };
-    try {
-      for (const RunReport& report : run) {
-        if (stop) run.stop();
-        log.add(report);
-        checkpoints.save_if_due();
-      }
-    } catch (...) {
-      if (run.report().step < run.step()) {  // of an update, not of what was done with it
-        checkpoints.save_rest();
-        finish();
-      }
-      throw;
-    }
-    if (run.unvalidated()) checkpoints.save_rest();
-    finish();
-    if (stop)
-      std::fprintf(stderr, "stopped after update %lld; go on with --resume\n", static_cast<long long>(run.step()));
-    if (run.out_of_patience())
-      std::printf("stopped at update %lld: the last %d validations were no better\n",
-                  static_cast<long long>(run.step()), options_.patience);
-    if (run.best().step > 0)
-      std::printf("best validation loss %.4f nats per byte, at update %lld\n", run.best().metric,
-                  static_cast<long long>(run.best().step));
-    return stop ? stop.exit_code() : 0;
+    return program::train(trainer, batches, folder, stop, std::move(training), start, resumed.has_value());
   }
 
   /// Prints the loss of the text, or of a sample of it. Nothing when it is asked to stop. Returns the program's exit
   /// code.
   int evaluate() const {
     const StopSignal stop;
-    const auto weights = this->weights();
+    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
     const auto text = load_text(2);
     Sample sample(in_order(text), options_.batches);
     Progress progress(stderr, {.total = sample.count, .label = "evaluate", .quiet = 1});
@@ -186,7 +143,7 @@ class LanguageModelProgram {
 
   /// Writes the prompt and what the model makes of it.
   int sample() const {
-    const auto weights = this->weights();
+    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
     GenerateOptions generation = options_.generate;
     generation.seed = options_.seed;
     generation.stream = [](std::string_view piece) {
@@ -206,47 +163,16 @@ class LanguageModelProgram {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
     const int threads = options_.threads > 0 ? options_.threads : cpu::available_threads();
     const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
-    // The batch in use and two that are prefetched, one to validate on, and copies of those that make one update.
-    const std::int64_t copies = options_.accumulate > 1 ? options_.accumulate : 0;
-    const std::int64_t batches = (3 + 1 + copies) * batch_bytes(capacity);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     std::printf("training, per token   %.1f MFLOP\n", Model::flops_per_token(Model::context) / 1e6);
     std::printf("memory beside text    batch %d, %d threads, %s\n", options_.batch, threads, Optimizer::name);
-    const auto line = [](const char* name, std::int64_t bytes) {
-      std::printf("  %-18s  %9.1f MiB\n", name, double(bytes) / double(1_MiB));
-    };
-    line("weights", plan.weights);
-    line("gradients", plan.gradients);
-    line("optimizer", plan.optimizer);
-    line("average", plan.average);
-    line("activations", plan.activations);
-    line("workspace", plan.workspace);
-    line("batches", batches);
-    line("checkpoint's copy", plan.checkpoint_copy());
-    line("total", plan.total() + batches + plan.checkpoint_copy());
+    print_memory(plan, batches_in_memory(options_.accumulate) * batch_bytes(capacity));
     return 0;
   }
 
  private:
-  /// Whether learned scales start from a profiling pass.
-  static constexpr bool profiled = [] {
-    bool any = false;
-    each_residual<typename Model::Stack>(
-        [&](auto residual) { any |= decltype(residual)::type::ResidualPolicy::profiled; });
-    return any;
-  }();
-
-  /// Those to use the model with.
-  Weights<Model, B> weights() const {
-    if (options_.last > 0)
-      return average_last_checkpoints<Model, B>(options_.output, options_.last, {.threads = options_.threads});
-    if (!options_.checkpoint.empty()) return load_weights<Model, B>(options_.checkpoint);
-    if (const auto best = best_checkpoint(options_.output)) return load_weights<Model, B>(*best);
-    throw Error(options_.output.string() + ": has no checkpoint; give a run's folder with --output");
-  }
-
   /// As many batches of a text, spread evenly over it, as an option says: a number, or "all".
   struct Sample {
     std::int64_t count;
@@ -292,14 +218,12 @@ class LanguageModelProgram {
     return text;
   }
 
-  void plot(const std::filesystem::path& log) const {
-    const CsvTable table = read_csv(log);
-    write_svg({.title = as_utf8(options_.text.filename()),
-               .x_label = "update",
-               .y_label = "nats per byte",
-               .lines = {{.series = table.series("loss"), .stroke = Plot::Stroke::faint},
-                         {.series = table.series("validation_loss")}}},
-              options_.output / "curves.svg");
+  Plot plot(const CsvTable& table) const {
+    return {.title = as_utf8(options_.text.filename()),
+            .x_label = "update",
+            .y_label = "nats per byte",
+            .lines = {{.series = table.series("loss"), .stroke = Plot::Stroke::faint},
+                      {.series = table.series("validation_loss")}}};
   }
 
   /// Errors: `Error` that names the flags, for those that do not go together.
@@ -320,13 +244,6 @@ class LanguageModelProgram {
   /// For evaluation: every byte once.
   Windows in_order(const text::Corpus<text::Bytes::Token>& text) const {
     return {text, {.batch = options_.batch, .length = Model::context, .order = text::Order::sequential}};
-  }
-
-  /// A path for readers of checkpoints and plots. Bytes that are no UTF-8 are replaced: such a text has to be named
-  /// again to resume its run.
-  static std::string as_utf8(const std::filesystem::path& path) {
-    using Json = nlohmann::json;
-    return Json::parse(Json(path.string()).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
   }
 
   static std::string checksum(const Text& text) {
@@ -350,9 +267,7 @@ int language_model(int argc, char** argv) {
       if (command.sample()) return program.sample();
       if (command.info()) return program.info();
       const DirectoryLock folder(options.output);  // then look: another run may have been in it until now
-      const auto newest = newest_checkpoint(folder.path());
-      if (newest && !options.resume)
-        throw Error(options.output.string() + ": holds a run; go on with --resume, or give another --output");
+      const auto newest = checkpoint_to_resume(folder, options, options.resume);
       if (newest) {
         safetensors::Metadata stored = read_checkpoint_info(*newest).metadata;
         stored.try_emplace("--validation-batches", "all");  // so it was before there was that option

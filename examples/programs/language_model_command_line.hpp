@@ -7,15 +7,18 @@
 #include <filesystem>
 #include <programs/recorded_options.hpp>
 #include <programs/rules.hpp>
+#include <programs/saved_run.hpp>
 #include <string>
 
 namespace fathom::program {
 
 /// What the command line decides, with its defaults.
-struct LanguageModelOptions {
-  std::filesystem::path text, output = "runs/language-model", checkpoint;
+struct LanguageModelOptions : SavedRun {
+  LanguageModelOptions() : SavedRun{.output = "runs/language-model", .checkpoint = {}} {}
+
+  std::filesystem::path text;
   bool resume = false;
-  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0, last = 0;
+  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
   std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200;
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
@@ -41,7 +44,7 @@ class LanguageModelCommandLine {
 
     evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss on a text.");
     evaluate_->add_option("text", options.text, "a file, or a folder of text files")->required();
-    add_checkpoint(*evaluate_, options);
+    add_saved_run(*evaluate_, options);
     evaluate_->add_option("--batch", options.batch, "sequences at a time")
         ->transform(whole(options.batch, 1, most_batch_));
     evaluate_->add_option("--batches", options.batches, "how many, spread evenly over the text; all: the whole text")
@@ -61,7 +64,7 @@ class LanguageModelCommandLine {
         ->add_option("--min-p", generate.sampling.min_p, "draw bytes at least so many times as probable as the first")
         ->check(number("from 0 to 1", [](double x) { return x >= 0 && x <= 1; }));
     sample_->add_option("--seed", options.seed, "of what is drawn by chance")->transform(whole(options.seed, 0));
-    add_checkpoint(*sample_, options);
+    add_saved_run(*sample_, options);
 
     info_ = app_.add_subcommand("info", "Print parameters, FLOPs per token and the memory that training needs.");
     info_->add_option("--batch", options.batch, "sequences of a batch")
@@ -137,17 +140,6 @@ class LanguageModelCommandLine {
     free("--save-every", options.save_every, "updates")->transform(whole(options.save_every, 1));
     free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
     group("Options");
-  }
-
-  static void add_checkpoint(CLI::App& command, LanguageModelOptions& options) {
-    command.add_option("--output", options.output, "folder of the run");
-    auto* const one =
-        command.add_option("--checkpoint", options.checkpoint, "instead of the output folder's best, or newest");
-    command
-        .add_option("--last", options.last,
-                    "the mean of the weights of the output folder's last so many checkpoints; 0: one checkpoint")
-        ->transform(whole(options.last, 0))
-        ->excludes(one);
   }
 
   CLI::App app_;

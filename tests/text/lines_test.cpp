@@ -145,3 +145,22 @@ TEST_CASE("a packed file that is damaged, empty or huge is refused before it fil
 }
 
 #endif
+
+TEST_CASE("lines of a text that comes in pieces are those of the file", "[lines]") {
+  const TemporaryDirectory folder;
+  const std::string text = long_text() + "Ende";
+  const Text expected = lines_of(folder.write("a.txt", text));
+  const auto read = [](std::string_view rest, std::size_t size) {
+    Text lines;
+    const auto next = [&] {
+      const std::string_view piece = rest.substr(0, size);
+      rest.remove_prefix(piece.size());
+      return piece;
+    };
+    text::read_lines_of("pipe", {}, next, [&](std::string_view line, std::size_t) { lines.emplace_back(line); });
+    return lines;
+  };
+  for (const std::size_t size : {std::size_t(1), std::size_t(1000), text.size()}) CHECK(read(text, size) == expected);
+  CHECK(read("", 1).empty());
+  CHECK_THROWS_WITH(read("a\nb\xFF\n", 2), ContainsSubstring("pipe: line 2 is not UTF-8 at byte 2"));
+}

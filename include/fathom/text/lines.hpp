@@ -123,6 +123,20 @@ void read_lines(const std::filesystem::path& path, const LineOptions& options, T
   cutter.finish();
 }
 
+/// The same of text that does not lie in a file: `next()` gives it piece by piece, at the end an empty one. `name` is for
+/// messages. No text at all has no lines, which is no error here.
+template <class Next, class Take>
+void read_lines_of(const std::string& name, const LineOptions& options, Next&& next, Take&& take) {
+  const std::filesystem::path path = name;
+  detail::LineCutter<std::remove_reference_t<Take>> cutter(path, options, take);
+  bool any = false;
+  for (std::string_view piece = next(); !piece.empty(); piece = next()) {
+    any = true;
+    cutter.add(piece);
+  }
+  if (any) cutter.finish();
+}
+
 /// All lines of a file; errors as of the other.
 inline Lines read_lines(const std::filesystem::path& path, const LineOptions& options = {}) {
   Lines lines;

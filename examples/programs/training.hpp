@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/layers/sequence.hpp>
+#include <fathom/report/log.hpp>
+#include <fathom/report/plot.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <fathom/train/memory_plan.hpp>
+#include <fathom/train/run.hpp>
+#include <fathom/train/run_checkpoints.hpp>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <programs/run_log.hpp>
+#include <programs/stop_signal.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+/// Training as programs do it, whatever the model: in a folder that is locked, with checkpoints, a log, a progress bar
+/// and a plot, until it is over or the program is asked to stop.
+namespace fathom::program {
+
+/// What a program decides about a training run, beside its trainer and its batches.
+struct Training {
+  RunOptions run;                    ///< its validation's metric is `validate`
+  RunCheckpointOptions checkpoints;
+  double validation_cost = 0;        ///< of one, in updates: a guess until one has been timed
+  /// One validation, which shows in the log how far it is; nothing when it was stopped. Empty: there are none.
+  std::function<std::optional<double>(RunLog&)> validate = {};
+  std::vector<std::string> columns = {};  ///< of the log, behind those of every run
+  /// Puts an update into the log. Empty: `RunLog::add(report)`.
+  std::function<void(RunLog&, const RunReport&)> add = {};
+  std::function<Plot(const CsvTable&)> plot;
+  std::string metric = "loss";  ///< what is best, as "loss"
+  std::string unit = "";        ///< behind the number, as "nats per byte"
+};
+
+/// Makes the run, or the rest of one that is `resumed` from what `start` says, and leaves checkpoints, log.csv and
+/// curves.svg in the folder, also when it is stopped and when the training gives up. Returns the program's exit code.
+template <class Trainer, class Source>
+int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const StopSignal& stop, Training training,
+          const CheckpointInfo& start, bool resumed) {
+  const std::filesystem::path output = folder.path(), log_path = output / "log.csv";
+  // The last update has no row when its validation is still to be made, or when it ended the run.
+  const auto progress = trainer.progress();
+  const bool has_row = !start.unvalidated && progress.skipped_in_a_row < trainer.options().patience;
+  const std::int64_t logged = progress.step - (has_row ? 0 : 1);
+  folder.check();
+  RunLog log(log_path,
+             {.total = training.run.steps,
+              .done = logged,
+              .label = "train",
+              .validate_every = training.validate ? training.run.validation.every : 0,
+              .validation_cost = training.validation_cost},
+             resumed ? std::optional(logged) : std::nullopt, training.columns);
+  const int patience = training.run.validation.patience;
+  if (training.validate) training.run.validation.metric = [&] { return training.validate(log); };
+  TrainingRun run(trainer, batches, std::move(training.run), start.best, start.unvalidated);
+  RunCheckpoints checkpoints(run, folder, std::move(training.checkpoints));
+  const auto finish = [&] {
+    log.finish();
+    write_svg(training.plot(read_csv(log_path)), output / "curves.svg");
+  };
+  try {
+    for (const RunReport& report : run) {
+      if (stop) run.stop();
+      training.add ? training.add(log, report) : log.add(report);
+      checkpoints.save_if_due();
+    }
+  } catch (...) {
+    if (run.report().step < run.step()) {  // of an update, not of what was done with it
+      checkpoints.save_rest();
+      finish();
+    }
+    throw;
+  }
+  if (run.unvalidated()) checkpoints.save_rest();
+  finish();
+  if (stop)
+    std::fprintf(stderr, "stopped after update %lld; go on with --resume\n", static_cast<long long>(run.step()));
+  if (run.out_of_patience())
+    std::printf("stopped at update %lld: the last %d validations were no better\n", static_cast<long long>(run.step()),
+                patience);
+  if (run.best().step > 0)
+    std::printf("best validation %s %.4f%s%s, at update %lld\n", training.metric.c_str(), run.best().metric,
+                training.unit.empty() ? "" : " ", training.unit.c_str(), static_cast<long long>(run.best().step));
+  return stop ? stop.exit_code() : 0;
+}
+
+/// Whether learned scales of a stack start from a profiling pass.
+template <class Stack>
+constexpr bool is_profiled() {
+  bool any = false;
+  each_residual<Stack>([&](auto residual) { any |= decltype(residual)::type::ResidualPolicy::profiled; });
+  return any;
+}
+
+/// Prints what training takes of memory; `batches` bytes are in batches.
+inline void print_memory(const MemoryPlan& plan, std::int64_t batches) {
+  const auto line = [](const char* name, std::int64_t bytes) {
+    std::printf("  %-18s  %9.1f MiB\n", name, double(bytes) / double(1_MiB));
+  };
+  line("weights", plan.weights);
+  line("gradients", plan.gradients);
+  line("optimizer", plan.optimizer);
+  line("average", plan.average);
+  line("activations", plan.activations);
+  line("workspace", plan.workspace);
+  line("batches", batches);
+  line("checkpoint's copy", plan.checkpoint_copy());
+  line("total", plan.total() + batches + plan.checkpoint_copy());
+}
+
+/// Batches that a program holds at a time: the one in use and two that are prefetched, one to validate on, and copies of
+/// those that make one update.
+constexpr std::int64_t batches_in_memory(int accumulate) { return 3 + 1 + (accumulate > 1 ? accumulate : 0); }
+
+}  // namespace fathom::program

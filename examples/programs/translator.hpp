@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/backend/cpu/threads.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/models/translator.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/optim/average.hpp>
+#include <fathom/optim/schedule.hpp>
+#include <fathom/report/plot.hpp>
+#include <fathom/report/progress.hpp>
+#include <fathom/score/score.hpp>
+#include <fathom/text/epoch.hpp>
+#include <fathom/text/pair_batches.hpp>
+#include <fathom/text/prefetch.hpp>
+#include <fathom/train/checkpoint.hpp>
+#include <fathom/train/memory_plan.hpp>
+#include <fathom/train/trainer.hpp>
+#include <filesystem>
+#include <optional>
+#include <programs/line_translator.hpp>
+#include <programs/run_program.hpp>
+#include <programs/saved_run.hpp>
+#include <programs/sentence_translator.hpp>
+#include <programs/stop_signal.hpp>
+#include <programs/training.hpp>
+#include <programs/translation_data.hpp>
+#include <programs/translator_command_line.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// The program around a translator of subwords: what fathom_add_translator compiles.
+namespace fathom::program {
+
+/// The commands for one model type.
+template <class Model>
+class TranslatorProgram {
+  static_assert(Model::Source::vocabulary == Model::Target::vocabulary,
+                "fathom: this program has one subword model for both languages; give both sides its vocabulary");
+  using B = Cpu<>;
+  using Optimizer = AdamW;
+  using Batches = text::PairBatches<text::Subwords::Token>;
+  static constexpr int vocabulary = Model::Target::vocabulary;
+  static constexpr int context = std::min(Model::Source::context, Model::Target::context);
+
+ public:
+  /// Where checkpoints record texts and subwords.
+  static constexpr const char* texts_key = "texts";
+  static constexpr const char* validation_key = "validation-texts";
+  static constexpr const char* checksum_key = "texts-checksum";
+  static constexpr const char* subwords_key = "subwords-checksum";
+  static constexpr const char* layers_key = "layers";
+
+  /// The depths of encoder and decoder, as checkpoints record them.
+  static std::string layers() {
+    return std::to_string(Model::Source::Stack::depth) + "+" + std::to_string(Model::Target::Stack::depth);
+  }
+
+  /// What a checkpoint records. Errors: as of `read_checkpoint_info`; `Error` for a model of other depths.
+  static safetensors::Metadata read_record(const std::filesystem::path& checkpoint) {
+    safetensors::Metadata stored = read_checkpoint_info(checkpoint).metadata;
+    if (const auto depth = stored.find(layers_key); depth != stored.end() && depth->second != layers())
+      throw Error(checkpoint.string() + ": is a checkpoint of " + depth->second +
+                  " layers (encoder and decoder), and this program is for " + layers() +
+                  "; use the program that it was trained with");
+    return stored;
+  }
+
+  explicit TranslatorProgram(const TranslatorOptions& options) : options_(options) {}
+
+  /// Writes what training needs, and reports. Returns the program's exit code.
+  int prepare() const {
+    const DirectoryLock folder(options_.output);
+    if (const auto model = subword_path(); std::filesystem::exists(model))
+      throw Error(model.string() + ": is there already, and what was trained with it needs it; give another --output");
+    TranslationDataOptions texts = options_.data;
+    texts.hold_out = 0;
+    const auto data = load_translation_data(texts, vocabulary, context, options_.threads, {});
+    const auto write = [&](const char* name, const text::Lines& lines) {
+      std::string text;
+      for (std::size_t i = 0; i < lines.size(); ++i) text.append(lines[i]) += '\n';
+      write_file(folder.path() / name, text);
+    };
+    write("train.source", data.texts.source);
+    write("train.target", data.texts.target);
+    data.subwords.save(subword_path());
+    print_report(data);
+    return 0;
+  }
+
+  /// Trains, and leaves subwords, checkpoints, log.csv and curves.svg in the output folder, also when the program is
+  /// asked to stop and when the training gives up. `folder` is the output folder; `record` is stored in the checkpoints;
+  /// `resumed` is the one to go on from. Returns the program's exit code.
+  int train(const DirectoryLock& folder, safetensors::Metadata record,
+            const std::optional<std::filesystem::path>& resumed) const {
+    let_output_be_lost();
+    const StopSignal stop;
+    std::optional<text::Subwords> subwords;
+    safetensors::Metadata stored;
+    if (resumed) {
+      stored = read_record(*resumed);
+      subwords = run_subwords(stored);
+      if (!options_.data.subwords.empty() &&
+          text::Subwords::from_file(options_.data.subwords).checksum() != subwords->checksum())
+        throw Error(options_.data.subwords.string() +
+                    ": is not the subword model of the run to resume; leave it out to go on, or train anew with "
+                    "another --output");
+    }
+    const TranslationData data =
+        load_translation_data(options_.data, vocabulary, context, options_.threads, std::move(subwords));
+    if (options_.rows() < data.longest)
+      throw Error("--batch and --pass leave " + std::to_string(options_.rows()) +
+                  " tokens of a side in memory, and a sentence may have " + std::to_string(data.longest) +
+                  "; give more, or a smaller --longest");
+    record[texts_key] = recorded(options_.data.texts);
+    record[validation_key] = recorded(options_.data.validation);
+    record[checksum_key] = data.checksum();
+    record[layers_key] = layers();
+    record[subwords_key] = std::to_string(data.subwords.checksum());
+    if (resumed && stored[checksum_key] != record[checksum_key])
+      throw Error(data.texts.name + ": is not the text that the run to resume began with, or not with its " +
+                  "text to validate on; give that one");
+
+    const Batches sampler(data.corpus, batch_options(data.longest, true));
+    Trainer<Model, B, Optimizer> trainer(sampler.capacity(),
+                                         {.seed = options_.seed,
+                                          .loss = {.smoothing = options_.smoothing},
+                                          .dropout = dropout(),
+                                          .clip_norm = options_.clip,
+                                          .average = options_.average},
+                                         {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
+                                         {.threads = options_.threads});
+    CheckpointInfo start;
+    if (resumed) {
+      start = load_checkpoint(*resumed, trainer);
+    } else if constexpr (is_profiled<typename Model::Source::Stack>() || is_profiled<typename Model::Target::Stack>()) {
+      text::PackedPairs first(sampler.capacity());
+      sampler.fill(0, first);
+      trainer.profile(first);
+    }
+    folder.check();
+    if (!resumed) data.subwords.save(subword_path());
+    print_report(data);
+    std::fflush(stdout);
+
+    std::optional<Judge> judge;
+    if (data.validates()) judge.emplace(Batches(data.validation_corpus, batch_options(data.longest, false)), data);
+    const bool by_bleu = judge && options_.judge == "bleu";
+    const std::int64_t epoch =
+        std::max<std::int64_t>(1, (batches_of(sampler) + options_.accumulate() - 1) / options_.accumulate());
+    const auto or_epoch = [&](std::int64_t updates) { return updates > 0 ? updates : epoch; };
+    text::Prefetch batches(sampler, start.sampler_position);
+    Training training{
+        .run = {.steps = options_.steps,
+                .learning_rate =
+                    InverseSquareRoot({.peak = options_.learning_rate, .warmup_steps = options_.warmup}),
+                .accumulate = options_.accumulate(),
+                .validation = {.every = or_epoch(options_.validation_every),
+                               .higher_is_better = by_bleu,
+                               .patience = judge ? options_.patience : 0}},
+        .checkpoints = {.every = or_epoch(options_.save_every), .keep = options_.keep, .metadata = std::move(record)},
+        // Of a batch's training a third is its forward pass.
+        .validation_cost = judge ? double(judge->count) / (3 * options_.accumulate()) : 0,
+        .columns = {"cross_entropy", "validation_bleu"},
+        .add =
+            [&](RunLog& log, const RunReport& report) {
+              const bool validated = report.metric.has_value();
+              log.add(report, validated ? std::optional(judge->loss) : std::nullopt,
+                      {report.cross_entropy, validated && by_bleu ? report.metric : std::nullopt});
+            },
+        .plot = [&](const CsvTable& table) { return plot(table, data.texts.name); },
+        .metric = by_bleu ? "BLEU" : "loss",
+        .unit = by_bleu ? "" : "nats per token"};
+    if (judge)
+      training.validate = [&](RunLog& log) { return validate(trainer, data, *judge, by_bleu, log, stop); };
+    return program::train(trainer, batches, folder, stop, std::move(training), start, resumed.has_value());
+  }
+
+  /// Prints translations of lines. Returns the program's exit code.
+  int translate() const {
+    const text::Subwords subwords = subwords_of_run();
+    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    Sentences sentences(weights, subwords, context, options_.decoding, {.threads = options_.threads});
+    const bool from_stdin = options_.input.empty() || options_.input == "-";
+    LineTranslator<Model, B> lines(sentences, from_stdin ? "stdin" : options_.input.string(), options_.decoding);
+    translate_lines(options_.input, lines);
+    return 0;
+  }
+
+  /// Prints loss and scores on a parallel text. Nothing when it is asked to stop. Returns the program's exit code.
+  int evaluate() const {
+    const StopSignal stop;
+    const text::Subwords subwords = subwords_of_run();
+    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    const text::ParallelText text = read_pair_files(options_.data.texts, options_.data.format);
+    const auto corpus = text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.threads));
+    if (corpus.too_long > 0)
+      throw Error(text.name + ": " + std::to_string(corpus.too_long) + " pairs have a side of more than the " +
+                  std::to_string(context) + " tokens that the model reads; cut them into sentences");
+    text::PairBatchOptions sizes = batch_options(context, false);
+    sizes.source_rows = sizes.target_rows = std::max(sizes.source_rows, context);
+    Judge judge(Batches(corpus, sizes), text, subwords);
+    Sentences sentences(weights, subwords, context, options_.decoding, {.threads = options_.threads});
+    Progress progress(stderr, {.total = judge.count + std::int64_t(text.size()), .label = "evaluate", .quiet = 1});
+    std::int64_t shown = 0;
+    const auto show = [&](const Evaluation& so_far) {
+      progress.update({.step = so_far.batches,
+                       .tokens = so_far.targets - std::exchange(shown, so_far.targets),
+                       .loss = so_far.mean()});
+    };
+    const Evaluation sums = fathom::evaluate(weights, judge.batches, {.threads = options_.threads},
+                                             {.stop = [&] { return bool(stop); }, .progress = show});
+    std::int64_t translated = 0;
+    const bool whole =
+        !sums.stopped && judge.translate(sentences, stop, [&] { progress.update({.step = judge.count + ++translated}); });
+    progress.finish();
+    if (!whole) {
+      std::fprintf(stderr, "stopped, without a result\n");
+      return stop.exit_code();
+    }
+    if (!std::isfinite(sums.mean()))
+      throw Error("the loss of " + text.name +
+                  " is not finite: the weights are too large for it; evaluate an earlier checkpoint (--checkpoint)");
+    if (!options_.translations.empty()) {
+      std::string lines;
+      for (const std::string& line : judge.hypotheses) (lines += line) += '\n';
+      write_file(options_.translations, lines);
+    }
+    std::int64_t characters = 0;
+    for (const std::string& line : judge.references) characters += score::characters(line);
+    std::printf("%zu pairs, %.4f nats per token, perplexity %.3f", text.size(), sums.mean(), std::exp(sums.mean()));
+    if (characters > 0) std::printf(", %.4f bits per character", score::bits_per(sums.cross_entropy, characters));
+    std::printf("\n%s\n%s\n", score::bleu(judge.hypotheses, judge.references, bleu_options()).text().c_str(),
+                score::chrf(judge.hypotheses, judge.references).text().c_str());
+    return 0;
+  }
+
+  /// Prints what the model is and what its training needs.
+  int info() const {
+    const int longest = options_.data.longest > 0 ? std::min(options_.data.longest, context) : context;
+    const auto sizes = batch_options(longest, true);
+    const PairCapacity capacity{{sizes.source_rows, sizes.pairs, longest}, {sizes.target_rows, sizes.pairs, longest}};
+    const int threads = options_.threads > 0 ? options_.threads : cpu::available_threads();
+    const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
+    std::printf("%d encoder and %d decoder layers, width %d, context %d, vocabulary %d\n", Model::Source::Stack::depth,
+                Model::Target::Stack::depth, Model::Target::width, context, vocabulary);
+    std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
+    const Capacity one{longest, 1, longest};
+    std::printf("training, per pair of tokens  %.1f MFLOP\n",
+                training_cost<Model, OpsOnly<Single>>({one, one}).flops / longest / 1e6);
+    std::printf("memory beside text    %d tokens of a side at a time, %d threads, %s\n", options_.rows(), threads,
+                Optimizer::name);
+    print_memory(plan, batches_in_memory(options_.accumulate()) * batch_bytes(capacity));
+    return 0;
+  }
+
+ private:
+  using Sentences = SentenceTranslator<Model, B>;
+
+  /// A text that a model is judged by: its batches for the loss, its sentences for scores.
+  struct Judge {
+    std::int64_t count;
+    text::Epoch<Batches> batches;
+    std::vector<std::vector<int>> sources;
+    std::vector<std::string> references, hypotheses;
+    double loss = 0;  ///< of the last validation
+
+    Judge(const Batches& sampler, const text::ParallelText& text, const text::Subwords& subwords)
+        : count(batches_of(sampler)), batches(sampler), hypotheses(text.size()) {
+      for (std::size_t i = 0; i < text.size(); ++i) {
+        sources.push_back(source_tokens(subwords, text.source[i]));
+        references.emplace_back(text.target[i]);
+      }
+    }
+    Judge(const Batches& sampler, const TranslationData& data) : Judge(sampler, data.validation, data.subwords) {}
+
+    /// Fills in the hypotheses; false when it was stopped.
+    template <class Show>
+    bool translate(Sentences& sentences, const StopSignal& stop, Show&& show) {
+      return sentences(
+          sources, 0,
+          [&](int i, const auto& translations) {
+            hypotheses[std::size_t(i)] = translations.empty() ? "" : translations.front().text;
+            show();
+          },
+          [&] { return !stop; });
+    }
+  };
+
+  /// The metric of a validation; nothing when it was stopped. Shows translations in the log.
+  template <class Trainer>
+  std::optional<double> validate(Trainer& trainer, const TranslationData& data, Judge& judge, bool by_bleu, RunLog& log,
+                                 const StopSignal& stop) const {
+    const std::int64_t step = trainer.progress().step, sentences = by_bleu ? std::ssize(judge.sources) : 0;
+    std::int64_t done = 0;
+    const auto show = [&] { log.validate({.step = step, .done = done, .total = judge.count + sentences}); };
+    show();
+    const auto sums = trainer.evaluate(judge.batches, {.stop = [&] { return bool(stop); },
+                                                       .progress = [&](const Evaluation& so_far) {
+                                                         done = so_far.batches;
+                                                         show();
+                                                       }});
+    if (sums.stopped) return std::nullopt;
+    judge.loss = sums.mean();
+    const std::size_t shown = std::min(judge.sources.size(), std::size_t(options_.samples));
+    if (!by_bleu && shown == 0) return judge.loss;
+    std::optional<typename WeightAverage<B>::Exchange> averaged;  // which the loss is of, and a user's model
+    if (trainer.average() && trainer.average()->count() > 0)
+      averaged.emplace(trainer.weights().flat(), trainer.average()->flat());
+    const Weights<Model, B>& weights = trainer.weights();
+    Sentences translator(weights, data.subwords, data.longest, {.beam = 1}, {.threads = options_.threads});
+    if (by_bleu) {
+      if (!judge.translate(translator, stop, [&] {
+            ++done;
+            show();
+          }))
+        return std::nullopt;
+    } else {
+      translator(
+          std::span(judge.sources).first(shown), 0,
+          [&](int i, const auto& translations) {
+            judge.hypotheses[std::size_t(i)] = translations.empty() ? "" : translations.front().text;
+          },
+          [] { return true; });
+    }
+    for (std::size_t i = 0; i < shown; ++i)
+      log.message("train " + std::to_string(step) + ": " + std::string(data.validation.source[i]) + " => " +
+                  judge.hypotheses[i]);
+    if (!by_bleu) return judge.loss;
+    return score::bleu(judge.hypotheses, judge.references, bleu_options()).score;
+  }
+
+  score::BleuOptions bleu_options() const {
+    using score::Tokenizer;
+    return {.tokenizer = options_.tokenizer == "none"   ? Tokenizer::none
+                         : options_.tokenizer == "intl" ? Tokenizer::international
+                                                        : Tokenizer::mteval_13a};
+  }
+
+  /// The subwords that belong to the weights which a command uses.
+  text::Subwords subwords_of_run() const {
+    return run_subwords(read_record(used_checkpoint(options_)));
+  }
+
+  /// Batches of the first epoch.
+  static std::int64_t batches_of(const Batches& sampler) {
+    std::int64_t count = 0;
+    for (std::uint64_t position = 0; position < sampler.epoch(); ++count)
+      position = sampler.select(position, [](const text::PairPlace&) {});
+    return count;
+  }
+
+  std::filesystem::path subword_path() const { return options_.output / "subwords.model"; }
+
+  /// The subwords that lie with a run. Errors: `Error` unless they are what `stored` says that it was trained with.
+  text::Subwords run_subwords(const safetensors::Metadata& stored) const {
+    auto subwords = text::Subwords::from_file(subword_path());
+    const auto checksum = stored.find(subwords_key);
+    if (checksum == stored.end() || std::to_string(subwords.checksum()) != checksum->second)
+      throw Error(subword_path().string() +
+                  ": is not the subword model that the run was trained with; put that one there");
+    return usable(std::move(subwords), vocabulary, subword_path().string());
+  }
+
+  text::PairBatchOptions batch_options(int longest, bool shuffle) const {
+    const int rows = options_.rows();
+    return {.source_rows = rows,
+            .target_rows = rows,
+            .pairs = std::max(1, rows / 4),
+            .longest_source = longest,
+            .longest_target = longest,
+            .shuffle = shuffle,
+            .seed = options_.seed};
+  }
+
+  static Plot plot(const CsvTable& table, const std::string& name) {
+    return {.title = as_utf8(std::filesystem::path(name).filename()),
+            .x_label = "update",
+            .y_label = "nats per token",
+            .lines = {{.series = table.series("cross_entropy"), .stroke = Plot::Stroke::faint},
+                      {.series = table.series("validation_loss")}}};
+  }
+
+  /// The same rate wherever a transformer usually drops out, but not on what attention attends to.
+  DropoutRates dropout() const { return {.embedding = options_.dropout, .residual = options_.dropout}; }
+
+  const TranslatorOptions& options_;
+};
+
+/// The `main` of a translator's program.
+template <class Model>
+int translator(int argc, char** argv) {
+  return run_program([&] {
+    TranslatorOptions options;
+    TranslatorCommandLine command(options, Model::Source::Stack::depth, Model::Target::Stack::depth);
+    return run_command(command.app(), argc, argv, [&] {
+      using Program = TranslatorProgram<Model>;
+      const Program program(options);
+      if (command.prepare()) return program.prepare();
+      if (command.translate()) return program.translate();
+      if (command.evaluate()) return program.evaluate();
+      if (command.info()) return program.info();
+      const DirectoryLock folder(options.output);  // then look: another run may have been in it until now
+      const auto newest = checkpoint_to_resume(folder, options, options.resume);
+      if (newest) {
+        const safetensors::Metadata stored = Program::read_record(*newest);
+        command.recorded().restore(stored);
+        const auto restore = [&](const char* key, PairFiles& files) {
+          if (const auto names = stored.find(key); names != stored.end() && files.empty())
+            files = recorded_files(names->second);
+        };
+        restore(Program::texts_key, options.data.texts);
+        restore(Program::validation_key, options.data.validation);
+      }
+      if (options.data.texts.empty()) throw CLI::RequiredError("texts");
+      return program.train(folder, command.recorded().texts(), newest);
+    });
+  });
+}
+
+}  // namespace fathom::program
