@@ -202,7 +202,7 @@ inline TranslationData load_translation_data(const TranslationDataOptions& optio
   } else if (options.hold_out > 0) {
     const auto count = static_cast<std::size_t>(options.hold_out);
     if (2 * count > texts.size())
-      throw Error("--hold-out " + std::to_string(count) + ": are more than half of the " +
+      throw Error("--hold-out " + std::to_string(count) + ": more than half of the " +
                   std::to_string(texts.size()) + " pairs of " + texts.name +
                   "; give less, 0 to validate never, or a text with --validation");
     detail::split_off(texts, count, validation);

@@ -28,12 +28,14 @@ TEST_CASE("texts that cannot be learned from are refused in one line, and nothin
   std::string words;
   for (int i = 0; i < 200; ++i) words += "hund hund hund hund hund hund hund hund hund hund hund hund hund hund\n";
   const auto longer = folder.write("longer.de", words);
-  refuse({longer, workshop.target, "--ratio", "0", "--duplicates", "keep", "--longest", "4"},
-         {"every pair has a side of more than 4 tokens"});
   refuse({workshop.source, workshop.target, "--longest", "25"}, {"--longest 25", "context of 24"});
   const Arguments few{folder.write("few.de", "hund\n"), folder.write("few.en", "dog\n"), "--output", folder / "refused"};
-  for (const Arguments& command : {Arguments{"train", "--hold-out", "0"}, Arguments{"prepare"}})
+  const Arguments long_sides{longer, workshop.target, "--ratio", "0", "--duplicates", "keep",
+                             "--longest", "4", "--output", folder / "refused"};
+  for (const Arguments& command : {Arguments{"train", "--hold-out", "0"}, Arguments{"prepare"}}) {
     check_refused(Arguments{tiny_translator()} + command + few, {"few.de", "a vocabulary of 300 is too large"});
+    check_refused(Arguments{tiny_translator()} + command + long_sides, {"every pair has a side of more than 4 tokens"});
+  }
 }
 
 TEST_CASE("one line tells of options without sense", "[programs]") {
