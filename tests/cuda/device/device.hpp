@@ -14,9 +14,9 @@
 #include "stream.hpp"
 #include "work.hpp"
 
-/// A device for machines without one: what fathom calls of the CUDA runtime, cuBLASLt and cuDNN, as a library to link to.
-/// It is strict: what the real libraries leave undefined, or allow and fathom shall not do, is refused here, and every
-/// refusal says why. docs/gpu.md says what is emulated and what is not.
+/// A device for machines without one: what fathom calls of the CUDA runtime, cuBLASLt and cuDNN, as a library to link
+/// to. It is strict: what the real libraries leave undefined, or allow and fathom shall not do, is refused here, and
+/// every refusal says why. docs/gpu.md says what is emulated and what is not.
 namespace emulated {
 
 struct Settings {

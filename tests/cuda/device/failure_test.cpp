@@ -19,9 +19,9 @@ cudaError_t program() {
   int devices = 0;
   if (keep(cudaGetDeviceCount(&devices)) && keep(cudaMalloc(&memory, 4)) && keep(cudaMallocHost(&host, 4)) &&
       keep(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)) &&
-      keep(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)) &&
-      keep(cudaMemsetAsync(memory, 0, 4, stream)) && keep(cudaEventRecord(event, stream)) &&
-      keep(cudaStreamWaitEvent(stream, event, 0)) && keep(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed))) {
+      keep(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)) && keep(cudaMemsetAsync(memory, 0, 4, stream)) &&
+      keep(cudaEventRecord(event, stream)) && keep(cudaStreamWaitEvent(stream, event, 0)) &&
+      keep(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed))) {
     keep(cudaMemcpyAsync(host, memory, 4, cudaMemcpyDeviceToHost, stream));
     keep(cudaStreamEndCapture(stream, &graph));
     if (graph != nullptr && keep(cudaGraphInstantiate(&exec, graph, 0)) && keep(cudaGraphLaunch(exec, stream)))

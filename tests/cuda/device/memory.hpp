@@ -8,9 +8,10 @@
 
 namespace emulated {
 
-/// The memory of the device. The host may not touch it: pages have rights only while they are `open`, which is while the
-/// device works. Blocks begin at multiples of 256 bytes, as cudaMalloc's do, stand between pages without rights, and
-/// nothing ever comes to lie where a freed one lay. A fresh block is NaN for floats of every width, and -1 for integers.
+/// The memory of the device. The host may not touch it: pages have rights only while they are `open`, which is while
+/// the device works. Blocks begin at multiples of 256 bytes, as cudaMalloc's do, stand between pages without rights,
+/// and nothing ever comes to lie where a freed one lay. A fresh block is NaN for floats of every width, and -1 for
+/// integers.
 class Memory {
  public:
   static constexpr std::size_t alignment = 256;
@@ -49,7 +50,7 @@ class Memory {
   std::size_t capacity() const { return capacity_; }
   std::size_t used() const { return used_; }  ///< by blocks that live
   std::size_t peak() const { return peak_; }
-  std::size_t blocks() const;                 ///< that live
+  std::size_t blocks() const;  ///< that live
 
  private:
   struct Pages {
@@ -66,8 +67,8 @@ class Memory {
   bool poison_, open_ = false;
   std::byte* next_ = nullptr;
   std::size_t left_ = 0;
-  std::map<std::byte*, std::size_t> ranges_;         ///< reserved addresses
-  std::map<const std::byte*, Block> all_;            ///< by their begin; freed ones too
+  std::map<std::byte*, std::size_t> ranges_;  ///< reserved addresses
+  std::map<const std::byte*, Block> all_;     ///< by their begin; freed ones too
 };
 
 }  // namespace emulated

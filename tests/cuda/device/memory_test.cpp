@@ -58,7 +58,8 @@ TEST_CASE("memory of the device: work may not touch what is beside a block", "[d
   };
   CHECK(touching(0) == "alive");
   CHECK(touching(8191) == "alive");
-  CHECK(touching(8192).find("kernel Touch touches 0 bytes behind the end of a block of 8192 bytes") != std::string::npos);
+  CHECK(touching(8192).find("kernel Touch touches 0 bytes behind the end of a block of 8192 bytes") !=
+        std::string::npos);
   CHECK(touching(-1).find("kernel Touch touches 1 bytes before the begin of a block") != std::string::npos);
 }
 
@@ -85,7 +86,8 @@ TEST_CASE("memory of the device: a freed block stays out of reach", "[device]") 
   CHECK(cudaFree(other + 1) == cudaErrorInvalidValue);
   int host = 0;
   CHECK(cudaMemcpy(&host, memory, 4, cudaMemcpyDeviceToHost) == cudaErrorInvalidValue);
-  CHECK(mistaken({"cudaFree: byte 0 of a freed block", "cudaFree: byte 4 of a block", "cudaMemcpy: 4 bytes from byte 0 of a freed"}));
+  CHECK(mistaken({"cudaFree: byte 0 of a freed block", "cudaFree: byte 4 of a block",
+                  "cudaMemcpy: 4 bytes from byte 0 of a freed"}));
 }
 
 TEST_CASE("memory of the device: copies stay in their blocks and say their kind", "[device]") {

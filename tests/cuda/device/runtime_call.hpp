@@ -29,12 +29,14 @@ cudaError_t runtime_call(const char* name, Kind kind, F&& work) {
   const auto body = [&]() -> cudaError_t {
     if (!gives_back) {
       if (device.sticky() != 0) return cudaError_t(device.sticky());
-      if (fails) return std::string(name).find("Malloc") != std::string::npos ? cudaErrorMemoryAllocation : cudaErrorUnknown;
+      if (fails)
+        return std::string(name).find("Malloc") != std::string::npos ? cudaErrorMemoryAllocation : cudaErrorUnknown;
     }
     if ((kind == Kind::frees || kind == Kind::not_captured) && device.captures()) {
-      device.mistake(std::string(name) +
-                     " while a stream captures: \"The operation is not permitted when the stream is capturing\"; a graph "
-                     "neither allocates, frees nor waits");
+      device.mistake(
+          std::string(name) +
+          " while a stream captures: \"The operation is not permitted when the stream is capturing\"; a graph "
+          "neither allocates, frees nor waits");
       device.invalidate_captures();
       if (!gives_back) return cudaErrorStreamCaptureUnsupported;
     }

@@ -120,9 +120,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
   return runtime_call("cudaStreamIsCapturing", Kind::usual, [&](Device& device) {
     const Stream* const stream = stream_of(device, handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
-    *status = !stream->capture            ? cudaStreamCaptureStatusNone
+    *status = !stream->capture           ? cudaStreamCaptureStatusNone
               : stream->capture->invalid ? cudaStreamCaptureStatusInvalidated
-                                          : cudaStreamCaptureStatusActive;
+                                         : cudaStreamCaptureStatusActive;
     return cudaSuccess;
   });
 }

@@ -51,8 +51,9 @@ cudaError_t check(Device& device, const char* name, Copy& copy, cudaMemcpyKind k
   if (copy.to_place == Place::nowhere) return outside("to", copy.to);
   if (copy.from_place == Place::nowhere) return outside("from", copy.from);
   const bool to = copy.to_place == Place::device, from = copy.from_place == Place::device;
-  const cudaMemcpyKind is = to ? from ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
-                               : from ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
+  const cudaMemcpyKind is = to     ? from ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
+                            : from ? cudaMemcpyDeviceToHost
+                                   : cudaMemcpyHostToHost;
   if (kind != is && kind != cudaMemcpyDefault)
     return refuse(device, std::string(name) + ": its kind is not that of its addresses");
   return cudaSuccess;
@@ -119,8 +120,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 }
 
 /// Pinned memory is read and written when the stream comes to it. Pageable memory is read at once; a copy into it waits
-/// for the stream, as the runtime's documentation says ("API synchronization behavior"). In a capture it is refused: fathom
-/// captures copies of pinned memory alone.
+/// for the stream, as the runtime's documentation says ("API synchronization behavior"). In a capture it is refused:
+/// fathom captures copies of pinned memory alone.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   return runtime_call("cudaMemcpyAsync", Kind::usual, [&](Device& device) {
     if (bytes == 0) return cudaSuccess;

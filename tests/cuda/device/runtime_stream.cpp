@@ -108,7 +108,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned int flags) 
     if (device.settings().devices == 0) return cudaErrorNoDevice;
     if (flags != cudaStreamDefault && flags != cudaStreamNonBlocking) return cudaErrorInvalidValue;
     const bool blocking = flags == cudaStreamDefault;
-    auto* const stream = new Stream{.blocking = blocking, .last = blocking ? device.legacy().last : Points{}, .outside = {}, .capture = nullptr};
+    auto* const stream = new Stream{
+        .blocking = blocking, .last = blocking ? device.legacy().last : Points{}, .outside = {}, .capture = nullptr};
     device.streams().insert(stream);
     *handle = reinterpret_cast<cudaStream_t>(stream);
     return cudaSuccess;
@@ -155,9 +156,8 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-  return runtime_call("cudaStreamWaitEvent", Kind::usual, [&](Device& device) {
-    return flags != 0 ? cudaErrorInvalidValue : wait(device, stream, event);
-  });
+  return runtime_call("cudaStreamWaitEvent", Kind::usual,
+                      [&](Device& device) { return flags != 0 ? cudaErrorInvalidValue : wait(device, stream, event); });
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* handle) {

@@ -17,8 +17,8 @@ struct Graph {
 /// A capture that is going on.
 struct Capture {
   std::unique_ptr<Graph> graph = std::make_unique<Graph>();  ///< null when the capture has ended
-  const void* origin = nullptr;  ///< the stream that began it
-  bool invalid = false;          ///< something was done that cannot be captured
+  const void* origin = nullptr;                              ///< the stream that began it
+  bool invalid = false;                                      ///< something was done that cannot be captured
 };
 
 struct Stream {
