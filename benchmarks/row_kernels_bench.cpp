@@ -57,7 +57,7 @@ struct AttentionBench {
       cpu::attention_backward<float>(shape, {q, stride}, {q + model, stride}, {q + 2 * model, stride},
                                      {.given = {o.data() + column, model}}, {lse.data() + h * shape.queries, 0},
                                      {d_o.data() + column, model}, {dq, stride}, {dq + model, stride},
-                                     {dq + 2 * model, stride}, scratch.data());
+                                     {dq + 2 * model, stride}, nullptr, scratch.data());
     }
   }
 

@@ -69,6 +69,8 @@ struct Case {
     {"attention_grouped", agrees<Attention<12, 6, Causal, KeyValueHeads<2>>>},
     {"attention_grouped_rotary", agrees<Attention<16, 4, Causal, KeyValueHeads<2>, Rotary<>, NoBias>>},
     {"attention_one_kv_head", agrees<Attention<12, 3, Full, KeyValueHeads<1>>>},
+    {"attention_relative", agrees<Attention<12, 3, Causal, RelativePositions<8, 20>, NoBias>>},
+    {"attention_relative_full", agrees<Attention<12, 6, Full, KeyValueHeads<2>, RelativePositions<8, 20>>>},
     {"attention_cross", agrees<CrossAttention<12, 3>>},
     {"attention_cross_grouped", agrees<CrossAttention<12, 6, 12, KeyValueHeads<2>>>},
     {"residual_post_norm", agrees<Residual<PostNorm, FeedForward<8, 12>>>},

@@ -80,8 +80,25 @@ def rotary(x, offsets, heads, base=10000.0):
     return torch.stack(turned, -1).reshape(rows, width)
 
 
-def attention_core(q, k, v, offsets, key_offsets, heads, kv_heads, causal):
-    """softmax(q k^T / sqrt(head width)) v; query head h reads key/value head h // (heads // kv_heads).
+def relative_bucket(distance, buckets, furthest, causal):
+    """T5's bucket of a key `distance` places before its query; not causal, half of the buckets are for keys behind it.
+
+    Raffel et al. 2020, section 2.1, with the logarithmic steps of their published code.
+    """
+    first = torch.zeros_like(distance)
+    if not causal:
+        buckets //= 2
+        first = torch.where(distance < 0, buckets, 0)
+    distance = distance.abs() if not causal else distance.clamp(min=0)
+    exact = buckets // 2
+    # A tiny addend, so that what is a whole number is not rounded to one less.
+    steps = torch.log(distance.clamp(min=1) / exact) / math.log(furthest / exact) * (buckets - exact) + 1e-9
+    large = (exact + steps.long()).clamp(max=buckets - 1)
+    return first + torch.where(distance < exact, distance, large)
+
+
+def attention_core(q, k, v, offsets, key_offsets, heads, kv_heads, causal, relative=None, furthest=0):
+    """softmax(q k^T / sqrt(head width) + bias) v; query head h reads key/value head h // (heads // kv_heads).
 
     Causal: row i of T queries sees the keys j <= i + (S - T). Also returns the natural log-sum-exp, (rows, heads).
     """
@@ -95,6 +112,9 @@ def attention_core(q, k, v, offsets, key_offsets, heads, kv_heads, causal):
         for h in range(heads):
             mine, shared = slice(h * head, (h + 1) * head), slice(h // group * head, (h // group + 1) * head)
             scores = q[begin:end, mine] @ k[key_begin:key_end, shared].T / math.sqrt(head)
+            if relative is not None:
+                distance = torch.arange(rows)[:, None] + (keys - rows) - torch.arange(keys)[None, :]
+                scores = scores + relative[h][relative_bucket(distance, relative.shape[1], furthest, causal)]
             if causal:
                 scores = scores.masked_fill(~seen, -math.inf)
             lse = torch.logsumexp(scores, 1, keepdim=True)
@@ -105,14 +125,16 @@ def attention_core(q, k, v, offsets, key_offsets, heads, kv_heads, causal):
     return torch.cat(outputs), torch.cat(sums)
 
 
-def attention(p, x, offsets, heads, kv_heads, causal, rotate=False, memory=None, memory_offsets=None):
+def attention(p, x, offsets, heads, kv_heads, causal, rotate=False, memory=None, memory_offsets=None, furthest=0):
     source, source_offsets = (x, offsets) if memory is None else (memory, memory_offsets)
     q = linear(part(p, "query"), x)
     k = linear(part(p, "key"), source)
     v = linear(part(p, "value"), source)
     if rotate:
         q, k = rotary(q, offsets, heads), rotary(k, source_offsets, kv_heads)
-    o, _ = attention_core(q, k, v, offsets, source_offsets, heads, kv_heads, causal)
+    o, _ = attention_core(
+        q, k, v, offsets, source_offsets, heads, kv_heads, causal, p.get("relative.weight"), furthest
+    )
     return linear(part(p, "output"), o)
 
 

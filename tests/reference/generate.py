@@ -217,9 +217,14 @@ def feed_forward():
     }
 
 
-def attention_case(seed, width, heads, kv_heads, lengths, memory_lengths=None, bias=True, causal=True, rotate=False):
+def attention_case(
+    seed, width, heads, kv_heads, lengths, memory_lengths=None, bias=True, causal=True, rotate=False, relative=(0, 0)
+):
     s = Source(seed)
     p = s.attention(width, width // heads * kv_heads, bias)
+    buckets, furthest = relative
+    if buckets:
+        p["relative.weight"] = s.normal(heads, buckets)
     offsets = offsets_of(lengths)
     x, plain = {"x": s.normal(sum(lengths), width)}, {"offsets": offsets}
     memory_offsets = None
@@ -228,7 +233,8 @@ def attention_case(seed, width, heads, kv_heads, lengths, memory_lengths=None, b
         x["memory"] = s.normal(sum(memory_lengths), width)
 
     def forward(p, x):
-        return {"y": f.attention(p, x["x"], offsets, heads, kv_heads, causal, rotate, x.get("memory"), memory_offsets)}
+        memory = x.get("memory")
+        return {"y": f.attention(p, x["x"], offsets, heads, kv_heads, causal, rotate, memory, memory_offsets, furthest)}
 
     settings = {"heads": heads, "kv_heads": kv_heads, "causal": int(causal), "rotary": int(rotate)}
     return record(seed, forward, p, x, plain, settings)
@@ -247,6 +253,8 @@ def attention():
         "grouped": attention_case(26, 12, 6, 2, [5, 1, 4]),
         "grouped_rotary": attention_case(27, 16, 4, 2, [5, 1, 4], bias=False, rotate=True),
         "one_kv_head": attention_case(28, 12, 3, 1, [5, 1, 4], causal=False),
+        "relative": attention_case(31, 12, 3, 3, [37, 1, 20], bias=False, relative=(8, 20)),
+        "relative_full": attention_case(32, 12, 6, 2, [37, 1, 20], causal=False, relative=(8, 20)),
         "cross": attention_case(29, 12, 3, 3, [5, 1, 4], [3, 6, 2], causal=False),
         "cross_grouped": attention_case(30, 12, 6, 2, [5, 1, 4], [3, 6, 2], causal=False),
     }
@@ -272,6 +280,19 @@ def check_attention():
     split = [t.view(5, -1, 4).transpose(0, 1)[None] for t in (q, k, v)]
     theirs = F.scaled_dot_product_attention(*split, is_causal=True, enable_gqa=True)
     same(ours, theirs[0].transpose(0, 1).reshape(5, 24))
+
+    bias = s.normal(6, 8)
+    distance = torch.arange(5)[:, None] - torch.arange(5)[None, :]
+    ours, _ = f.attention_core(q, k, v, offsets_of([5]), offsets_of([5]), 6, 2, False, bias, 3)
+    theirs = F.scaled_dot_product_attention(
+        *split, attn_mask=bias[:, f.relative_bucket(distance, 8, 3, False)], enable_gqa=True
+    )
+    same(ours, theirs[0].transpose(0, 1).reshape(5, 24))
+    # In T5's default, of which these are known: 8 buckets of one distance each, then 12, 16, 23, 32, 46, 64, 91 begin one.
+    starts = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
+    expected = torch.tensor([sum(start <= d for start in starts) - 1 for d in range(200)])
+    same(f.relative_bucket(torch.arange(200), 32, 128, False), expected)
+    same(f.relative_bucket(-torch.arange(1, 200), 32, 128, False), 16 + expected[1:])
 
     turned = (
         torch.view_as_complex(q.view(5, 6, 2, 2))

@@ -176,6 +176,7 @@ struct Far {
       if constexpr (requires { op.tokens; }) op.tokens = inputs_(op.tokens);
       if constexpr (requires { op.targets; }) op.targets = inputs_(op.targets);
       if constexpr (requires { op.copies; }) op.copies = inputs_(op.copies);
+      if constexpr (requires { op.bias.starts; }) op.bias.starts = inputs_(op.bias.starts);
       if constexpr (requires { op.table.front().offset; }) op.table = inputs_(op.table);
       if constexpr (requires { op.key_packing; })
         op.packing = &near(*op.packing), op.key_packing = &near(*op.key_packing);

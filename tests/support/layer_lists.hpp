@@ -39,6 +39,8 @@ using AttentionLayers = std::tuple<
   Attention<12, 3, Full, NoBias, Rotary<100.0>>,
   Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>,
   Attention<8, 2, Causal, SaveAll>,
+  Attention<8, 4, Causal, RelativePositions<5, 4>, KeyValueHeads<2>, NoBias>,
+  Attention<6, 3, Full, RelativePositions<6, 3>>,
   Attention<8, 4, Full, SaveAll, Rotary<>, KeyValueHeads<2>, NoBias>>;
 
 /// Layers that read a side input of this width.

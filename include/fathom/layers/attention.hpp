@@ -1,99 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
 #include <fathom/core/root.hpp>
+#include <fathom/layers/attention_options.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/layers/linear.hpp>
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Which keys a query sees.
-struct Causal {
-  static constexpr bool causal = true;
-};
-struct Full {
-  static constexpr bool causal = false;
-};
-
-template <class Mask>
-concept SaysCausal = requires {
-  { Mask::causal } -> std::convertible_to<bool>;
-};
-/// `Mask` says which keys a query sees; the template argument is the message.
-template <class Mask>
-struct CheckMask {
-  static_assert(SaysCausal<Mask>,
-                "Attention: its third argument is the mask: say Causal or Full there, options behind it");
-  static constexpr bool value = true;
-};
-
-struct KeyValueHeadsTag {};
-/// Grouped-query attention: `Count` key/value heads serve all query heads. Source: Ainslie et al. 2023,
-/// arXiv:2305.13245.
-template <int Count>
-struct KeyValueHeads {
-  using tag = KeyValueHeadsTag;
-  static constexpr int value = Count;
-};
-
-struct RotaryTag {};
-/// Rotary positions on queries and keys, neighbouring pairs. Source: Su et al. 2021, arXiv:2104.09864.
-template <double Base = 10000.0>
-struct Rotary {
-  using tag = RotaryTag;
-  static constexpr double base = Base;
-};
-struct NoRotary {
-  using tag = RotaryTag;
-  static constexpr double base = 0;
-};
-
-struct SavedTag {};
-/// Attention saves q and k: backward multiplies v and sums o again, one product each.
-/// Source: as selective recomputation, Korthikanti et al. 2022, arXiv:2205.05198, section 5.
-struct SaveQueriesAndKeys {
-  using tag = SavedTag;
-  static constexpr bool values = false;
-};
-/// Attention saves q, k, v and o, twice as much: nothing is computed twice.
-struct SaveAll {
-  using tag = SavedTag;
-  static constexpr bool values = true;
-};
-
-/// The head counts and widths that self- and cross-attention share, checked once.
-template <int Width, int Heads, class... Options>
-struct AttentionShape {
-  static_assert(Width > 0 && Heads > 0, "Attention: width and heads must be positive");
-  static_assert(Width % Heads == 0,
-                "Attention: the width is not divisible by the number of heads; choose heads that divide it");
-  static_assert((option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, BiasTag, SavedTag> && ...),
-                "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, NoBias, "
-                "SaveAll, SaveQueriesAndKeys");
-  static constexpr int kv_heads = Option<KeyValueHeads<Heads>, Options...>::value;
-  static_assert(kv_heads > 0 && Heads % kv_heads == 0,
-                "Attention: the number of heads is not divisible by KeyValueHeads; choose a divisor");
-  static constexpr int head_width = Width / Heads;
-  static constexpr int kv_width = kv_heads * head_width;
-  static constexpr double scale = 1 / square_root(head_width);
-  static constexpr double rotary_base = Option<NoRotary, Options...>::base;
-  static constexpr bool rotates = rotary_base > 0;
-  static_assert(!rotates || head_width % 2 == 0, "Rotary: the head width must be even; choose fewer heads");
-  static constexpr bool biased = Option<WithBias, Options...>::value;
-
-  static constexpr void describe(auto&& fact) {
-    fact("heads", Heads);
-    fact("kv_heads", kv_heads);
-  }
-};
-
-/// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + mask) v per head, y = o W_outputᵀ + b.
+/// Multi-head self-attention: o = softmax(q kᵀ / sqrt K + bias + mask) v per head, y = o W_outputᵀ + b.
 ///
 /// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), products with rows of one fused weight.
-/// Options    KeyValueHeads<n>, Rotary<base>, NoBias; SaveQueriesAndKeys (default) or SaveAll.
+/// Options    KeyValueHeads<n>, Rotary<base> or RelativePositions<buckets, furthest>, NoBias; SaveQueriesAndKeys
+/// (default)
+///            or SaveAll.
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
 /// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
@@ -106,6 +28,7 @@ struct Attention {
   static constexpr Sees sees = Mask::causal ? Sees::earlier : Sees::all;
   static constexpr bool caches = true;
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
+  using Relative = RelativeBuckets<typename Shape::Relative, Mask::causal>;
   static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values;
   static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
 
@@ -113,12 +36,14 @@ struct Attention {
     Shape::describe(fact);
     fact("mask", Mask::causal ? "causal" : "full");
     fact("rotary", Shape::rotary_base);
+    if constexpr (Relative::present) fact("relative_furthest", Relative::furthest);
   }
 
   template <class T>
   struct Params {
     WeightMatrix<T, fused_width, Width> qkv_weight;  // (query rows, key rows, value rows)
     OptionalVector<T, fused_width, Shape::biased> qkv_bias;
+    typename Relative::template Table<T, Heads> relative;
     LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
 
     constexpr void each(auto& visitor) {
@@ -129,6 +54,8 @@ struct Attention {
         visitor.fused(qkv_bias, {Part{"query.bias", Width, Role::bias, init::zeros},
                                  Part{"key.bias", kv_width, Role::bias, init::zeros},
                                  Part{"value.bias", kv_width, Role::bias, init::zeros}});
+      if constexpr (Relative::present)
+        visitor.tensor("relative.weight", relative, Role::position, init::normal(1 / square_root(Width)));
       visitor.nested("output", output);
     }
   };
@@ -172,6 +99,7 @@ struct Attention {
                             .q = query(projected),
                             .k = key(projected),
                             .v = v,
+                            .bias = Relative::template bias<P>(p.relative),
                             .cache = {.keys = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
                                       .values = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
                                       .length = flow.cache_length},
@@ -204,13 +132,15 @@ struct Attention {
                                     .q = query(projected),
                                     .k = key(projected),
                                     .v = v,
+                                    .bias = Relative::template bias<P>(p.relative),
                                     .o = saves_values ? output_rows : none,
                                     .restored = saves_values ? none : output_rows,
                                     .d_o = d_o,
                                     .lse = saved.by_head(x.count),
                                     .dq = query(dqkv),
                                     .dk = key(dqkv),
-                                    .dv = value(dqkv)});
+                                    .dv = value(dqkv),
+                                    .dbias = Relative::elements(dp.relative)});
     worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
     if constexpr (Shape::rotates) worker(rotary<P>(dqkv, true));
     worker(op::LinearBackwardInput<P>{.dy = dqkv, .weight = p.qkv_weight, .skip = skip, .dx = dx});
@@ -266,6 +196,8 @@ struct CrossAttention {
   static_assert((!option_is_one_of<Options, SavedTag> && ...),
                 "CrossAttention: it saves q, k, v and o; leave SaveAll and SaveQueriesAndKeys out");
   static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");
+  static_assert(!Shape::Relative::present,
+                "CrossAttention: relative positions relate tokens of one sequence; leave RelativePositions out");
   static constexpr const char* name = "cross_attention";
   static constexpr int input_width = Width, output_width = Width;
   static constexpr int memory_width = MemoryWidth;
@@ -337,6 +269,7 @@ struct CrossAttention {
                               .q = q,
                               .k = kv.template columns<0, kv_width>(),
                               .v = kv.template columns<kv_width, kv_width>(),
+                              .bias = {},
                               .cache = cache,
                               .o = o,
                               .lse = saved.by_head(x.count)});
@@ -375,13 +308,15 @@ struct CrossAttention {
                                     .q = q,
                                     .k = kv.template columns<0, kv_width>(),
                                     .v = kv.template columns<kv_width, kv_width>(),
+                                    .bias = {},
                                     .o = o,
                                     .restored = {},
                                     .d_o = d_o,
                                     .lse = saved.by_head(x.count),
                                     .dq = dq,
                                     .dk = dkv.template columns<0, kv_width>(),
-                                    .dv = dkv.template columns<kv_width, kv_width>()});
+                                    .dv = dkv.template columns<kv_width, kv_width>(),
+                                    .dbias = {}});
     worker(op::LinearBackwardInput<P>{.dy = dq, .weight = p.query_weight, .skip = skip, .dx = dx});
     worker(op::LinearBackwardWeight<P>{.x = x, .dy = dq, .dweight = dp.query_weight, .dbias = dp.query_bias});
     const auto source = worker.on(*flow.memory_packing);

@@ -130,7 +130,8 @@ void check(const Case& c, double spread = 1) {
         backward(cpu::attention_backward_scratch(shape));
     with_dropout([&](const auto& dropout) {
       cpu::attention_backward<T>(shape, {q, q_stride}, {k, kv_stride}, {v, kv_stride}, output, {lse, c.queries},
-                                 {d_o, q_stride}, {dq, q_stride}, {dk, kv_stride}, {dv, kv_stride}, backward, dropout);
+                                 {d_o, q_stride}, {dq, q_stride}, {dk, kv_stride}, {dv, kv_stride}, nullptr, backward,
+                                 dropout);
     });
     CHECK(difference(packed(dq, c.queries, columns, q_stride), e.dq) < 4 * tolerance);
     CHECK(difference(packed(dk, c.keys, c.width, kv_stride), e.dk) < 4 * tolerance);
@@ -187,7 +188,7 @@ TEST_CASE("a query that sees no key gets zero and contributes nothing", "[attent
       backward(cpu::attention_backward_scratch(shape));
   cpu::attention_forward<float>(shape, {q, 4}, {k, 4}, {v, 4}, {o, 4}, {lse, 3}, forward);
   cpu::attention_backward<float>(shape, {q, 4}, {k, 4}, {v, 4}, {.restored = {o, 4}}, {lse, 3}, {d_o, 4}, {dq, 4},
-                                 {dk, 4}, {dv, 4}, backward);
+                                 {dk, 4}, {dv, 4}, nullptr, backward);
   CHECK(o[0] == 0);
   CHECK(lse[0] == -std::numeric_limits<float>::infinity());
   CHECK(o[8] == 2);

@@ -7,38 +7,43 @@ namespace {
 
 using sample::Heads;
 using sample::Keys;
-/// f(heads, causal, keys) for what attention is defined on: causal queries are among the keys.
+/// f(heads, causal, keys, biased) for what attention is defined on: causal queries are among the keys.
 template <class F>
 void each_case(F f) {
   constexpr Heads one{1, 1, 20}, several{4, 4, 8}, grouped{6, 2, 16};
-  f(one, true, Keys::own);
-  f(several, false, Keys::own);
-  f(grouped, true, Keys::own);
-  f(several, true, Keys::longer);
-  f(grouped, false, Keys::longer);
-  f(several, false, Keys::other);
+  for (const bool biased : {false, true}) {
+    f(one, true, Keys::own, biased);
+    f(several, false, Keys::own, biased);
+    f(grouped, true, Keys::own, biased);
+    f(several, true, Keys::longer, biased);
+    f(grouped, false, Keys::longer, biased);
+    f(several, false, Keys::other, biased);
+  }
 }
 
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("attention", "[ops][threads]", Backends) {
-  each_case([](const Heads& heads, bool causal, Keys keys) {
-    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, false); }, {.dropout = true});
+  each_case([](const Heads& heads, bool causal, Keys keys, bool biased) {
+    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, false, biased); },
+                       {.dropout = true});
   });
 }
 
 TEMPLATE_LIST_TEST_CASE("attention with a cache", "[ops][threads]", Backends) {
-  each_case([](const Heads& heads, bool causal, Keys keys) {
-    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, true); }, {.dropout = true});
+  each_case([](const Heads& heads, bool causal, Keys keys, bool biased) {
+    check_op<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, true, biased); },
+                       {.dropout = true});
   });
 }
 
 TEMPLATE_LIST_TEST_CASE("attention, backward", "[ops][threads]", Backends) {
-  each_case([](const Heads& heads, bool causal, Keys keys) {
+  each_case([](const Heads& heads, bool causal, Keys keys, bool biased) {
     for (const bool restores : {false, true})
       if (!restores || keys != Keys::own || causal)
-        check_op<TestType>([=](auto& o) { return sample::attention_backward(o, heads, causal, keys, restores); },
-                           {.dropout = true});
+        check_op<TestType>(
+            [=](auto& o) { return sample::attention_backward(o, heads, causal, keys, restores, biased); },
+            {.dropout = true});
   });
 }
 

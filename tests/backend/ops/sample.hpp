@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -103,9 +104,18 @@ struct Projections {
   }
 };
 
+/// A bias of a few buckets, the last of which begins before the longest distance; or none.
+template <class P>
+RelativeBias<P> relative_bias(Operands<P>& o, const Heads& heads, bool causal, bool biased) {
+  static constexpr std::array starts{0, 1, 2, 4, 4, 9, 30};
+  RelativeBias<P> bias{.table = {}, .starts = std::span<const int>(starts)};
+  bias.table = o.values(biased ? heads.count * bias.buckets(causal) : 0);
+  return bias;
+}
+
 /// With a cache, it holds what stands behind the past rows as NaN.
 template <class P>
-op::Attention<P> attention(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool cached) {
+op::Attention<P> attention(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool cached, bool biased) {
   const Projections<P> in(o, heads, keys, false);
   const Packing& key_rows = key_packing(o, keys);
   KeyValueCache<P> cache;
@@ -133,13 +143,15 @@ op::Attention<P> attention(Operands<P>& o, const Heads& heads, bool causal, Keys
           .q = in.q,
           .k = in.k,
           .v = in.v,
+          .bias = relative_bias(o, heads, causal, biased),
           .cache = cache,
           .o = o.poisoned_rows_of(heads.count * heads.width),
           .lse = o.poison(heads.count, o.count())};
 }
 
 template <class P>
-op::AttentionBackward<P> attention_backward(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool restores) {
+op::AttentionBackward<P> attention_backward(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool restores,
+                                            bool biased) {
   const Projections<P> in(o, heads, keys, false), d(o, heads, keys, true);
   const int width = heads.count * heads.width;
   const double lse = restores ? 6 : 4;  // any makes "probabilities"; a large one keeps them as small as real ones
@@ -154,13 +166,15 @@ op::AttentionBackward<P> attention_backward(Operands<P>& o, const Heads& heads, 
           .q = in.q,
           .k = in.k,
           .v = in.v,
+          .bias = relative_bias(o, heads, causal, biased),
           .o = o.values(restores ? 0 : o.count(), width),
           .restored = o.poison(restores ? o.count() : 0, width),
           .d_o = o.rows_of(width),
           .lse = o.uniform({lse, lse}, heads.count, o.count()),
           .dq = d.q,
           .dk = d.k,
-          .dv = d.v};
+          .dv = d.v,
+          .dbias = o.values(biased ? int(relative_bias(o, heads, causal, true).table.size()) : 0)};
 }
 
 /// Copies of several lengths, between sequences of a cache that has nothing to do with the rows.

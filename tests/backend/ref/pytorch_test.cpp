@@ -60,6 +60,7 @@ TEST_CASE("attention agrees with PyTorch", "[ref]") {
                                  .q = q,
                                  .k = k,
                                  .v = v,
+                                 .bias = {},
                                  .cache = {},
                                  .o = o,
                                  .lse = lse});
@@ -76,13 +77,15 @@ TEST_CASE("attention agrees with PyTorch", "[ref]") {
                                       .q = q,
                                       .k = k,
                                       .v = v,
+                                      .bias = {},
                                       .o = o,
                                       .restored = {},
                                       .d_o = d_o,
                                       .lse = lse,
                                       .dq = dq,
                                       .dk = dk,
-                                      .dv = dv};
+                                      .dv = dv,
+                                      .dbias = {}};
     Values lse_by_row(q.rows(), heads);
     for (int n = 0; n < q.rows(); ++n)
       for (int h = 0; h < heads; ++h) lse_by_row.data[n * heads + h] = lse.data[h * q.rows() + n];

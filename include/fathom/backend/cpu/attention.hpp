@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <fathom/backend/cpu/attention_bias.hpp>
 #include <fathom/backend/cpu/attention_few.hpp>
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
@@ -16,12 +17,13 @@
 
 /// Attention of one sequence and one key/value head: O = softmax(scale · Q Kᵀ) V, without ever storing all scores.
 ///
-/// A block of queries lies side by side in registers, so the row statistics of the softmax are plain vector operations and
-/// every head width fills them. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal.
+/// A block of queries lies side by side in registers, so the row statistics of the softmax are plain vector operations
+/// and every head width fills them. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal.
 /// Keys and values are first copied to packed rows, since at the stride of a [rows, (H + 2 Hkv) K] matrix they would
 /// compete for a few sets of the cache. The backward pass forms the probabilities of a block of queries again from the
 /// saved log-sum-exp (Dao et al. 2022, arXiv 2205.14135), with D = rowsum(dO ∘ O):
-///   P = exp(scale · Q Kᵀ - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q.
+///   P = exp(scale · Q Kᵀ + bias - lse),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ - D),  dQ = scale · dS K,  dK = scale · dSᵀ Q,
+/// and the gradient of a bias is the sum of dS over the pairs that it is added to.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 namespace detail {
@@ -138,6 +140,26 @@ void scatter(const Visible<T>& visible, std::size_t begin, std::size_t end, std:
   });
 }
 
+/// scores (keys from `begin`, queries) += their bias; `bias` is that of the first query and key 0.
+template <class T>
+void add_bias(const Visible<T>& visible, std::size_t begin, std::size_t end, const T* bias, T* scores) {
+  for (std::size_t v = 0; v < AttentionTile<T>::vectors; ++v)
+    for (std::size_t j = begin; j < std::min(end, visible.end(v)); ++j) {
+      T* score = scores + (j - begin) * AttentionTile<T>::queries + v * simd_width<T>;
+      store(score, load(score) + load(bias + v * simd_width<T> - j));
+    }
+}
+
+/// sums (as the bias) += the slopes (keys from `begin`, queries) of each place.
+template <class T>
+void sum_by_distance(const Visible<T>& visible, std::size_t begin, std::size_t end, const T* slopes, T* sums) {
+  for (std::size_t v = 0; v < AttentionTile<T>::vectors; ++v)
+    for (std::size_t j = begin; j < std::min(end, visible.end(v)); ++j) {
+      T* sum = sums + v * simd_width<T> - j;
+      store(sum, load(sum) + load(slopes + (j - begin) * AttentionTile<T>::queries + v * simd_width<T>));
+    }
+}
+
 /// f(key, drop) for the keys of [from, to): drop(x) is x with the dropout of that key and the queries from `query` on.
 template <class T, class Dropout, class F>
 [[gnu::always_inline]] inline void each_key(const Dropout& dropout, std::size_t head, std::size_t query,
@@ -178,6 +200,7 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::forward_key_block;
   constexpr T lowest = std::numeric_limits<T>::lowest(), infinity = std::numeric_limits<T>::infinity();
   const detail::AttentionExtents<T> n(shape);
+  const BiasPlaces<T> places(shape);
   T* keys = scratch;
   T* values = keys + n.keys * n.width;
   T* query_columns = values + n.keys * n.width;
@@ -200,6 +223,8 @@ void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<con
       for (std::size_t begin = 0; begin < visible.end(); begin += block) {
         const std::size_t end = std::min(begin + block, visible.end());
         detail::score(visible, begin, end, shape.width, keys, n.width, query_columns, scores);
+        if (shape.bias != nullptr)
+          detail::add_bias(visible, begin, end, shape.bias + head * places.count + places.first_key(query), scores);
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
           T* column = scores + i * simd_width<T>;
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
@@ -258,14 +283,16 @@ struct AttentionOutput {
 };
 
 /// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
-/// order of its heads. `scratch`: attention_backward_scratch(shape) numbers.
+/// order of its heads. dbias, as shape.bias, ADDED TO, or null: the gradient of each place. `scratch`:
+/// attention_backward_scratch(shape) numbers.
 template <class T, class Dropout = NoDropout>
 void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v,
                         AttentionOutput<T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
-                        T* scratch, const Dropout& dropout = {}) {
+                        T* dbias, T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block;
   const detail::AttentionExtents<T> n(shape);
+  const BiasPlaces<T> places(shape);
   T* keys = scratch;
   T* values = keys + n.keys * n.width;
   T* key_sums = values + n.keys * n.width;
@@ -296,13 +323,14 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       detail::pack_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);
       detail::pack_rows(count, shape.width, d_o_rows, d_o.stride, T(1), queries, n.register_width, do_rows);
       std::fill_n(dq_columns, n.width * queries, T(0));
-      // Elements without a query have zeros in every operand and contribute nothing.
-      std::fill_n(log_sums, queries, T(0));
-      sweep<T>(count, [&](auto place) {
-        place.store(log_sums, place.load(lse.data + head * lse.stride + query) * detail::log2_e<T>);
-      });
+      // Elements without a query have zeros in every operand, and probabilities of 0: they contribute nothing.
+      std::fill_n(log_sums, queries, std::numeric_limits<T>::infinity());
+      sweep<T>(count,
+               [&](auto at) { at.store(log_sums, at.load(lse.data + head * lse.stride + query) * detail::log2_e<T>); });
 
       detail::score(visible, 0, visible.end(), shape.width, keys, n.width, query_columns, probabilities);
+      const std::size_t place = head * places.count + places.first_key(query);
+      if (shape.bias != nullptr) detail::add_bias(visible, 0, visible.end(), shape.bias + place, probabilities);
       for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
         const Simd<T> log_sum = load(log_sums + i * simd_width<T>);
         const std::size_t open = std::min(visible.open(i), visible.end(i));
@@ -333,8 +361,8 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       Simd<T> product[AttentionTile<T>::vectors] = {};  // rowsum(dO ∘ O)
       for (std::size_t d = 0; d < shape.width; ++d)
         for (std::size_t i = 0; i < AttentionTile<T>::vectors; ++i) {
-          const std::size_t place = d * queries + i * simd_width<T>;
-          product[i] = fma(load(do_columns + place), load(o_columns + place), product[i]);
+          const std::size_t at = d * queries + i * simd_width<T>;
+          product[i] = fma(load(do_columns + at), load(o_columns + at), product[i]);
         }
 
       for (std::size_t begin = 0; begin < visible.end(); begin += block) {
@@ -344,12 +372,13 @@ void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
           const std::size_t to = std::max(begin, std::min(end, visible.end(i)));
           for (std::size_t j = begin; j < to; ++j) {
             T* slope = slopes + (j - begin) * queries + i * simd_width<T>;
-            const std::size_t place = j * queries + i * simd_width<T>;
-            const Simd<T> p = load(probabilities + place);
-            store(slope, Dropout::active ? load(weights + place) * load(slope) - p * product[i]
-                                         : p * (load(slope) - product[i]));
+            const std::size_t at = j * queries + i * simd_width<T>;
+            const Simd<T> p = load(probabilities + at);
+            store(slope,
+                  Dropout::active ? load(weights + at) * load(slope) - p * product[i] : p * (load(slope) - product[i]));
           }
         }
+        if (dbias != nullptr) detail::sum_by_distance(visible, begin, end, slopes, dbias + place);
         detail::gather(visible, begin, end, n.width, keys, slopes, dq_columns);
         detail::scatter(visible, begin, end, n.register_width, do_rows, weights + begin * queries, value_sums);
         detail::scatter(visible, begin, end, n.register_width, query_rows, slopes, key_sums);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <fathom/backend/cpu/attention_bias.hpp>
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
 #include <fathom/backend/cpu/config.hpp>
@@ -66,6 +67,7 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
                         Rows<T> lse, T* scratch) {
   constexpr std::size_t block = few_queries_key_block;
   const FewQueriesExtents<T> n(shape);
+  const BiasPlaces<T> places(shape);
   T* scores = scratch;
   T* queries = scores + block;
   T* outs = queries + n.rows * n.width;
@@ -85,6 +87,11 @@ void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<co
       const std::size_t count = end - begin;
       const T* keys = k.data + begin * k.stride;
       row_products(count, shape.width, queries + row * n.width, keys, k.stride, keys + shape.ahead, scores);
+      if (shape.bias != nullptr) {
+        const std::size_t query = row % shape.queries, head = row / shape.queries;
+        const T* bias = shape.bias + head * places.count + places.first_key(query) - begin;
+        for (std::size_t j = 0; j < count; ++j) scores[j] += *(bias - j);
+      }
 
       constexpr T lowest = std::numeric_limits<T>::lowest();
       Simd<T> high = broadcast(lowest), total{};

@@ -23,6 +23,7 @@ struct AttentionShape {
   std::size_t group = 1;  ///< query heads that share this key/value head; they lie side by side in Q, O, dQ, dO
   bool causal = false;    ///< query i sees keys j <= i + keys - queries only
   T scale = 1;            ///< of the scores
+  const T* bias = nullptr;  ///< added to scores: group rows of BiasPlaces<T>::count numbers, times log2 e; or null
   std::size_t ahead = 0;  ///< numbers from these keys, and from these values, to those of the next call
 };
 

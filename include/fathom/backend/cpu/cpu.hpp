@@ -44,6 +44,7 @@ struct Ops : NeedsNoMemory,
   using UpdateOps<P, Matmul>::shared_bytes;
   using LossOps<P, Matmul>::shared_bytes;
   using NeedsNoMemory::held_bytes;
+  using AttentionOps<P, Matmul>::held_bytes;
   using RowOps<P, Matmul>::held_bytes;
   using StreamOps<P, Matmul>::held_bytes;
 };

@@ -22,6 +22,13 @@ Compute<P> dot(const T* a, const T* b, int count) {
 /// Number of keys that query `row` of `rows` sees of `keys`.
 inline int visible(bool causal, int row, int rows, int keys) { return causal ? row + 1 + keys - rows : keys; }
 
+/// What is added to the score that head h gives to a key `distance` places before the query.
+template <class P>
+Compute<P> bias_of(const auto& op, int h, int distance) {
+  if (!op.bias) return 0;
+  return Compute<P>(op.bias.table[h * op.bias.buckets(op.causal) + op.bias.bucket(distance)]);
+}
+
 template <class P>
 void run(const Packing&, const op::Attention<P>& op) {
   using C = Compute<P>;
@@ -50,7 +57,8 @@ void run(const Packing&, const op::Attention<P>& op) {
         const int seen = visible(op.causal, i, rows, keys);
         Indexed<std::vector<C>> score(seen);
         for (int j = 0; j < seen; ++j)
-          score[j] = C(op.scale) * dot<P>(q, row_of(op.k, op.cache.keys, head, j), op.head_width);
+          score[j] = C(op.scale) * dot<P>(q, row_of(op.k, op.cache.keys, head, j), op.head_width) +
+                     bias_of<P>(op, h, i + keys - rows - j);
         const C largest = *std::max_element(score.begin(), score.end());
         Sum<P> sum(C(0));
         for (const C x : score) sum += std::exp(x - largest);
@@ -71,7 +79,7 @@ void run(const Packing&, const op::Attention<P>& op) {
 
 /// With probabilities p, dropout factors m and o_i = Σ_j m_ij p_ij v_j, given or summed here:
 ///   dv_j = Σ_i m_ij p_ij do_i;   dp_ij = m_ij do_i · v_j;   ds_ij = p_ij (dp_ij − Σ_k p_ik dp_ik) = p_ij (dp_ij − do_i
-///   · o_i);   dq_i = scale Σ_j ds_ij k_j;   dk_j = scale Σ_i ds_ij q_i.
+///   · o_i);   dq_i = scale Σ_j ds_ij k_j;   dk_j = scale Σ_i ds_ij q_i;   dbias_b = Σ of ds_ij in bucket b.
 template <class P>
 void run(const Packing&, const op::AttentionBackward<P>& op) {
   using C = Compute<P>;
@@ -79,6 +87,7 @@ void run(const Packing&, const op::AttentionBackward<P>& op) {
   for (const Matrix<T>& gradient : {op.dq, op.dk, op.dv})
     for (int n = 0; n < gradient.rows; ++n) std::fill_n(gradient.row(n), gradient.columns, T(0));
   Sums<Sum<P>, T> dq(op.dq), dk(op.dk), dv(op.dv);
+  Sums<Sum<P>, typename P::Gradient> dbias(op.dbias);
   for (int s = 0; s < op.packing->sequences(); ++s) {
     const int rows = op.packing->length(s), keys = op.key_packing->length(s);
     for (int h = 0; h < op.heads; ++h)
@@ -90,7 +99,8 @@ void run(const Packing&, const op::AttentionBackward<P>& op) {
         const int seen = visible(op.causal, i, rows, keys), first_key = op.key_packing->offsets[s];
         const auto probability = [&](int j) {
           const T* k = op.k.row(first_key + j) + key_column;
-          return std::exp(C(op.scale) * dot<P>(q, k, op.head_width) - C(op.lse.row(h)[n]));
+          return std::exp(C(op.scale) * dot<P>(q, k, op.head_width) + bias_of<P>(op, h, i + keys - rows - j) -
+                          C(op.lse.row(h)[n]));
         };
         if (op.restored) {
           Indexed<std::vector<Sum<P>>> o(op.head_width);
@@ -110,6 +120,7 @@ void run(const Packing&, const op::AttentionBackward<P>& op) {
           const C p = probability(j);
           const C keep = factor<C>(op.dropout, s, h, op.packing->past_of(s) + i, j);
           const C ds = p * (keep * dot<P>(d_o, v, op.head_width) - delta);
+          if (!op.dbias.empty()) dbias[h * op.bias.buckets(op.causal) + op.bias.bucket(i + keys - rows - j)] += ds;
           for (int c = 0; c < op.head_width; ++c) {
             dv(m, key_column + c) += keep * p * C(d_o[c]);
             dq(n, query_column + c) += C(op.scale) * ds * C(k[c]);
@@ -118,7 +129,7 @@ void run(const Packing&, const op::AttentionBackward<P>& op) {
         }
       }
   }
-  dq.round(), dk.round(), dv.round();
+  dq.round(), dk.round(), dv.round(), dbias.round();
 }
 
 template <class P>

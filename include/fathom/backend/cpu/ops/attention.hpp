@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fathom/backend/cpu/attention.hpp>
@@ -8,14 +9,17 @@
 #include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/ops.hpp>
+#include <numeric>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
-/// Attention and rotary positions. A lane takes all heads of its own sequences; where it has none, everybody waits
-/// until q, k and v are there and takes every n-th pair (sequence, key/value head).
+/// Attention and rotary positions. Gradients of a bias are summed for each sequence, and the sequences once a frame
+/// closes. A lane takes all heads of its own sequences; where it has none, everybody waits until q, k and v are there
+/// and takes every n-th pair (sequence, key/value head).
 template <class P, class Matmul>
 struct AttentionOps {
   using T = typename P::Activation;
+  using Gradient = typename P::Gradient;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
   static constexpr AttentionShape<T> largest(const auto& op, const Capacity& queries, const Capacity& keys) {
@@ -27,11 +31,15 @@ struct AttentionOps {
   static constexpr std::int64_t scratch_bytes(const op::Attention<P>& op) {
     Capacity keys = op.key_packing->capacity;
     keys.longest = std::max(keys.longest, op.cache.length);
-    return std::int64_t(attention_forward_scratch(largest(op, op.packing->capacity, keys)) * sizeof(T));
+    const auto shape = largest(op, op.packing->capacity, keys);
+    return std::int64_t((attention_forward_scratch(shape) + bias_size(op, shape)) * sizeof(T));
   }
   static constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
-    return std::int64_t(attention_backward_scratch(largest(op, op.packing->capacity, op.key_packing->capacity)) *
-                        sizeof(T));
+    const auto shape = largest(op, op.packing->capacity, op.key_packing->capacity);
+    return std::int64_t((attention_backward_scratch(shape) + 2 * bias_size(op, shape)) * sizeof(T));
+  }
+  static constexpr std::int64_t held_bytes(const op::AttentionBackward<P>& op, const Capacity& capacity) {
+    return align_up(std::int64_t(capacity.sequences) * std::int64_t(op.dbias.size() * sizeof(Gradient)));
   }
 
   static void run(Lane& lane, const op::Attention<P>& op) {
@@ -46,7 +54,9 @@ struct AttentionOps {
         shape.ahead = std::size_t(op.cache.length) * shape.width;
       }
       const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
-      T* scratch = lane.template scratch<T>(std::int64_t(attention_forward_scratch(shape)));
+      const std::size_t size = attention_forward_scratch(shape);
+      T* scratch = lane.template scratch<T>(std::int64_t(size + bias_size(op, shape)));
+      if (op.bias) shape.bias = spread_bias(op, shape, head, scratch + size);
       const Rows<T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
         attention_forward<T>(shape, at(op.q, first, column), k, v, at(op.o, first, column), lse, scratch, dropout);
@@ -55,20 +65,32 @@ struct AttentionOps {
   }
 
   static void run(Lane& lane, const op::AttentionBackward<P>& op) {
+    const int sequences = op.packing->sequences(), biases = int(op.dbias.size());
+    Gradient* const partials =
+        biases == 0 ? nullptr : lane.workspace().template take<Gradient>(std::int64_t(sequences) * biases);
     each_head(lane, op, [&](int sequence, int head) {
-      const auto shape = shape_of(op, sequence);
+      auto shape = shape_of(op, sequence);
       const int first = op.packing->offsets[sequence], column = head * int(shape.group) * op.head_width;
       const int key = op.key_packing->offsets[sequence], kv = head * op.head_width;
-      T* scratch = lane.template scratch<T>(std::int64_t(attention_backward_scratch(shape)));
+      const std::size_t size = attention_backward_scratch(shape);
+      T* scratch = lane.template scratch<T>(std::int64_t(size + 2 * bias_size(op, shape)));
+      T* dbias = nullptr;
+      if (op.bias) shape.bias = spread_bias(op, shape, head, scratch + size);
+      if (biases > 0) {
+        dbias = scratch + size + bias_size(op, shape);
+        std::fill_n(dbias, bias_size(op, shape), T(0));
+      }
       const auto o = op.restored ? AttentionOutput<T>{.restored = at(op.restored, first, column)}
                                  : AttentionOutput<T>{.given = at(op.o, first, column)};
       const Rows<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
         attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv), o, lse,
                               at(op.d_o, first, column), at(op.dq, first, column), at(op.dk, key, kv),
-                              at(op.dv, key, kv), scratch, dropout);
+                              at(op.dv, key, kv), dbias, scratch, dropout);
       });
+      if (biases > 0) gather_bias(op, shape, head, dbias, partials + std::int64_t(sequence) * biases);
     });
+    if (biases > 0) lane.defer({Reduction<Gradient>{partials, sequences, biases, op.dbias.data()}});
   }
 
   static void run(Lane& lane, const op::Rotary<P>& op) {
@@ -115,6 +137,38 @@ struct AttentionOps {
             .group = std::size_t(op.heads / op.kv_heads),
             .causal = op.causal,
             .scale = T(op.scale)};
+  }
+
+  static constexpr std::size_t bias_size(const auto& op, const AttentionShape<T>& shape) {
+    return op.bias ? shape.group * BiasPlaces<T>(shape).count : 0;
+  }
+
+  /// The bias of the query heads of one key/value head, as kernels read it, OVERWRITTEN.
+  static const T* spread_bias(const auto& op, const AttentionShape<T>& shape, int head, T* bias) {
+    const BiasPlaces<T> places(shape);
+    const int buckets = op.bias.buckets(op.causal);
+    std::fill_n(bias, bias_size(op, shape), T(0));
+    for (int h = 0; h < int(shape.group); ++h) {
+      const auto* numbers = op.bias.table.data() + (head * int(shape.group) + h) * buckets;
+      T* row = bias + std::size_t(h) * places.count;
+      places.each_bucket(op.bias, op.causal, [&](int bucket, std::size_t begin, std::size_t end) {
+        std::fill(row + begin, row + end, T(numbers[bucket]) * detail::log2_e<T>);
+      });
+    }
+    return bias;
+  }
+  /// The gradients of these heads' rows of the table, in `gradients`, a whole table: OVERWRITTEN.
+  static void gather_bias(const auto& op, const AttentionShape<T>& shape, int head, const T* dbias,
+                          Gradient* gradients) {
+    const BiasPlaces<T> places(shape);
+    const int buckets = op.bias.buckets(op.causal);
+    for (int h = 0; h < int(shape.group); ++h) {
+      const T* row = dbias + std::size_t(h) * places.count;
+      Gradient* numbers = gradients + (head * int(shape.group) + h) * buckets;
+      places.each_bucket(op.bias, op.causal, [&](int bucket, std::size_t begin, std::size_t end) {
+        numbers[bucket] = std::accumulate(row + begin, row + end, Gradient(0));
+      });
+    }
   }
 
   /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
