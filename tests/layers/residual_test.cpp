@@ -5,6 +5,8 @@
 #include <cmath>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/layers/residual.hpp>
+#include <functional>
+#include <numeric>
 #include <vector>
 
 #include "support/layer_lists.hpp"
@@ -40,14 +42,22 @@ TEMPLATE_TEST_CASE("an output that is restored has the bits that forward gave it
   require_restored_bits<TestType, Cpu<Single>>();
 }
 
-TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[layers]") {
+/// Population variance.
+double variance_of(const std::vector<double>& values) {
+  const double mean = std::reduce(values.begin(), values.end()) / double(values.size());
+  return std::transform_reduce(values.begin(), values.end(), 0.0, std::plus<>{},
+                               [=](double value) { return (value - mean) * (value - mean); }) /
+         double(values.size());
+}
+
+/// The scales of three sublayers by hand, without dropout, and by a profiling pass.
+template <class Policy>
+void require_profile(bool unit_input) {
   using P = Double;
-  using Stack = Repeat<3, Residual<Admin, Branch>>;
+  using Stack = Repeat<3, Residual<Policy, Branch>>;
   testing::LayerRun<Stack> run({.lengths = {20}});
   run.randomize(1);
-  // omega_l^2 = 1 + the sum of the variances of the branches before l, by hand.
-  std::vector<double> expected;
-  double variance = 0;
+  std::vector<double> expected{1};
   Context<Ref<double>> context;
   const PackedRows packed = PackedRows::uniform(1, 20);
   context.reserve({.workspace = 1_MiB});
@@ -62,26 +72,30 @@ TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[l
       const auto block = p.blocks.any_count()[index];
       const Rows<double, 6> x_rows(x.data(), 20), f_rows(f.data(), 20), y_rows(y.data(), 20);
       Branch::forward(worker, block.sublayer, Flow<P>{}, x_rows, f_rows, saved);
-      expected.push_back(std::sqrt(1 + variance));
-      double mean = 0, square = 0;
-      for (const double value : f) mean += value / 120, square += value * value / 120;
-      variance += square - mean * mean;
-      for (std::size_t i = 0; i < x.size(); ++i) f[i] += expected.back() * x[i];
+      const double scale = expected.back();
+      expected.push_back(std::sqrt(scale * scale * (unit_input ? 1 : variance_of(x)) + variance_of(f)));
+      for (std::size_t i = 0; i < x.size(); ++i) f[i] += scale * x[i];
       LayerNorm<6>::forward(worker, block.post_norm, Flow<P>{}, f_rows, y_rows, norm);
       x = y;
     });
 
   std::vector<double> scales(3);
+  AdminProfile profile{.scales = scales.data()};
   context.run(packed, Pass{}, [&](auto& worker) {
     Arena arena = arena_of(saved_memory);
-    auto saved = Stack::Saved<P>::take(arena, packed.capacity());
-    AdminProfile profile{.scales = scales.data()};
+    auto saved = Stack::template Saved<P>::take(arena, packed.capacity());
     Flow<P> flow;
     flow.profile = &profile;
     Stack::forward(worker, p, flow, Rows<const double, 6>(run.x.data(), 20), Rows<double, 6>(y.data(), 20), saved);
-    REQUIRE(profile.count == 3);
   });
-  for (std::size_t i = 0; i < 3; ++i) REQUIRE(std::abs(scales[i] - expected[i]) < 1e-12);
+  REQUIRE(profile.count == 3);
+  scales.push_back(profile.scale);
+  for (std::size_t i = 0; i < 4; ++i) REQUIRE(std::abs(scales[i] - expected[i]) < 1e-12);
+}
+
+TEST_CASE("Admin's profiling pass scales every skip by what came before it", "[layers]") {
+  require_profile<Admin>(false);
+  require_profile<AdminOfUnitInput>(true);
 }
 
 TEST_CASE("a policy's gain reaches the matrices of its branch", "[layers]") {

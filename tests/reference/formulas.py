@@ -189,6 +189,22 @@ def admin(p, x, branch):
     return layer_norm(part(p, "norm"), p["scale"] * x + branch(x))
 
 
+def variance(x):
+    """Over all elements, as numpy's var."""
+    return ((x - x.mean()) ** 2).mean()
+
+
+def profiled_admin(scales):
+    """Admin's profiling pass: appends the skip scale of each sublayer to `scales`, which begins with [1]."""
+
+    def residual(p, x, branch):
+        skip, added = scales[-1] * x, branch(x)
+        scales.append(torch.sqrt(variance(skip) + variance(added)).item())
+        return layer_norm(part(p, "norm"), skip + added)
+
+    return residual
+
+
 def block(p, x, residual, offsets, heads, causal=True, activation=gelu):
     """A sublayer of attention, where there is one, and a sublayer of feed-forward."""
     a, f = part(p, "attention"), part(p, "feed_forward")
@@ -215,10 +231,10 @@ def dlcl(p, x, depth, layer):
 # A decoder-only language model
 
 
-def language_model(p, tokens, offsets, depth, heads, residual):
+def language_model(p, tokens, offsets, depth, heads, residual, scale=1.0):
     """What the output matrix multiplies: hidden states behind the last layer, then final_norm and output.scale, where
-    there are such."""
-    x = embedding(part(p, "embedding"), tokens, offsets)
+    there are such. `scale` is that of embedded tokens."""
+    x = embedding(part(p, "embedding"), tokens, offsets, scale)
     for i in range(depth):
         x = block(part(p, f"blocks.{i}"), x, residual, offsets, heads)
     if "final_norm.gain" in p:

@@ -524,6 +524,33 @@ def language_model():
 
 
 @case
+def admin_profile():
+    """The skip scales that Admin's profiling pass gives six decoder-only layers, from their initial weights: tokens
+    scaled by sqrt(width), learned positions, no dropout."""
+    depth, width = 6, 8
+    s = Source(120)
+    p = {
+        "embedding.token.weight": s.normal(VOCABULARY, width, std=width**-0.5),
+        "embedding.position.weight": s.normal(CONTEXT, width),
+    }
+    for i in range(depth):
+        for name, matrices in (("attention", s.attention(width)), ("feed_forward", s.feed_forward(width, 16))):
+            norm = {"norm.gain": torch.ones(width), "norm.bias": torch.zeros(width)}
+            p |= prefixed(f"blocks.{i}.{name}", matrices | norm)
+    p["output.weight"] = s.normal(VOCABULARY, width, std=width**-0.5)
+    offsets, tokens = offsets_of([12, 7, 1]), s.integers(VOCABULARY, 20)
+    scales = [1.0]
+    f.language_model(p, tokens, offsets, depth, HEADS, f.profiled_admin(scales), math.sqrt(width))
+    return {
+        **prefixed("parameter", p),
+        "input.tokens": tokens,
+        "offsets": offsets,
+        "output.scales": torch.tensor(scales[:-1]),
+        **settings_of({"layers": depth, "heads": HEADS}),
+    }
+
+
+@case
 def training():
     """20 steps of AdamW on the DeepNorm model with all gradients clipped to a global norm of 1.
 

@@ -73,7 +73,7 @@ enum class Sees {
 struct AdminProfile {
   double* scales = nullptr;  ///< one per sublayer, in the order of execution: written
   int count = 0;             ///< sublayers so far
-  double variance = 0;       ///< sum of the variances of their branches
+  double scale = 1;          ///< that of the next sublayer; 1 for the first one of a stack
 };
 
 /// What a sublayer may see besides its own input.

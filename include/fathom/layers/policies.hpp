@@ -20,7 +20,8 @@ struct PlainResidual {
   static constexpr bool final_norm = false;  ///< the stack's output wants one more norm
   static constexpr LearnedScale learned = LearnedScale::none;
   static constexpr double learned_init = 1;
-  static constexpr bool profiled = false;  ///< the learned scale starts from a profiling pass
+  static constexpr bool profiled = false;    ///< the learned scale starts from a profiling pass
+  static constexpr bool unit_input = false;  ///< which takes the variance of x for 1
 
   static constexpr double skip(BlockIndex) { return 1; }
   static constexpr double branch(BlockIndex) { return 1; }
@@ -38,6 +39,7 @@ concept StatesResidualFacts = requires(Role role, BlockIndex block) {
   { Policy::learned } -> std::convertible_to<LearnedScale>;
   { Policy::learned_init } -> std::convertible_to<double>;
   { Policy::profiled } -> std::convertible_to<bool>;
+  { Policy::unit_input } -> std::convertible_to<bool>;
   { Policy::skip(block) } -> std::convertible_to<double>;
   { Policy::branch(block) } -> std::convertible_to<double>;
   { Policy::gain(role, block) } -> std::convertible_to<double>;
@@ -110,12 +112,22 @@ struct ReZero : PlainResidual {
   static constexpr double learned_init = 0;
 };
 
-/// y = LN(ω ⊙ x + G(x)) with a learned vector ω per sublayer that starts from a profiling pass: ω_l² = 1 + Σ_{j<l} Var
-/// G_j. Source: Liu et al. 2020, arXiv:2004.08249, section 4.
+/// y = LN(ω ⊙ x + G(x)) with a learned vector ω per sublayer that starts from a profiling pass, as in the authors' code:
+/// ω_1 = 1 and ω_{l+1}² = Var(ω_l x_l) + Var(G_l), over all elements of a batch, with the run's dropout. A norm makes
+/// Var(x_l) about 1 from the second sublayer on, so ω_l² is about Var(x_1) + Σ_{j<l} Var(G_j), x_1 the embedded input.
+/// Encoder and decoder begin with 1 each.
+/// Source: Liu et al. 2020, arXiv:2004.08249, section 4; github.com/LiyuanLucasLiu/Transformer-Clinic.
 struct Admin : PostNorm {
   static constexpr const char* name = "Admin";
   static constexpr LearnedScale learned = LearnedScale::skip_vector;
   static constexpr bool profiled = true;
+};
+
+/// Admin as the paper's equation has it, which takes an embedded input of variance 1 for granted: ω_l² = 1 + Σ_{j<l}
+/// Var(G_j).   Source: Liu et al. 2020, arXiv:2004.08249, section 4.1.
+struct AdminOfUnitInput : Admin {
+  static constexpr const char* name = "AdminOfUnitInput";
+  static constexpr bool unit_input = true;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -91,7 +91,8 @@ struct Residual : Composition<Sublayer, NormLayer> {
     const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
     ResidualScale<P> a = skip_scale<P>(p, flow);
     if constexpr (Policy::profiled)
-      if (flow.profile != nullptr) a = {.constant = measure<P>(worker, *flow.profile, f), .learned = {}};
+      if (flow.profile != nullptr)
+        a = {.constant = measure<P>(worker, *flow.profile, x, f, branch_scale<P>(p, flow), dropout, y), .learned = {}};
     if constexpr (Policy::post_norm)
       worker(op::ResidualAddNorm<P>{.x = as_stream(x),
                              .f = f,
@@ -199,13 +200,21 @@ struct Residual : Composition<Sublayer, NormLayer> {
     return scale;
   }
 
-  /// Admin's profiling pass: notes this sublayer's skip scale and adds the variance of its branch to the running sum.
+  /// Admin's profiling pass: the skip scale of this sublayer, which is noted; and, from the variances of what is added
+  /// here, that of the next one. `y` is overwritten: it holds the branch as it is added, after dropout.
   template <class P>
-  static constexpr double measure(auto& worker, AdminProfile& profile, Rows<typename P::Activation, width> f) {
-    const double scale = square_root(1 + profile.variance);
+  static constexpr double measure(auto& worker, AdminProfile& profile, StreamIn<P, width> x,
+                                  Rows<typename P::Activation, width> f, const ResidualScale<P>& b,
+                                  const Dropout& dropout, StreamOut<P, width> y) {
+    static_assert(Policy::post_norm, "Residual: a policy that is profiled has a post-norm");
+    const auto variance = [&](Rows<const typename P::Activation, width> rows) {
+      worker(op::Variance<P>{.x = rows, .result = worker.slot(&Slots::variance)});
+      return worker.read(&Slots::variance);
+    };
+    const double scale = profile.scale, input = Policy::unit_input ? 1 : variance(as_branch(x));
+    worker(op::ResidualAdd<P>{.x = {}, .f = f, .a = {}, .b = b, .dropout = dropout, .y = y});
     profile.scales[profile.count++] = scale;
-    worker(op::Variance<P>{.x = f, .result = worker.slot(&Slots::variance)});
-    profile.variance += worker.read(&Slots::variance);
+    profile.scale = square_root(scale * scale * input + variance(as_branch(y)));
     return scale;
   }
 

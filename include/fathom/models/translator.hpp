@@ -213,7 +213,7 @@ struct Translator {
     const auto phase = worker.phase("forward");
     const auto frame = worker.frame();
     encode(worker, p, flow, batch, saved);
-    if (flow.profile != nullptr) flow.profile->variance = 0;  // the decoder's branches are summed up from its own input
+    if (flow.profile != nullptr) flow.profile->scale = 1;  // the decoder's scales begin with its own input
     decode(worker, p, flow, batch, saved);
   }
 

@@ -199,8 +199,8 @@ class Trainer {
   /// Forgets the gradients, which `step` adds to and leaves at zero.
   void clear_gradients() { gradients_.zero(); }
 
-  /// Sets learned skip scales from the variances of the branches on one batch (Admin). Call once, before training; does
-  /// nothing for a model without such scales.
+  /// Sets learned skip scales from the variances on one batch, with the dropout of training (Admin). Call once, before
+  /// training; does nothing for a model without such scales.
   void profile(const Batch& batch) {
     check(batch);
     std::vector<const ParameterInfo*> scales;
@@ -208,10 +208,10 @@ class Trainer {
       if (info.role == Role::skip_scale) scales.push_back(&info);
     if (scales.empty()) return;
     std::vector<double> values(scales.size());
-    AdminProfile profile{values.data(), 0, 0};
+    AdminProfile profile{.scales = values.data()};
     Context<B> alone(B::one_lane());
-    alone.reserve(training_cost<Model, B>(capacity_).size);
-    alone.run(batch.output_packing(), Pass{}, [&](auto& worker) {
+    alone.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    alone.run(batch.output_packing(), pass(), [&](auto& worker) {
       auto saved = saved_values();
       Flow<P> flow;
       flow.profile = &profile;
