@@ -20,6 +20,7 @@
 #include <fathom/layers/norm.hpp>            // IWYU pragma: export
 #include <fathom/layers/repeat.hpp>          // IWYU pragma: export
 #include <fathom/layers/residual.hpp>        // IWYU pragma: export
+#include <fathom/layers/residual_block.hpp>  // IWYU pragma: export
 #include <fathom/layers/sequence.hpp>        // IWYU pragma: export
 #include <fathom/models/language_model.hpp>  // IWYU pragma: export
 #include <fathom/models/weights.hpp>         // IWYU pragma: export

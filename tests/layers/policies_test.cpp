@@ -20,7 +20,9 @@ TEST_CASE("DeepNorm's beta is 1 / (sqrt 2 alpha), and its alpha is one for a dep
 static_assert(PostNorm::post_norm && !PostNorm::pre_norm && !PostNorm::final_norm);
 static_assert(PreNorm::pre_norm && PreNorm::final_norm && !PreNorm::post_norm);
 static_assert(DeepNorm<2.0>::skip(last) == 2 && DeepNorm<2.0>::branch(last) == 1 && DeepNorm<2.0>::post_norm);
-static_assert(ReZero::learned == LearnedScale::branch_scalar && ReZero::learned_init == 0 && !ReZero::post_norm);
+static_assert(ReZero::learned == LearnedScale::branch_scalar && ReZero::gain(Role::branch_scale, first) == 0);
+static_assert(ReZero::gain(Role::value, first) == 1 && !ReZero::post_norm);
+static_assert(ReZeroPerLayer::learned == LearnedScale::layer_scalar);
 static_assert(Admin::learned == LearnedScale::skip_vector && Admin::profiled && Admin::post_norm);
 static_assert(PostNormInit::gain(Role::value, first) == 0.1 && PostNormInit::gain(Role::value, last) == 1);
 static_assert(PostNormInit::gain(Role::value, BlockIndex{}) == 1);  // outside of a stack

@@ -8,6 +8,7 @@
 #include <fathom/layers/norm.hpp>
 #include <fathom/layers/repeat.hpp>
 #include <fathom/layers/residual.hpp>
+#include <fathom/layers/residual_block.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <tuple>
 
@@ -63,11 +64,26 @@ using KinkedFeedForwardLayers = std::tuple<
   FeedForward<6, 10, Relu>,
   FeedForward<6, 10, ReGlu, NoBias>>;
 
-/// Pre- and post-norm at once, with both constants other than 1.
-struct SandwichNorm : PlainResidual {
-  static constexpr bool pre_norm = true, post_norm = true;
+/// All norms at once, with both constants other than 1.
+struct AllNorms : PlainResidual {
+  static constexpr bool pre_norm = true, branch_norm = true, post_norm = true;
   static constexpr double skip(BlockIndex) { return 1.5; }
   static constexpr double branch(BlockIndex) { return 0.5; }
+};
+/// A skip from behind the norm that the branch reads, and a learned vector on a normed branch.
+struct NormedSkip : PlainResidual {
+  static constexpr bool pre_norm = true, normed_skip = true, branch_norm = true;
+  static constexpr LearnedScale learned = LearnedScale::branch_vector;
+  static constexpr double skip(BlockIndex) { return 1.5; }
+};
+/// The layer's input on top, scaled.
+struct LayerInputOnTop : PostNorm {
+  static constexpr bool adds_layer_input = true;
+  static constexpr double skip(BlockIndex) { return 1.5; }
+};
+/// The same without a norm behind it.
+struct LayerInputOnTopOfPreNorm : PreNorm {
+  static constexpr bool adds_layer_input = true;
 };
 using Branch = FeedForward<6, 8>;
 using ResidualLayers = std::tuple<
@@ -82,7 +98,11 @@ using ResidualLayers = std::tuple<
   Residual<ReZero, Branch>,
   Residual<Admin, Branch>,
   Residual<Admin, Branch, RmsNorm<6>>,
-  Residual<Unchecked<SandwichNorm>, Branch>,
+  Residual<Unchecked<AllNorms>, Branch>,
+  Residual<NormedSkip, Branch>,
+  ResidualBlock<LayerInputOnTop, LayerNorm<6>, Branch, Branch>,
+  ResidualBlock<LayerInputOnTopOfPreNorm, LayerNorm<6>, Branch>,
+  Repeat<2, ResidualBlock<ReZeroPerLayer, LayerNorm<6>, Branch, Branch>>,
   Residual<PreNorm, Sequence<Residual<PreNorm, Branch>>>>;
 
 template <class Policy>

@@ -43,6 +43,8 @@ enum class Role {
   norm_gain,
   skip_scale,
   branch_scale,
+  head_scale,
+  shift,
   logit_scale,
   history,
 };
@@ -51,7 +53,7 @@ enum class Role {
 /// scales do not.
 constexpr bool decays(Role role) { return role <= Role::decayed_position; }
 
-/// How a tensor starts, before the gain of its residual policy.
+/// How a tensor starts, before the gain of its residual policy, which multiplies constants too.
 struct Init {
   enum class Kind { zeros, constant, xavier, normal, triangle } kind = Kind::zeros;
   double value = 0;  ///< the constant, or the standard deviation of `normal`

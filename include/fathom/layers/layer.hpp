@@ -97,6 +97,9 @@ struct Flow {
   const Packing* memory_readers = nullptr;
   int memory_cache_length = 0;
 
+  Matrix<const typename P::Stream> layer_input;     ///< of the `ResidualBlock`, for a policy that adds it on top
+  Matrix<typename P::Stream> layer_input_gradient;  ///< OVERWRITTEN by the sublayer that adds it
+
   AdminProfile* profile = nullptr;  ///< set during the profiling pass
 
   /// Room for a row at every place of every sequence: (sequences of the capacity, heads, cache_length, width). Row i of

@@ -70,7 +70,9 @@ struct TokenOutput {
     Vector<T, 1> scale;  // of ScaledLogits
 
     constexpr void each(auto& visitor) {
-      if constexpr (!tied) visitor.tensor("weight", separate, Role::logits, init::normal(1 / square_root(width)));
+      if constexpr (!tied)
+        visitor.tensor("weight", separate, Role::logits,
+                       init::normal(outer_gain<typename Body::Stack>(Role::logits) / square_root(width)));
       if constexpr (scaled) visitor.tensor("scale", scale, Role::logit_scale, init::constant(1.0 / width));
     }
     /// The matrix [vocabulary, width] that it multiplies with.

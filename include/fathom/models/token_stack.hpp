@@ -90,7 +90,20 @@ struct OthersTokenTable {
   static constexpr bool own = false;
 };
 
-/// The norm that a stack's policy wants behind it, or void.
+/// The gain that the policy of a stack's first residual gives the tensor of a role outside of the stack.
+template <class Stack>
+constexpr double outer_gain(Role role) {
+  double gain = 1;
+  bool first = true;
+  if constexpr (requires { Stack::depth; })
+    each_residual<Stack>([&](auto residual) {
+      if (first) gain = decltype(residual)::type::ResidualPolicy::outer_gain(role, Stack::depth);
+      first = false;
+    });
+  return gain;
+}
+
+/// The norm or other layer that a stack's policy wants behind it, or void.
 template <class L>
 struct FinalNormOf {
   using type = void;
@@ -158,7 +171,8 @@ struct TokenStack {
     typename Final::template Params<T> final_norm;
 
     constexpr void each(auto& visitor) {
-      constexpr double deviation = EmbeddingRule::deviation(width), scale = EmbeddingRule::scale(width);
+      constexpr double deviation = EmbeddingRule::deviation(width) * outer_gain<Stack>(Role::embedding);
+      constexpr double scale = EmbeddingRule::scale(width);
       if constexpr (own_token_table)
         visitor.tensor("embedding.token.weight", token, EmbeddingDecay::token, init::normal(deviation));
       if constexpr (learned_positions)  // as large as tokens are in the sum, so that neither drowns the other

@@ -33,7 +33,7 @@ void initialize(Context<B>& context, Elements<typename B::Precision::Master> fla
           fill(tensor, 0, 0);
           break;
         case Init::Kind::constant:
-          fill(tensor, info.init.value, 0);
+          fill(tensor, info.gain * info.init.value, 0);
           break;
         case Init::Kind::normal:
           fill(tensor, 0, info.gain * info.init.value);

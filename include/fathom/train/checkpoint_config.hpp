@@ -74,8 +74,8 @@ template <class L>
 struct ResidualOf {
   static constexpr bool is_one = false;
 };
-template <class Policy, class SublayerType, class NormLayer>
-struct ResidualOf<Residual<Policy, SublayerType, NormLayer>> {
+template <class Policy, class SublayerType, class NormLayer, SublayerPlace Place>
+struct ResidualOf<Residual<Policy, SublayerType, NormLayer, Place>> {
   static constexpr bool is_one = true;
   using Sublayer = SublayerType;
   static Json describe(int depth) { return describe_residual<Policy, NormLayer>(depth); }

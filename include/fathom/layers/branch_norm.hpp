@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/layers/layer.hpp>
+#include <fathom/layers/norm.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// A norm inside a branch: its rows are of P::Activation, where those of `NormLayer` come from the stream.
+///
+/// Shapes     x, y, dy, dx (N, width of the norm). Parameters, saved values and gradients are the norm's.
+template <class NormLayer>
+struct BranchNorm {
+  static constexpr int width = NormLayer::input_width;
+
+  /// y = norm(x).
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void forward(W& worker, const typename NormLayer::template Params<const typename P::Weight>& p,
+                                const Flow<P>& flow, Rows<const typename P::Activation, width> x,
+                                Rows<typename P::Activation, width> y, typename NormLayer::template Saved<P>& saved) {
+    NormLayer::forward(worker, p, flow, of_stream<P>(worker, x), only_branch<P>(y), saved);
+  }
+
+  /// dx = Jᵀ dy, overwritten; gradients ADDED TO dp.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void backward(W& worker, const typename NormLayer::template Params<const typename P::Weight>& p,
+                                 const typename NormLayer::template Params<typename P::Gradient>& dp,
+                                 const Flow<P>& flow, Rows<const typename P::Activation, width> x,
+                                 const typename NormLayer::template Saved<P>& saved,
+                                 Rows<const typename P::Activation, width> dy, Rows<typename P::Activation, width> dx) {
+    if constexpr (branches_read_stream<P>) {
+      NormLayer::backward(worker, p, dp, flow, x, saved, dy, dx, {});
+    } else {
+      const auto d = worker.template rows<typename P::Stream, width>(x.count);
+      NormLayer::backward(worker, p, dp, flow, of_stream<P>(worker, x), saved, of_stream<P>(worker, dy), d, {});
+      copy<P>(worker, d, only_branch<P>(dx));
+    }
+  }
+
+ private:
+  /// The rows in the stream's type: themselves, or a copy.
+  template <class P>
+  static constexpr Rows<const typename P::Stream, width> of_stream(auto& worker,
+                                                                   Rows<const typename P::Activation, width> x) {
+    if constexpr (branches_read_stream<P>) {
+      return x;
+    } else {
+      const auto rows = worker.template rows<typename P::Stream, width>(x.count);
+      copy<P>(worker, x, only_stream<P>(rows));
+      return rows;
+    }
+  }
+  template <class P>
+  static constexpr void copy(auto& worker, auto from, StreamOut<P, width> to) {
+    worker(op::ResidualAdd<P>{.x = {}, .f = from, .a = {}, .b = {}, .dropout = {}, .y = to});
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI
