@@ -19,9 +19,12 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [COMPILED]                # link to fathom::compiled, which compiles in less time
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
-RESIDUAL is DeepNorm, with alpha and beta for LAYERS, PreNorm, PostNorm, PostNormInit, ReZero, Admin, or one of them with
-constants of your own as C++ spells it inside `namespace fathom`: "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>". What
-would not compile is refused when CMake configures.
+RESIDUAL is a residual policy of fathom/layers/policies.hpp, which has their sources: DeepNorm, AdminClosedForm, Fixup or
+SubNorm, with constants for LAYERS; PreNorm, PostNorm, PostNormInit, ReZero, ReZeroPerLayer, Admin, AdminOfUnitInput, DsInit,
+DsInitOfVariance, TFixup, LayerScale, SandwichNorm, GlmNorm, BottomToTop, NormFormer, NormFormerWithScale; a stack of such
+layers that reads a sum of all before: Dlcl, of PreNorm, or DlclPost, of PostNorm; or a policy with constants of your own as
+C++ spells it inside `namespace fathom`: "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>". What would not compile is refused
+when CMake configures. Of Dlcl RECOMPUTE keeps what the sums need, whatever its number.
 
 The model is a type, so each size is a program of its own; its depth costs no compile time. It is compiled for this
 machine's processor unless FATHOM_NATIVE is set and OFF. `my-model --help` tells the rest.
@@ -50,20 +53,25 @@ function(fathom_add_language_model)
     message(FATAL_ERROR "fathom_add_language_model: VOCABULARY is 256, because the program reads bytes, not "
                         "${MODEL_VOCABULARY}")
   endif()
-  if(MODEL_RESIDUAL STREQUAL "DeepNorm")
-    set(MODEL_RESIDUAL "DeepNorm<deepnorm::decoder_only(layers).alpha>")
+  _fathom_stack_of_residual()
+  _fathom_find_policy(policy DeepNorm "DeepNorm<deepnorm::decoder_only(layers).alpha>"  #
+                      AdminClosedForm "AdminClosedForm<2 * layers>" Fixup "Fixup<2 * layers>"  #
+                      SubNorm "SubNorm<sub_norm_gain(layers)>")
+  if(policy)
+    set(MODEL_RESIDUAL "${policy}")
   elseif(MODEL_RESIDUAL MATCHES "[<:]")
     _fathom_check_policy(fathom_add_language_model "${MODEL_RESIDUAL}" "LAYERS ${MODEL_LAYERS}" "
+#include <fathom/layers/residual_block.hpp>
 #include <fathom/models/language_model.hpp>
 namespace fathom {
 constexpr int layers = ${MODEL_LAYERS};
-using Stack = Repeat<layers, Residual<${MODEL_RESIDUAL}, FeedForward<8, 8>>>;
+using Policy = ${MODEL_RESIDUAL};
+using Stack = Repeat<layers, ResidualBlock<Policy, LayerNorm<8>, FeedForwardFor<Policy, 8, 8>>>;
 static_assert(LanguageModel<Vocabulary<256>, ContextLength<8>, Stack>::width == 8);
 }
 ")
-  elseif(NOT MODEL_RESIDUAL MATCHES "^(PreNorm|PostNorm|PostNormInit|ReZero|Admin)$")
-    message(FATAL_ERROR "fathom_add_language_model: RESIDUAL is DeepNorm, PreNorm, PostNorm, PostNormInit, ReZero, Admin, "
-                        "or one with constants such as \"DeepNorm<3.5, 0.2>\", not ${MODEL_RESIDUAL}")
+  else()
+    _fathom_refuse_policy(fathom_add_language_model "DeepNorm<3.5, 0.2>")
   endif()
   _fathom_stack_option(fathom_add_language_model)
   set(MODEL_OPTIONS "")  # without a default here: the model has one

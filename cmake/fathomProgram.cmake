@@ -81,6 +81,49 @@ macro(_fathom_attention_option)
   endif()
 endmacro()
 
+# Sets plain_policies to those that C++ calls by the same name, whatever the depth.
+macro(_fathom_plain_policies)
+  set(plain_policies PreNorm PostNorm PostNormInit ReZero ReZeroPerLayer Admin AdminOfUnitInput DsInit DsInitOfVariance TFixup
+                     LayerScale SandwichNorm GlmNorm BottomToTop NormFormer NormFormerWithScale)
+endmacro()
+
+# Sets `variable` to a policy of policies.hpp in C++, or to nothing: MODEL_RESIDUAL as one of `names`, which are followed by
+# what C++ calls each.
+macro(_fathom_find_policy variable)
+  set(${variable} "")
+  _fathom_plain_policies()
+  if("${MODEL_RESIDUAL}" IN_LIST plain_policies)
+    set(${variable} "${MODEL_RESIDUAL}")
+  endif()
+  set(names ${ARGN})
+  list(FIND names "${MODEL_RESIDUAL}" place)
+  if(NOT place EQUAL -1)
+    math(EXPR place "${place} + 1")
+    list(GET names ${place} ${variable})
+  endif()
+endmacro()
+
+# Ends: RESIDUAL is none of the policies; `example` is one with constants.
+macro(_fathom_refuse_policy caller example)
+  _fathom_plain_policies()
+  list(JOIN plain_policies ", " names)
+  message(FATAL_ERROR "${caller}: RESIDUAL is DeepNorm, AdminClosedForm, Fixup, SubNorm, Dlcl, DlclPost, ${names}, or one with "
+                      "constants such as \"${example}\", not ${MODEL_RESIDUAL}")
+endmacro()
+
+# Sets MODEL_STACK to the template of a stack, for RESIDUAL Dlcl and DlclPost, whose blocks have the policy that is left then.
+macro(_fathom_stack_of_residual)
+  set(MODEL_STACK Repeat)
+  if(MODEL_RESIDUAL MATCHES "^Dlcl(Post)?$")
+    set(MODEL_STACK ${MODEL_RESIDUAL})
+    if(MODEL_RESIDUAL STREQUAL "Dlcl")
+      set(MODEL_RESIDUAL PreNorm)
+    else()
+      set(MODEL_RESIDUAL PostNorm)
+    endif()
+  endif()
+endmacro()
+
 # Ends with the compiler's words unless `policy`, written in C++, is a residual policy with which `code` compiles;
 # `depths` says for people how deep the stacks of `code` are.
 function(_fathom_check_policy caller policy depths code)

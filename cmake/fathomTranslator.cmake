@@ -19,9 +19,10 @@ A program that prepares texts for, trains and describes an encoder-decoder of yo
     [COMPILED]                # link to fathom::compiled, which compiles in less time
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
-VOCABULARY is the number of subwords that both languages share. RESIDUAL is DeepNorm, with the paper's alpha and beta for
-both depths, PreNorm, PostNorm, PostNormInit, ReZero, Admin, or one of them with constants of your own, for both stacks, as
-C++ spells it inside `namespace fathom`: "Unchecked<DeepNorm<2.0>>". What would not compile is refused when CMake configures.
+VOCABULARY is the number of subwords that both languages share. RESIDUAL is a residual policy by its name, as of
+fathom_add_language_model, with the constants that belong to both depths; or one with constants of your own, for both stacks,
+as C++ spells it inside `namespace fathom`: "Unchecked<DeepNorm<2.0>>". What would not compile is refused when CMake
+configures.
 
 It needs sentencepiece, and for files that are packed by gzip zlib: fathom_HAS_SUBWORDS says whether it can be built.
 `my-translator --help` tells the rest.
@@ -46,32 +47,40 @@ function(fathom_add_translator)
     _fathom_check_choice(fathom_add_translator ${argument} "${values}")
   endforeach()
   _fathom_check_heads(fathom_add_translator)
-  set(MODEL_ENCODER_RESIDUAL "${MODEL_RESIDUAL}")
-  set(MODEL_DECODER_RESIDUAL "${MODEL_RESIDUAL}")
-  if(MODEL_RESIDUAL STREQUAL "DeepNorm")
-    foreach(side IN ITEMS encoder decoder)
-      string(TOUPPER ${side} upper)
-      set(MODEL_${upper}_RESIDUAL
-          "DeepNorm<deepnorm::encoder_decoder(encoder_layers, decoder_layers).${side}.alpha>")
-    endforeach()
+  _fathom_stack_of_residual()
+  _fathom_find_policy(
+    MODEL_ENCODER_RESIDUAL  #
+    DeepNorm "DeepNorm<deepnorm::encoder_decoder(encoder_layers, decoder_layers).encoder.alpha>"  #
+    AdminClosedForm "AdminClosedForm<2 * encoder_layers>"  #
+    Fixup "FixupEncoder<2 * encoder_layers + 3 * decoder_layers>"  #
+    SubNorm "SubNorm<sub_norm_encoder_gain(encoder_layers, decoder_layers)>")
+  _fathom_find_policy(
+    MODEL_DECODER_RESIDUAL  #
+    DeepNorm "DeepNorm<deepnorm::encoder_decoder(encoder_layers, decoder_layers).decoder.alpha>"  #
+    AdminClosedForm "AdminClosedForm<3 * decoder_layers>"  #
+    Fixup "Fixup<2 * encoder_layers + 3 * decoder_layers>"  #
+    SubNorm "SubNorm<sub_norm_decoder_gain(decoder_layers)>" TFixup TFixupDecoder)
+  if(MODEL_ENCODER_RESIDUAL)
+    # both are known by their name
   elseif(MODEL_RESIDUAL MATCHES "[<:]")
     _fathom_check_policy(fathom_add_translator "${MODEL_RESIDUAL}"
                          "ENCODER_LAYERS ${MODEL_ENCODER_LAYERS} DECODER_LAYERS ${MODEL_DECODER_LAYERS}" "
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/repeat.hpp>
-#include <fathom/layers/residual.hpp>
+#include <fathom/layers/residual_block.hpp>
 #include <fathom/models/translator.hpp>
 namespace fathom {
 using Policy = ${MODEL_RESIDUAL};
-using Source = Repeat<${MODEL_ENCODER_LAYERS}, Residual<Policy, Attention<8, 2, Full>>>;
-using Target = Repeat<${MODEL_DECODER_LAYERS}, Residual<Policy, CrossAttention<8, 2>>>;
+using Source = Repeat<${MODEL_ENCODER_LAYERS}, ResidualBlock<Policy, LayerNorm<8>, AttentionFor<Policy, 8, 2, Full>>>;
+using Target = Repeat<${MODEL_DECODER_LAYERS}, ResidualBlock<Policy, LayerNorm<8>, CrossAttentionFor<Policy, 8, 2>>>;
 static_assert(Translator<Encoder<Vocabulary<9>, ContextLength<8>, Source>,
                          Decoder<Vocabulary<9>, ContextLength<8>, Target>>::parameter_count > 0);
 }
 ")
-  elseif(NOT MODEL_RESIDUAL MATCHES "^(PreNorm|PostNorm|PostNormInit|ReZero|Admin)$")
-    message(FATAL_ERROR "fathom_add_translator: RESIDUAL is DeepNorm, PreNorm, PostNorm, PostNormInit, ReZero, Admin, or "
-                        "one with constants such as \"Unchecked<DeepNorm<2.0>>\", not ${MODEL_RESIDUAL}")
+    set(MODEL_ENCODER_RESIDUAL "${MODEL_RESIDUAL}")
+    set(MODEL_DECODER_RESIDUAL "${MODEL_RESIDUAL}")
+  else()
+    _fathom_refuse_policy(fathom_add_translator "Unchecked<DeepNorm<2.0>>")
   endif()
   _fathom_stack_option(fathom_add_translator)
   set(MODEL_OPTIONS "")  # without a default here: the model has one

@@ -21,6 +21,7 @@ TEST_CASE("constexpr roots are the library's, to a unit in the last place", "[ro
     const double x = std::pow(10.0, exponent(random));
     REQUIRE(ulps(fathom::square_root(x), std::sqrt(x)) <= 1);
     REQUIRE(ulps(fathom::fourth_root(x), std::pow(x, 0.25)) <= 2);
+    REQUIRE(ulps(fathom::sixth_root(x), std::cbrt(std::sqrt(x))) <= 4);
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/dlcl.hpp>
@@ -7,8 +8,12 @@
 #include <fathom/layers/residual.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <fathom/testing/layer_run.hpp>
+#include <functional>
+#include <map>
+#include <string>
 
 #include "support/near.hpp"
+#include "support/policy_lists.hpp"
 #include "support/reference.hpp"
 
 namespace {
@@ -79,8 +84,23 @@ struct Case {
     {"residual_rezero", agrees<Residual<ReZero, FeedForward<8, 12>>>},
     {"residual_admin", agrees<Residual<Admin, FeedForward<8, 12>>>},
     {"dlcl", agrees<Dlcl<3, Sequence<Residual<PreNorm, Attention<8, 2>>, Residual<PreNorm, FeedForward<8, 12>>>>>},
+    {"dlcl_post",
+     agrees<DlclPost<3, Sequence<Residual<PostNorm, Attention<8, 2>>, Residual<PostNorm, FeedForward<8, 12>>>>>},
     {"dlcl_feed_forward", agrees<Dlcl<3, Sequence<Residual<PreNorm, FeedForward<8, 12>>>>>},
 };
+
+/// Policies that differ in initial values alone have the vectors of one of them.
+const std::map<std::string, std::string, std::less<>> same_rule{{"PostNormInit", "PostNorm"},
+                                                                {"DsInit", "PostNorm"},
+                                                                {"DsInitOfVariance", "PostNorm"},
+                                                                {"AdminClosedForm", "Admin"},
+                                                                {"TFixupDecoder", "TFixup"}};
+
+TEMPLATE_LIST_TEST_CASE("decoders under each policy agree with PyTorch", "[layers]", PolicyCases) {
+  const std::string name = TestType::InDecoder::name;
+  const auto other = same_rule.find(name);
+  agrees<DecoderStack<TestType, 4>>(Reference("policy_" + (other == same_rule.end() ? name : other->second)));
+}
 
 TEST_CASE("layers and their gradients agree with PyTorch", "[layers]") {
   for (const Case& c : cases) {

@@ -213,6 +213,94 @@ def block(p, x, residual, offsets, heads, causal=True, activation=gelu):
     return residual(f, x, lambda y: feed_forward(f, y, activation))
 
 
+# Stacks of decoder layers under the policies that know more than one sublayer: `policy(p, x, branch, place)`
+
+
+class Place:
+    """Where a sublayer stands: its kind, the parameters and the input of its layer, whether it is the layer's last
+    sublayer, and the number of layers."""
+
+    def __init__(self, kind, layer, layer_input, last, depth):
+        self.kind, self.layer, self.layer_input, self.last, self.depth = kind, layer, layer_input, last, depth
+
+
+def plain(residual):
+    """A policy that needs no place."""
+    return lambda p, x, branch, place: residual(p, x, branch)
+
+
+def no_norm(p, x, branch):
+    return x + branch(x)
+
+
+def sandwich_norm(p, x, branch):
+    return x + layer_norm(part(p, "branch_norm"), branch(layer_norm(part(p, "norm"), x)))
+
+
+def rezero_per_layer(p, x, branch, place):
+    return x + place.layer["scale"] * branch(x)
+
+
+def layer_scale(p, x, branch):
+    return x + p["scale"] * branch(layer_norm(part(p, "norm"), x))
+
+
+def fixup(p, x, branch):
+    return x + p["scale"] * branch(x + p["shift"])
+
+
+def glm_norm(p, x, branch, place):
+    h = layer_norm(part(p, "norm"), x)
+    return math.sqrt(2 * place.depth) * h + branch(h)
+
+
+def bottom_to_top(p, x, branch, place):
+    z = x + branch(x)
+    return layer_norm(part(p, "norm"), place.layer_input + z if place.last else z)
+
+
+def norm_former(p, x, branch, place):
+    return pre_norm(p, x, branch) if place.kind == "feed_forward" else sandwich_norm(p, x, branch)
+
+
+def norm_former_with_scale(p, x, branch, place):
+    if place.kind != "feed_forward":
+        return sandwich_norm(p, x, branch)
+    return p["scale"] * x + branch(layer_norm(part(p, "norm"), x))
+
+
+def inside(p, kind, x, offsets, heads, memory, memory_offsets):
+    """A sublayer with what its parameters say stands inside: a norm or factors of the heads before the output matrix,
+    numbers that are added before and behind the activation."""
+    if kind == "feed_forward":
+        hidden = gelu(linear(part(p, "input"), x) + p.get("input.shift", 0))
+        width = 1
+    else:
+        crosses = kind == "cross_attention"
+        source, source_offsets = (memory, memory_offsets) if crosses else (x, offsets)
+        q, k, v = linear(part(p, "query"), x), linear(part(p, "key"), source), linear(part(p, "value"), source)
+        hidden, _ = attention_core(q, k, v, offsets, source_offsets, heads, heads, not crosses)
+        width = x.shape[1] // heads
+    if "inner_norm.gain" in p:
+        hidden = layer_norm(part(p, "inner_norm"), hidden)
+    if "head_scale" in p:
+        hidden = hidden * p["head_scale"].repeat_interleave(width)
+    return linear(part(p, "output"), hidden + p.get("output.shift", 0))
+
+
+def decoder_stack(p, x, depth, policy, offsets, heads, memory, memory_offsets):
+    kinds = ("attention", "cross_attention", "feed_forward")
+    for i in range(depth):
+        layer, bottom = part(p, f"blocks.{i}"), x
+        for kind in kinds:
+            sublayer = part(layer, kind)
+            place = Place(kind, layer, bottom, kind == kinds[-1], depth)
+            x = policy(
+                sublayer, x, lambda y: inside(sublayer, kind, y, offsets, heads, memory, memory_offsets), place
+            )
+    return x
+
+
 def dlcl(p, x, depth, layer):
     """Dynamic linear combination of layers, pre-norm (Wang et al. 2019): returns the combination after the last layer.
 
@@ -226,6 +314,19 @@ def dlcl(p, x, depth, layer):
         if l == depth:
             return y
         history.append(layer_norm(part(p, f"blocks.{l}.history"), layer(part(p, f"blocks.{l}"), y)))
+
+
+def dlcl_post(p, x, depth, layer):
+    """The post-norm form: the input of layer l > 0 is LN_l(sum_{k <= l} W[l, k] y_k), and so is the output."""
+    history = [x]
+    for l in range(depth + 1):
+        first = l * (l + 1) // 2
+        y = sum(p["history.weight"][first + k] * stream for k, stream in enumerate(history))
+        if l > 0:
+            y = layer_norm(part(p, f"blocks.{l - 1}.history"), y)
+        if l == depth:
+            return y
+        history.append(layer(part(p, f"blocks.{l}"), y))
 
 
 # A decoder-only language model

@@ -428,10 +428,81 @@ def residual():
 
 
 @case
+def policy():
+    """A stack of decoder layers under each policy, at parameters that are not the initial ones."""
+    width, hidden, depth, heads = 4, 6, 3, 2
+    offsets, memory_offsets = offsets_of([3, 1]), offsets_of([2, 3])
+    alpha = (3 * depth) ** 0.25
+
+    def norm(name):
+        return lambda s: s.norm(name, width)
+
+    def scale(size, mean=1.0):
+        return lambda s: {"scale": s.normal(size, std=0.2, mean=mean)}
+
+    def shift(s):
+        return {"shift": s.normal(1, std=0.2)}
+
+    def make(seed, policy, *around, attention=(), cross=(), wide=(), wide_around=None, layer=None, bias=True):
+        """`around`: makers of parameters of a residual; the others: of what stands inside, and of a layer."""
+        s = Source(seed)
+        p = {}
+        for i in range(depth):
+            for kind, more in (("attention", attention), ("cross_attention", cross), ("feed_forward", wide)):
+                ours = s.feed_forward(width, hidden, bias) if kind == "feed_forward" else s.attention(width, bias=bias)
+                outside = wide_around if kind == "feed_forward" and wide_around is not None else around
+                for maker in (*more, *outside):
+                    ours |= maker(s)
+                p |= prefixed(f"blocks.{i}.{kind}", ours)
+            if layer is not None:
+                p |= prefixed(f"blocks.{i}", layer(s))
+        x = {"x": s.normal(4, width), "memory": s.normal(5, width)}
+
+        def forward(p, x):
+            y = f.decoder_stack(p, x["x"], depth, policy, offsets, heads, x["memory"], memory_offsets)
+            return {"y": y}
+
+        return record(seed, forward, p, x, {"offsets": offsets, "memory_offsets": memory_offsets})
+
+    def head_scale(s):
+        return {"head_scale": s.normal(heads, std=0.2, mean=1.0)}
+
+    def inner_norm(size):
+        return lambda s: s.norm("inner_norm", size)
+
+    def shifts(s):
+        return {"input.shift": s.normal(1, std=0.2), "output.shift": s.normal(1, std=0.2)}
+
+    post, pre, branch = norm("norm"), norm("norm"), norm("branch_norm")
+    former = {"attention": [head_scale], "cross": [head_scale], "wide": [inner_norm(hidden)]}
+    return {
+        "PostNorm": make(130, f.plain(f.post_norm), post),
+        "PreNorm": make(131, f.plain(f.pre_norm), pre),
+        "DeepNorm": make(132, f.plain(f.deep_norm(alpha)), post),
+        "ReZero": make(133, f.plain(f.rezero), scale(1, 0.3)),
+        "ReZeroPerLayer": make(134, f.rezero_per_layer, layer=scale(1, 0.3)),
+        "Admin": make(135, f.plain(f.admin), post, scale(width, 2.0)),
+        "TFixup": make(136, f.plain(f.no_norm)),
+        "Fixup": make(137, f.plain(f.fixup), scale(1), shift, wide=[shifts], bias=False),
+        "LayerScale": make(138, f.plain(f.layer_scale), pre, scale(width, 0.3)),
+        "SandwichNorm": make(139, f.plain(f.sandwich_norm), pre, branch),
+        "GlmNorm": make(140, f.glm_norm, pre),
+        "BottomToTop": make(141, f.bottom_to_top, post),
+        "NormFormer": make(142, f.norm_former, pre, branch, wide_around=[pre], **former),
+        "NormFormerWithScale": make(
+            143, f.norm_former_with_scale, pre, branch, wide_around=[pre, scale(width)], **former
+        ),
+        "SubNorm": make(
+            144, f.plain(f.pre_norm), pre, attention=[inner_norm(width)], wide=[inner_norm(hidden)]
+        ),
+    }
+
+
+@case
 def dlcl():
     width, depth, heads, offsets = 8, 3, 2, offsets_of([4, 2])
 
-    def make(seed, with_attention):
+    def make(seed, with_attention, form=f.dlcl, residual=f.pre_norm):
         s = Source(seed)
         p = {"history.weight": s.normal((depth + 1) * (depth + 2) // 2, std=0.2, mean=0.4)}
         for i in range(depth):
@@ -441,13 +512,17 @@ def dlcl():
             p |= s.norm(f"blocks.{i}.history", width)
 
         def forward(p, x):
-            return {"y": f.dlcl(p, x["x"], depth, lambda q, y: f.block(q, y, f.pre_norm, offsets, heads))}
+            return {"y": form(p, x["x"], depth, lambda q, y: f.block(q, y, residual, offsets, heads))}
 
         return record(
             seed, forward, p, {"x": s.normal(6, width)}, {"offsets": offsets}, {"depth": depth, "heads": heads}
         )
 
-    return {"": make(90, True), "feed_forward": make(91, False)}
+    return {
+        "": make(90, True),
+        "feed_forward": make(91, False),
+        "post": make(92, True, f.dlcl_post, f.post_norm),
+    }
 
 
 # Language models

@@ -27,7 +27,9 @@ using NormLayers = std::tuple<
   LayerNorm<6>,
   LayerNorm<7, 0.5>,
   RmsNorm<6>,
-  RmsNorm<7, 0.5>>;
+  RmsNorm<7, 0.5>,
+  ShiftedOutput<6, false>,
+  ShiftedOutput<6, true>>;
 
 using AttentionLayers = std::tuple<
   Attention<6, 1>,
@@ -40,6 +42,8 @@ using AttentionLayers = std::tuple<
   Attention<12, 3, Full, NoBias, Rotary<100.0>>,
   Attention<8, 4, Causal, Rotary<>, KeyValueHeads<2>>,
   Attention<8, 2, Causal, SaveAll>,
+  Attention<8, 2, Causal, InnerNorm>,
+  Attention<8, 4, Full, HeadScales, KeyValueHeads<2>>,
   Attention<8, 4, Causal, RelativePositions<5, 4>, KeyValueHeads<2>, NoBias>,
   Attention<6, 3, Full, RelativePositions<6, 3>>,
   Attention<8, 4, Full, SaveAll, Rotary<>, KeyValueHeads<2>, NoBias>>;
@@ -49,6 +53,8 @@ inline constexpr int memory_width = 5;
 using MemoryLayers = std::tuple<
   CrossAttention<8, 2, memory_width>,
   CrossAttention<6, 3, memory_width, KeyValueHeads<1>, NoBias>,
+  CrossAttention<8, 2, memory_width, HeadScales>,
+  CrossAttention<8, 2, memory_width, InnerNorm>,
   Repeat<2, Sequence<Residual<PostNorm, Attention<4, 2>>, Residual<PostNorm, CrossAttention<4, 2, memory_width>>>>>;
 
 using SmoothFeedForwardLayers = std::tuple<
@@ -57,7 +63,9 @@ using SmoothFeedForwardLayers = std::tuple<
   FeedForward<6, 10, Silu, NoBias>,
   FeedForward<6, 10, SwiGlu>,
   FeedForward<6, 10, SwiGlu, NoBias>,
-  FeedForward<6, 10, GeGlu>>;
+  FeedForward<6, 10, GeGlu>,
+  FeedForward<6, 10, Gelu, InnerNorm>,
+  FeedForward<6, 10, SwiGlu, ScalarShifts, NoBias>>;
 
 /// Layers with kinks, where central differences need a small step.
 using KinkedFeedForwardLayers = std::tuple<
@@ -119,7 +127,9 @@ using CompositionLayers = std::tuple<
   Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>,
   Dlcl<1, Linear<4, 4>>,
   Dlcl<3, Block<PreNorm>>,
-  Dlcl<3, Block<DeepNorm<1.7>>, Recompute<1>, RmsNorm<6>>>;
+  Dlcl<3, Block<DeepNorm<1.7>>, Recompute<1>, RmsNorm<6>>,
+  DlclPost<1, Linear<4, 4>>,
+  DlclPost<3, Block<PostNorm>, Recompute<1>>>;
 // clang-format on
 
 }  // namespace fathom_test

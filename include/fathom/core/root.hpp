@@ -14,4 +14,14 @@ constexpr double square_root(double x) {
 
 constexpr double fourth_root(double x) { return square_root(square_root(x)); }
 
+/// The same of order 6, to a few units in the last place.
+constexpr double sixth_root(double x) {
+  const double square = square_root(x);
+  double root = square < 1 ? 1 : square;  // of order 3, by Newton's iteration from above
+  for (double next = (2 * root + square / (root * root)) / 3; next < root;
+       next = (2 * root + square / (root * root)) / 3)
+    root = next;
+  return root;
+}
+
 }  // namespace fathom::inline FATHOM_ABI

@@ -14,10 +14,10 @@ namespace fathom::inline FATHOM_ABI {
 ///
 /// Shapes     x, y (N, Width); q (N, H·K); k, v (N, Hkv·K), products with rows of one fused weight.
 /// Options    KeyValueHeads<n>, Rotary<base> or RelativePositions<buckets, furthest>, NoBias; SaveQueriesAndKeys
-/// (default)
-///            or SaveAll.
+///            (default) or SaveAll; what W_output reads in place of o: InnerNorm, a norm of it; HeadScales, a learned
+///            factor a head.
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
-/// Saves      q and k (rotated), log-sum-exp; with SaveAll v and o. Never the T×T matrix.
+/// Saves      q and k (rotated), log-sum-exp; with SaveAll, InnerNorm or HeadScales v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
 template <int Width, int Heads, class Mask = Causal, class... Options>
 struct Attention {
@@ -29,7 +29,10 @@ struct Attention {
   static constexpr bool caches = true;
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
   using Relative = RelativeBuckets<typename Shape::Relative, Mask::causal>;
-  static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values;
+  using Inner = typename Shape::Inner;
+  static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values || Inner::present;
+  template <class OptionType>
+  static constexpr bool has = Shape::template has<OptionType>;
   static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
 
   static constexpr void describe(auto&& fact) {
@@ -45,6 +48,7 @@ struct Attention {
     OptionalVector<T, fused_width, Shape::biased> qkv_bias;
     typename Relative::template Table<T, Heads> relative;
     LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
+    typename Inner::template Params<T> inner;
 
     constexpr void each(auto& visitor) {
       visitor.fused(qkv_weight, {Part{"query.weight", Width, Role::query, init::xavier},
@@ -57,6 +61,7 @@ struct Attention {
       if constexpr (Relative::present)
         visitor.tensor("relative.weight", relative, Role::position, init::normal(1 / square_root(Width)));
       visitor.nested("output", output);
+      inner.each(visitor);
     }
   };
 
@@ -65,12 +70,14 @@ struct Attention {
     Rows<typename P::Activation, saved_width> projected;  // q, k and, if it is saved, v
     Rows<typename P::Activation, Width> o;                // if it is saved
     typename P::Statistic* lse = nullptr;                 // (Heads, N)
+    typename Inner::template Saved<P> inner;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       Saved saved{};
       saved.projected = arena.rows<typename P::Activation, saved_width>(capacity.rows);
       if constexpr (saves_values) saved.o = arena.rows<typename P::Activation, Width>(capacity.rows);
       saved.lse = arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows);
+      saved.inner = Inner::template Saved<P>::take(arena, capacity);
       return saved;
     }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
@@ -105,12 +112,13 @@ struct Attention {
                                       .length = flow.cache_length},
                             .o = o,
                             .lse = saved.by_head(x.count)});
-    worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+    const auto read = Shape::inner_output(worker, p.inner, flow, o, saved.inner);
+    worker(op::Linear<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
   static constexpr void backward(W& worker, const Params<const typename P::Weight>& p,
-                                 const Params<typename P::Gradient>& dp, const Flow<P>&,
+                                 const Params<typename P::Gradient>& dp, const Flow<P>& flow,
                                  Rows<const typename P::Activation, Width> x, const Saved<P>& saved,
                                  Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
                                  Skip<P> skip) {
@@ -119,7 +127,10 @@ struct Attention {
     const auto v = values(worker, p, saved, x);
     const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
     const auto dqkv = worker.template rows<typename P::Activation, fused_width>(x.count);
-    worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
+    if constexpr (saves_values)
+      Shape::output_backward(worker, p, dp, flow, o, saved.inner, dy, d_o);
+    else
+      worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
     const Matrix<typename P::Activation> output_rows = o, none;
     worker(op::AttentionBackward<P>{.heads = Heads,
                                     .kv_heads = Shape::kv_heads,
@@ -141,7 +152,8 @@ struct Attention {
                                     .dk = key(dqkv),
                                     .dv = value(dqkv),
                                     .dbias = Relative::elements(dp.relative)});
-    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
+    if constexpr (!saves_values)
+      worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
     if constexpr (Shape::rotates) worker(rotary<P>(dqkv, true));
     worker(op::LinearBackwardInput<P>{.dy = dqkv, .weight = p.qkv_weight, .skip = skip, .dx = dx});
     worker(op::LinearBackwardWeight<P>{.x = x, .dy = dqkv, .dweight = dp.qkv_weight, .dbias = dp.qkv_bias});
@@ -189,7 +201,7 @@ struct Attention {
 ///
 /// Gradients  flow.memory_gradient is ADDED TO, because every decoder layer reads one memory.
 /// Cache      keys and values of the memory, multiplied in the pass that brings it, and attended to in all others.
-/// Otherwise as `Attention`, always full. Options: KeyValueHeads<n>, NoBias.
+/// Otherwise as `Attention`, always full. Options: KeyValueHeads<n>, NoBias, InnerNorm or HeadScales.
 template <int Width, int Heads, int MemoryWidth = Width, class... Options>
 struct CrossAttention {
   using Shape = AttentionShape<Width, Heads, Options...>;
@@ -203,6 +215,9 @@ struct CrossAttention {
   static constexpr int memory_width = MemoryWidth;
   static constexpr Sees sees = Sees::itself;  // and all of the memory
   static constexpr int kv_width = Shape::kv_width;
+  using Inner = typename Shape::Inner;
+  template <class OptionType>
+  static constexpr bool has = Shape::template has<OptionType>;
 
   static constexpr void describe(auto&& fact) { Shape::describe(fact); }
 
@@ -213,6 +228,7 @@ struct CrossAttention {
     WeightMatrix<T, 2 * kv_width, MemoryWidth> kv_weight;  // (key rows, value rows)
     OptionalVector<T, 2 * kv_width, Shape::biased> kv_bias;
     LinearParams<T, Width, Width, Shape::biased, Role::attention_output> output;
+    typename Inner::template Params<T> inner;
 
     constexpr void each(auto& visitor) {
       visitor.tensor("query.weight", query_weight, Role::query, init::xavier);
@@ -224,6 +240,7 @@ struct CrossAttention {
                                 Part{"value.bias", kv_width, Role::bias, init::zeros}});
       }
       visitor.nested("output", output);
+      inner.each(visitor);
     }
   };
 
@@ -232,12 +249,14 @@ struct CrossAttention {
     Rows<typename P::Activation, Width> q, o;
     Rows<typename P::Activation, 2 * kv_width> kv;  // (S, 2 Hkv K)
     typename P::Statistic* lse = nullptr;           // (Heads, N)
+    typename Inner::template Saved<P> inner;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
       return {arena.rows<typename P::Activation, Width>(capacity.rows),
               arena.rows<typename P::Activation, Width>(capacity.rows),
               arena.rows<typename P::Activation, 2 * kv_width>(capacity.memory_rows),
-              arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows)};
+              arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows),
+              Inner::template Saved<P>::take(arena, capacity)};
     }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };
@@ -280,7 +299,8 @@ struct CrossAttention {
       const auto by_memory = worker.on(*flow.memory_readers);
       attend();
     }
-    worker(op::Linear<P>{.x = o, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+    const auto read = Shape::inner_output(worker, p.inner, flow, o, saved.inner);
+    worker(op::Linear<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -295,8 +315,7 @@ struct CrossAttention {
     const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
     const auto dq = worker.template rows<typename P::Activation, Width>(x.count);
     const auto dkv = worker.template rows<typename P::Activation, 2 * kv_width>(kv.count);
-    worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
-    worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
+    Shape::output_backward(worker, p, dp, flow, o, saved.inner, dy, d_o);
     worker(op::AttentionBackward<P>{.heads = Heads,
                                     .kv_heads = Shape::kv_heads,
                                     .head_width = Shape::head_width,

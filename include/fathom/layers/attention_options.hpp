@@ -9,6 +9,8 @@
 #include <fathom/core/options.hpp>
 #include <fathom/core/root.hpp>
 #include <fathom/core/view.hpp>
+#include <fathom/layers/inner.hpp>
+#include <fathom/layers/layer.hpp>
 #include <span>
 #include <type_traits>
 
@@ -92,10 +94,11 @@ struct AttentionShape {
   static_assert(Width > 0 && Heads > 0, "Attention: width and heads must be positive");
   static_assert(Width % Heads == 0,
                 "Attention: the width is not divisible by the number of heads; choose heads that divide it");
-  static_assert((option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, RelativePositionsTag, BiasTag, SavedTag> &&
-                 ...),
-                "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, "
-                "RelativePositions<buckets, furthest>, NoBias, SaveAll, SaveQueriesAndKeys");
+  static_assert(
+      (option_is_one_of<Options, KeyValueHeadsTag, RotaryTag, RelativePositionsTag, BiasTag, SavedTag, InnerTag> &&
+       ...),
+      "Attention: an option that attention does not know; it takes KeyValueHeads<n>, Rotary<base>, "
+      "RelativePositions<buckets, furthest>, NoBias, SaveAll, SaveQueriesAndKeys, InnerNorm, HeadScales");
   static constexpr int kv_heads = Option<KeyValueHeads<Heads>, Options...>::value;
   static_assert(kv_heads > 0 && Heads % kv_heads == 0,
                 "Attention: the number of heads is not divisible by KeyValueHeads; choose a divisor");
@@ -109,10 +112,49 @@ struct AttentionShape {
   static_assert(!rotates || !Relative::present,
                 "Attention: Rotary and RelativePositions both say where tokens stand; leave one of them out");
   static constexpr bool biased = Option<WithBias, Options...>::value;
+  using InnerOption = Option<NoInner, Options...>;
+  static_assert(!std::is_same_v<InnerOption, ScalarShifts>,
+                "Attention: ScalarShifts are those of FeedForward; leave them out");
+  using Inner = typename InnerOption::template Of<Width, Heads>;
+  template <class OptionType>
+  static constexpr bool has = (std::is_same_v<OptionType, Options> || ...);
 
   static constexpr void describe(auto&& fact) {
     fact("heads", Heads);
     fact("kv_heads", kv_heads);
+    if constexpr (Inner::present) fact("inner", InnerOption::name);
+  }
+
+  /// What the output matrix reads in place of o.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr Rows<const typename P::Activation, Width> inner_output(
+      W& worker, const typename Inner::template Params<const typename P::Weight>& p, const Flow<P>& flow,
+      Rows<const typename P::Activation, Width> o, typename Inner::template Saved<P>& saved) {
+    if constexpr (Inner::present) {
+      const auto read = worker.template rows<typename P::Activation, Width>(o.count);
+      Inner::forward(worker, p, flow, o, read, saved);
+      return read;
+    } else {
+      return o;
+    }
+  }
+  /// Backward of that and of the output matrix: writes d_o, and adds to their gradients.
+  template <class W, class P = PrecisionOf<W>>
+  static constexpr void output_backward(W& worker, const auto& p, const auto& dp, const Flow<P>& flow,
+                                        Rows<const typename P::Activation, Width> o,
+                                        const typename Inner::template Saved<P>& saved,
+                                        Rows<const typename P::Activation, Width> dy,
+                                        Rows<typename P::Activation, Width> d_o) {
+    auto statistics = saved;  // written again, as they are
+    const auto read = inner_output(worker, p.inner, flow, o, statistics);
+    if constexpr (Inner::present) {
+      const auto d_read = worker.template rows<typename P::Activation, Width>(o.count);
+      worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_read});
+      Inner::backward(worker, p.inner, dp.inner, flow, o, saved, d_read, d_o);
+    } else {
+      worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
+    }
+    worker(op::LinearBackwardWeight<P>{.x = read, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
   }
 };
 

@@ -7,6 +7,19 @@
 
 namespace fathom::inline FATHOM_ABI {
 
+/// Rows of a branch in the type of the stream: themselves, or a copy.
+template <class P, int Width>
+constexpr Rows<const typename P::Stream, Width> in_type_of_stream(auto& worker,
+                                                                  Rows<const typename P::Activation, Width> x) {
+  if constexpr (branches_read_stream<P>) {
+    return x;
+  } else {
+    const auto rows = worker.template rows<typename P::Stream, Width>(x.count);
+    worker(op::ResidualAdd<P>{.x = {}, .f = x, .a = {}, .b = {}, .dropout = {}, .y = rows});
+    return rows;
+  }
+}
+
 /// A norm inside a branch: its rows are of P::Activation, where those of `NormLayer` come from the stream.
 ///
 /// Shapes     x, y, dy, dx (N, width of the norm). Parameters, saved values and gradients are the norm's.
@@ -19,7 +32,7 @@ struct BranchNorm {
   static constexpr void forward(W& worker, const typename NormLayer::template Params<const typename P::Weight>& p,
                                 const Flow<P>& flow, Rows<const typename P::Activation, width> x,
                                 Rows<typename P::Activation, width> y, typename NormLayer::template Saved<P>& saved) {
-    NormLayer::forward(worker, p, flow, of_stream<P>(worker, x), only_branch<P>(y), saved);
+    NormLayer::forward(worker, p, flow, in_type_of_stream<P>(worker, x), only_branch<P>(y), saved);
   }
 
   /// dx = Jᵀ dy, overwritten; gradients ADDED TO dp.
@@ -33,27 +46,10 @@ struct BranchNorm {
       NormLayer::backward(worker, p, dp, flow, x, saved, dy, dx, {});
     } else {
       const auto d = worker.template rows<typename P::Stream, width>(x.count);
-      NormLayer::backward(worker, p, dp, flow, of_stream<P>(worker, x), saved, of_stream<P>(worker, dy), d, {});
-      copy<P>(worker, d, only_branch<P>(dx));
+      NormLayer::backward(worker, p, dp, flow, in_type_of_stream<P>(worker, x), saved, in_type_of_stream<P>(worker, dy),
+                          d, {});
+      worker(op::ResidualAdd<P>{.x = {}, .f = d, .a = {}, .b = {}, .dropout = {}, .y = dx});
     }
-  }
-
- private:
-  /// The rows in the stream's type: themselves, or a copy.
-  template <class P>
-  static constexpr Rows<const typename P::Stream, width> of_stream(auto& worker,
-                                                                   Rows<const typename P::Activation, width> x) {
-    if constexpr (branches_read_stream<P>) {
-      return x;
-    } else {
-      const auto rows = worker.template rows<typename P::Stream, width>(x.count);
-      copy<P>(worker, x, only_stream<P>(rows));
-      return rows;
-    }
-  }
-  template <class P>
-  static constexpr void copy(auto& worker, auto from, StreamOut<P, width> to) {
-    worker(op::ResidualAdd<P>{.x = {}, .f = from, .a = {}, .b = {}, .dropout = {}, .y = to});
   }
 };
 

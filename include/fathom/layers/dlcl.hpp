@@ -10,7 +10,11 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// A block and the norm that its output passes on its way into the history.
+/// Where the norm of a block stands: behind its output, on the way into the history, or behind the sum that the next
+/// block reads.
+enum class DlclForm { pre, post };
+
+/// A block and that norm.
 template <class Block, class NormLayer>
 struct HistoryBlock {
   template <class T>
@@ -26,16 +30,19 @@ struct HistoryBlock {
 };
 
 /// The run-time loops of `Dlcl`, instantiated once whatever the depth.
-template <class BlockType, class NormLayer>
+template <class BlockType, class NormLayer, DlclForm Form>
 struct DlclLoop {
   using Block = BlockType;
   using Layers = HistoryBlock<Block, NormLayer>;
   static constexpr int width = Block::output_width;
+  static constexpr bool post = Form == DlclForm::post;
 
-  /// What one block leaves for its backward, whether stored for all blocks or computed again for one.
+  /// What one block leaves for its backward, whether stored for all blocks or computed again for one: its input and
+  /// output, and, in the post form, the sum whose norm is its input.
   template <class P>
   struct Step {
     StreamOut<P, width> x, y;
+    Rows<typename P::Stream, width> sum;
     typename Block::template Saved<P> block;
     typename NormLayer::template Saved<P> norm;
 
@@ -43,6 +50,7 @@ struct DlclLoop {
       Step step{};
       step.x = take_stream<P, width>(arena, capacity.rows);
       step.y = take_stream<P, width>(arena, capacity.rows);
+      if constexpr (post) step.sum = arena.rows<typename P::Stream, width>(capacity.rows);
       step.block = Block::template Saved<P>::take(arena, capacity);
       step.norm = NormLayer::template Saved<P>::take(arena, capacity);
       return step;
@@ -58,11 +66,19 @@ struct DlclLoop {
   struct Saved {
     int depth = 0;
     bool stored = true;
-    RowsArray<typename P::Stream, width> history;  // x, then the normed output of every block
+    RowsArray<typename P::Stream, width> history;  // x, then the output of every block, in the pre form normed
     SavedArray<StepLayer, P> steps;
+    Rows<typename P::Stream, width> sum;  // over all of them, in the post form
+    typename NormLayer::template Saved<P> norm;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, bool stored) {
-      Saved saved{depth, stored, RowsArray<typename P::Stream, width>::take(arena, depth + 1, capacity.rows), {}};
+      Saved saved{};
+      saved.depth = depth, saved.stored = stored;
+      saved.history = RowsArray<typename P::Stream, width>::take(arena, depth + 1, capacity.rows);
+      if constexpr (post) {
+        saved.sum = arena.rows<typename P::Stream, width>(capacity.rows);
+        saved.norm = NormLayer::template Saved<P>::take(arena, capacity);
+      }
       if (stored) saved.steps = SavedArray<StepLayer, P>::take(arena, depth, capacity);
       return saved;
     }
@@ -73,7 +89,7 @@ struct DlclLoop {
 
   template <class W, class Blocks, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, Elements<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
-                                StreamIn<P, width> x, StreamOut<P, width> y, const Saved<P>& saved) {
+                                StreamIn<P, width> x, StreamOut<P, width> y, Saved<P>& saved) {
     const auto frame = worker.frame();
     const auto steps = saved.scratch(worker);
     worker(op::Copy<P>{.x = as_stream(x), .y = saved.history.at(0, x.count)});
@@ -81,7 +97,13 @@ struct DlclLoop {
       auto step = steps[saved.stored ? index : 0];
       forward_block(worker, weights, p, flow, index, saved, step, x.count);
     }
-    combine(worker, weights, saved, saved.depth, y);
+    if constexpr (post) {
+      const auto sum = resized(saved.sum, x.count);
+      combine(worker, weights, saved, saved.depth, only_stream<P>(sum));
+      NormLayer::forward(worker, p[saved.depth - 1].norm, flow, sum, y, saved.norm);
+    } else {
+      combine(worker, weights, saved, saved.depth, y);
+    }
   }
 
   template <class W, class Blocks, class Gradients, class P = PrecisionOf<W>>
@@ -95,7 +117,14 @@ struct DlclLoop {
     const auto dhistory =
         RowsArray<typename P::Stream, width>::take(worker.workspace(), saved.depth + 1, worker.packing().capacity.rows);
     for (int index = 0; index <= saved.depth; ++index) worker(op::Zero<P>{.y = dhistory.at(index, rows)});
-    combine_backward(worker, weights, dweights, saved, saved.depth, dy, dhistory);
+    if constexpr (post) {
+      const auto d_sum = worker.template rows<typename P::Stream, width>(rows);
+      NormLayer::backward(worker, p[saved.depth - 1].norm, dp[saved.depth - 1].norm, flow, resized(saved.sum, rows),
+                          saved.norm, dy, d_sum, {});
+      combine_backward(worker, weights, dweights, saved, saved.depth, d_sum, dhistory);
+    } else {
+      combine_backward(worker, weights, dweights, saved, saved.depth, dy, dhistory);
+    }
     for (int index = saved.depth - 1; index >= 0; --index) {
       const auto inner = worker.frame();
       auto step = steps[saved.stored ? index : 0];
@@ -105,13 +134,22 @@ struct DlclLoop {
       }
       const auto scope = worker.scope("blocks", index);
       flow.block = {index, saved.depth};
-      const auto d_out = worker.template rows<typename P::Stream, width>(rows);
       const auto d_in = worker.template rows<typename P::Stream, width>(rows);
-      NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, as_stream(resized(step.y, rows)), step.norm,
-                          dhistory.at(index + 1, rows), d_out, {});
+      const auto d_norm = worker.template rows<typename P::Stream, width>(rows);
+      Rows<const typename P::Stream, width> d_out = dhistory.at(index + 1, rows), d_sum = d_in;
+      if constexpr (!post) {
+        NormLayer::backward(worker, p[index].norm, dp[index].norm, flow, as_stream(resized(step.y, rows)), step.norm,
+                            d_out, d_norm, {});
+        d_out = d_norm;
+      }
       Block::backward(worker, p[index].block, dp[index].block, flow, resized(step.x, rows), step.block, d_out, d_in,
                       {});
-      combine_backward(worker, weights, dweights, saved, index, d_in, dhistory);
+      if (post && index > 0) {
+        NormLayer::backward(worker, p[index - 1].norm, dp[index - 1].norm, flow, resized(step.sum, rows), step.norm,
+                            d_in, d_norm, {});
+        d_sum = d_norm;
+      }
+      combine_backward(worker, weights, dweights, saved, index, d_sum, dhistory);
     }
     worker(op::Copy<P>{.x = dhistory.at(0, rows), .y = dx});
     if (skip.value)
@@ -131,10 +169,20 @@ struct DlclLoop {
     const auto turn = worker.turn();
     const auto scope = worker.scope("blocks", index);
     flow.block = {index, saved.depth};
-    combine(worker, weights, saved, index, resized(step.x, rows));
-    Block::forward(worker, p[index].block, flow, resized(step.x, rows), resized(step.y, rows), step.block);
-    NormLayer::forward(worker, p[index].norm, flow, as_stream(resized(step.y, rows)),
-                       only_stream<P>(saved.history.at(index + 1, rows)), step.norm);
+    const auto x = resized(step.x, rows), y = resized(step.y, rows);
+    if (post && index > 0) {
+      const auto sum = resized(step.sum, rows);
+      combine(worker, weights, saved, index, only_stream<P>(sum));
+      NormLayer::forward(worker, p[index - 1].norm, flow, sum, x, step.norm);
+    } else {
+      combine(worker, weights, saved, index, x);
+    }
+    Block::forward(worker, p[index].block, flow, x, y, step.block);
+    const auto kept = saved.history.at(index + 1, rows);
+    if constexpr (post)
+      worker(op::Copy<P>{.x = as_stream(y), .y = kept});
+    else
+      NormLayer::forward(worker, p[index].norm, flow, as_stream(y), only_stream<P>(kept), step.norm);
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -163,28 +211,30 @@ struct DlclLoop {
 };
 
 /// Dynamic linear combination of layers: a stack like `Repeat`, but block l reads Σ_{k<=l} W[l, k] h_k with h_0 = x and
-/// h_k = norm_k(output of block k − 1); the output is one more such sum over all of them.
+/// h_k = norm_k(output of block k − 1); the output is one more such sum over all of them. That is the pre form, for
+/// blocks with a pre-norm. In the post form, for those with a post-norm, h_k is the output itself, and norms stand
+/// behind the sums of two and more: norm_l(Σ_{k<=l} W[l, k] h_k).
 ///
 /// Parameters history.weight, the rows of the lower triangle W one after another, row l starting at 1 / (l + 1); for
-/// every
-///            block a norm `history`.
-/// Gradients  of h_k: the sum over all later rows.   Memory  O(depth) rows even with Recompute<1>, which keeps the h_k
-/// alone. Source     Wang et al. 2019, arXiv:1906.01787, section 3 (pre-norm form).
+///            every block a norm `history`, norm_k of block k − 1 in either form.
+/// Gradients  of h_k: the sum over all later rows.
+/// Memory     O(depth) rows even with Recompute<1>, which keeps the h_k alone.
+/// Source     Wang et al. 2019, arXiv:1906.01787, section 3.
 template <int N, class BlockType, class RecomputePolicy = StoreAll,
-          class NormLayer = LayerNorm<BlockType::output_width>>
+          class NormLayer = LayerNorm<BlockType::output_width>, DlclForm Form = DlclForm::pre>
 struct Dlcl : Composition<BlockType, NormLayer> {
   static_assert(N > 0, "Dlcl: the number of blocks must be positive");
   static_assert(CheckChain<0, BlockType::output_width, BlockType::input_width>::value);
   static_assert(CheckChain<0, BlockType::output_width, NormLayer::input_width>::value);
   using Block = BlockType;
-  using Loop = DlclLoop<Block, NormLayer>;
+  using Loop = DlclLoop<Block, NormLayer, Form>;
   static constexpr const char* name = "stack";
   static constexpr int depth = N;
   static constexpr int input_width = Block::input_width, output_width = Block::output_width;
   static constexpr bool stores = RecomputePolicy::segment(N) == 0;
 
   static constexpr void describe(auto&& fact) {
-    fact("kind", "dlcl");
+    fact("kind", Form == DlclForm::pre ? "dlcl" : "dlcl_post");
     fact("history_norm", std::type_identity<NormLayer>{});
   }
 
@@ -220,5 +270,10 @@ struct Dlcl : Composition<BlockType, NormLayer> {
                    skip);
   }
 };
+
+/// The post form of `Dlcl`.
+template <int N, class BlockType, class RecomputePolicy = StoreAll,
+          class NormLayer = LayerNorm<BlockType::output_width>>
+using DlclPost = Dlcl<N, BlockType, RecomputePolicy, NormLayer, DlclForm::post>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -1,162 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <concepts>
 #include <fathom/core/config.hpp>
 #include <fathom/core/logarithm.hpp>
+#include <fathom/core/options.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/root.hpp>
+#include <fathom/layers/inner.hpp>
 #include <fathom/layers/layer.hpp>
+#include <fathom/layers/residual_policy.hpp>
+#include <fathom/layers/shifted_output.hpp>
 #include <type_traits>
 
-/// Residual policies. Each is a handful of facts about z = a(l) ⊙ s + b(l) ⊙ G(pre(x)), with or without norms, about
-/// the initial gain of the matrices in G and about what its sublayers need inside; `Residual` turns them into a
-/// sublayer, and `ResidualBlock` sublayers into a layer.
+/// The residual policies of the literature, each with its source. What the facts mean is told in residual_policy.hpp.
 namespace fathom::inline FATHOM_ABI {
 
-/// What a sublayer learns besides G and its norms: a scalar or a vector on its branch, a scalar that all sublayers of a
-/// layer have on theirs, or a vector on its skip.
-enum class LearnedScale { none, branch_scalar, branch_vector, layer_scalar, skip_vector };
-
-/// Options of a layer that a policy asks for.
-template <class... Options>
-struct LayerOptions {};
-
-/// The facts of y = x + G(x) with gain 1; policies override what differs. One that differs by kind of sublayer has a
-/// member `template <class Sublayer> using On`, the policy whose facts hold for such a sublayer.
-struct PlainResidual {
-  static constexpr bool pre_norm = false;     ///< G reads norm(x)
-  static constexpr bool normed_skip = false;  ///< and so does the skip
-  static constexpr bool branch_norm = false;  ///< norm(G) is added in place of G
-  static constexpr bool post_norm = false;    ///< y = norm(z)
-  static constexpr bool final_norm = false;   ///< the stack's output wants one more norm
-  /// The last sublayer of a layer adds the input of the layer too.
-  static constexpr bool adds_layer_input = false;
-  static constexpr LearnedScale learned = LearnedScale::none;
-  static constexpr bool profiled = false;    ///< the learned scale starts from a profiling pass
-  static constexpr bool unit_input = false;  ///< which takes the variance of x for 1
-
-  /// What has to be among the options of its sublayers: of attention, cross-attention, and those that see no other row.
-  using AttentionOptions = LayerOptions<>;
-  using CrossAttentionOptions = LayerOptions<>;
-  using FeedForwardOptions = LayerOptions<>;
-
-  static constexpr double skip(BlockIndex) { return 1; }
-  static constexpr double branch(BlockIndex) { return 1; }
-  /// The factor on the initial values of a tensor of G, or of the learned scale, which starts at 1 without it.
-  static constexpr double gain(Role, BlockIndex) { return 1; }
-  /// The same for what a model has around a stack of this depth: its embeddings and the output matrix.
-  static constexpr double outer_gain(Role, int /*depth*/) { return 1; }
-  /// The alpha that belongs to a depth, which a model compares with that of its stacks; 0: any depth will do.
-  static constexpr double alpha_for_depth() { return 0; }
-};
-
-/// Whether `Policy` states all of these facts.
-template <class Policy>
-concept StatesResidualFacts = requires(Role role, BlockIndex block) {
-  { Policy::pre_norm } -> std::convertible_to<bool>;
-  { Policy::normed_skip } -> std::convertible_to<bool>;
-  { Policy::branch_norm } -> std::convertible_to<bool>;
-  { Policy::post_norm } -> std::convertible_to<bool>;
-  { Policy::final_norm } -> std::convertible_to<bool>;
-  { Policy::adds_layer_input } -> std::convertible_to<bool>;
-  { Policy::learned } -> std::convertible_to<LearnedScale>;
-  { Policy::profiled } -> std::convertible_to<bool>;
-  { Policy::unit_input } -> std::convertible_to<bool>;
-  typename Policy::AttentionOptions;
-  typename Policy::CrossAttentionOptions;
-  typename Policy::FeedForwardOptions;
-  { Policy::skip(block) } -> std::convertible_to<double>;
-  { Policy::branch(block) } -> std::convertible_to<double>;
-  { Policy::gain(role, block) } -> std::convertible_to<double>;
-  { Policy::outer_gain(role, 1) } -> std::convertible_to<double>;
-  { Policy::alpha_for_depth() } -> std::convertible_to<double>;
-};
-
-/// `Policy` is a residual policy; the template argument is the message.
-template <class Policy>
-struct CheckPolicy {
-  static_assert(StatesResidualFacts<Policy>,
-                "Residual: its first argument is no residual policy: say Residual<Policy, Sublayer> with one of "
-                "policies.hpp (PreNorm, PostNorm, DeepNorm<alpha>, …), or derive a policy of your own from "
-                "PlainResidual, which states what yours does not");
-  static constexpr bool value = true;
-};
-
-/// Whether the sublayers of a layer need each other, so that they stand in a `ResidualBlock`.
-template <class Policy>
-inline constexpr bool joins_sublayers = Policy::learned == LearnedScale::layer_scalar || Policy::adds_layer_input;
-
-/// The kinds of sublayers that policies tell apart. Whatever sees no other row is a feed-forward.
-template <class Sublayer>
-inline constexpr bool is_cross_attention = memory_width_of<Sublayer> != 0;
-template <class Sublayer>
-inline constexpr bool is_attention = !is_cross_attention<Sublayer> && Sublayer::sees != Sees::itself;
-
-/// The policy whose facts hold for a sublayer.
-template <class Policy, class Sublayer>
-struct FindPolicyOn {
-  using type = Policy;
-};
-template <class Policy, class Sublayer>
-  requires requires { typename Policy::template On<Sublayer>; }
-struct FindPolicyOn<Policy, Sublayer> {
-  using type = typename Policy::template On<Sublayer>;
-};
-template <class Policy, class Sublayer>
-using PolicyOn = typename FindPolicyOn<Policy, Sublayer>::type;
-
-/// The options that a policy asks of a sublayer.
-template <class Policy, class Sublayer>
-using OptionsOn = std::conditional_t<
-    is_cross_attention<Sublayer>, typename Policy::CrossAttentionOptions,
-    std::conditional_t<is_attention<Sublayer>, typename Policy::AttentionOptions, typename Policy::FeedForwardOptions>>;
-
-/// Whether a sublayer was given an option: it says `template <class Option> static constexpr bool has`.
-template <class Sublayer, class Option>
-inline constexpr bool has_option = false;
-template <class Sublayer, class Option>
-  requires requires { Sublayer::template has<Option>; }
-inline constexpr bool has_option<Sublayer, Option> = Sublayer::template has<Option>;
-
-/// A sublayer has an option that its policy asks for; the template arguments are the message.
-template <class Policy, class Sublayer, class Option>
-struct CheckOption {
-  static_assert(
-      has_option<Sublayer, Option>,
-      "Residual: this policy changes the inside of its sublayers, and this Sublayer was not given the Option that "
-      "does it: put the Option behind its other arguments, or say AttentionFor<Policy, ...>, "
-      "CrossAttentionFor<Policy, ...>, FeedForwardFor<Policy, ...>, which have it");
-  static constexpr bool value = true;
-};
-template <class Policy, class Sublayer, class... Options>
-constexpr bool has_options(LayerOptions<Options...>) {
-  return (CheckOption<Policy, Sublayer, Options>::value && ...);
-}
-template <class Policy, class Sublayer>
-struct CheckOptions {
-  static constexpr bool value = has_options<Policy, Sublayer>(OptionsOn<Policy, Sublayer>{});
-};
-
-/// What stands behind a stack: a norm for a policy that wants one, a layer of the policy's own, its member
-/// `template <int Width> using FinalLayer`, or nothing, which is void.
-template <class Policy, class NormLayer>
-struct FindFinalLayer {
-  using type = std::conditional_t<Policy::final_norm, NormLayer, void>;
-};
-template <class Policy, class NormLayer>
-  requires requires { typename Policy::template FinalLayer<NormLayer::output_width>; }
-struct FindFinalLayer<Policy, NormLayer> {
-  using type = typename Policy::template FinalLayer<NormLayer::output_width>;
-};
-template <class Policy, class NormLayer>
-using FinalLayerOf = typename FindFinalLayer<Policy, NormLayer>::type;
+/// The number of blocks of a stack; 1 outside of one.
+constexpr int depth_of(BlockIndex block) { return block.depth > 0 ? block.depth : 1; }
 
 /// Value, attention output and feed-forward matrices: what DeepNorm's theory and its relatives scale. Queries, keys and
 /// the gate of a gated layer keep gain 1, so that a gated branch scales with beta squared like an ungated one.
 constexpr bool scaled_by_depth(Role role) {
   return role == Role::value || role == Role::attention_output || role == Role::feed_forward_input ||
          role == Role::feed_forward_output;
+}
+
+/// All matrices of sublayers.
+constexpr bool is_sublayer_matrix(Role role) {
+  return scaled_by_depth(role) || role == Role::query || role == Role::key || role == Role::feed_forward_gate;
 }
 
 /// y = LN(x + G(x)).   Source: Vaswani et al. 2017, arXiv:1706.03762.
@@ -245,6 +116,164 @@ struct AdminClosedForm : PostNorm {
   static constexpr double omega = square_root((Sublayers + 1) / logarithm(Sublayers + 1) - 1);
   static constexpr double gain(Role role, BlockIndex) { return role == Role::skip_scale ? omega : 1; }
   static constexpr void describe(auto&& fact) { fact("sublayers", Sublayers); }
+};
+
+/// Post-LN whose layer l, from 1, has its matrices initialized smaller by sqrt(l): DS-Init.
+/// Source: Zhang, Titov and Sennrich 2019, arXiv:1908.11365, equation 6.
+struct DsInit : PostNorm {
+  static constexpr const char* name = "DsInit";
+  static constexpr double gain(Role role, BlockIndex block) {
+    return is_sublayer_matrix(role) ? 1 / square_root(block.index + 1) : 1;
+  }
+};
+
+/// The same as the authors' code has it, where 1 / sqrt(l) scales the variance: smaller by l^(1/4).
+/// Source: github.com/bzhangGo/zero, models/transformer.py.
+struct DsInitOfVariance : PostNorm {
+  static constexpr const char* name = "DsInitOfVariance";
+  static constexpr double gain(Role role, BlockIndex block) {
+    return is_sublayer_matrix(role) ? 1 / fourth_root(block.index + 1) : 1;
+  }
+};
+
+/// y = x + G(x) without norms: T-Fixup, for a stack of N layers with two sublayers each, the paper's encoder. Values,
+/// outputs and feed-forward matrices are scaled by 0.67 N^(-1/4), embeddings by (9 N)^(-1/4), as in the authors' code.
+/// Source: Huang et al. 2020, "Improving Transformer Optimization Through Better Initialization", section 3.2;
+/// github.com/layer6ai-labs/T-Fixup.
+struct TFixup : PlainResidual {
+  static constexpr const char* name = "TFixup";
+  static constexpr double gain(Role role, BlockIndex block) {
+    return scaled_by_depth(role) ? 0.67 / fourth_root(depth_of(block)) : 1;
+  }
+  static constexpr double outer_gain(Role role, int depth) {
+    return role == Role::embedding ? 1 / fourth_root(9 * depth) : 1;
+  }
+};
+
+/// The same for M layers of a decoder with cross-attention: (9 M)^(-1/4) for the matrices too.
+struct TFixupDecoder : TFixup {
+  static constexpr const char* name = "TFixupDecoder";
+  static constexpr double gain(Role role, BlockIndex block) {
+    return scaled_by_depth(role) ? 1 / fourth_root(9 * depth_of(block)) : 1;
+  }
+};
+
+/// y = x + s ⊙ G(LN(x)) with a learned vector s, which starts at 0.1 in stacks of up to 18 layers, at 1e-5 up to 24,
+/// and at 1e-6 in deeper ones.   Source: Touvron et al. 2021, arXiv:2103.17239, section 2.
+struct LayerScale : PreNorm {
+  static constexpr const char* name = "LayerScale";
+  static constexpr LearnedScale learned = LearnedScale::branch_vector;
+  static constexpr double gain(Role role, BlockIndex block) {
+    if (role != Role::branch_scale) return 1;
+    return block.depth <= 18 ? 0.1 : block.depth <= 24 ? 1e-5 : 1e-6;
+  }
+};
+
+/// y = x + LN(G(LN(x))), one more norm at the end of the stack.   Sources: Ding et al. 2021, arXiv:2105.13290
+/// (Sandwich-LN); Kim et al. 2025, arXiv:2502.02732 (Peri-LN, which may norm embeddings too).
+struct SandwichNorm : PreNorm {
+  static constexpr const char* name = "SandwichNorm";
+  static constexpr bool branch_norm = true;
+};
+
+/// y = α h + G(h) with h = LN(x), one more norm at the end of the stack; α = sqrt(2 N), and values, outputs and
+/// feed-forward matrices start smaller by that: DeepNorm as GLM-130B has it, each norm at the entry of the sublayer
+/// behind it. Source: Zeng et al. 2022, arXiv:2210.02414, section 2.1.
+struct GlmNorm : PreNorm {
+  static constexpr const char* name = "GlmNorm";
+  static constexpr bool normed_skip = true;
+  static constexpr double skip(BlockIndex block) { return square_root(2 * depth_of(block)); }
+  static constexpr double gain(Role role, BlockIndex block) { return scaled_by_depth(role) ? 1 / skip(block) : 1; }
+};
+
+/// Post-LN whose last sublayer of a layer adds the layer's input too, y = LN(x_layer + h + G(h)): a connection from
+/// bottom to top. Matrices start smaller by sqrt(N), as in the authors' code. Source: Takase et al. 2022,
+/// arXiv:2206.00330, section 4; github.com/takase/b2t_connection.
+struct BottomToTop : PostNorm {
+  static constexpr const char* name = "BottomToTop";
+  static constexpr bool adds_layer_input = true;
+  static constexpr double gain(Role role, BlockIndex block) {
+    return is_sublayer_matrix(role) ? 1 / square_root(depth_of(block)) : 1;
+  }
+};
+
+/// y = x + LN(G(LN(x))) for attention, whose heads have learned factors, and y = x + G(LN(x)) for feed-forward layers
+/// with a norm before their output matrix; one more norm at the end of the stack. Source: Shleifer et al. 2021,
+/// arXiv:2110.09456, section 2. Cross-attention, which the authors do not have, is like attention.
+struct NormFormer : PreNorm {
+  static constexpr const char* name = "NormFormer";
+  using AttentionOptions = LayerOptions<HeadScales>;
+  using CrossAttentionOptions = LayerOptions<HeadScales>;
+  using FeedForwardOptions = LayerOptions<InnerNorm>;
+  template <class Sublayer>
+  using On = std::conditional_t<Sublayer::sees == Sees::itself && !is_cross_attention<Sublayer>, PreNorm, SandwichNorm>;
+};
+
+/// NormFormer whose feed-forward layers have a learned vector on their skip too, y = λ ⊙ x + G(LN(x)), which helps
+/// small models.   Source: Shleifer et al. 2021, arXiv:2110.09456, section 2.
+struct NormFormerWithScale : NormFormer {
+  static constexpr const char* name = "NormFormerWithScale";
+  struct Scaled : PreNorm {
+    static constexpr LearnedScale learned = LearnedScale::skip_vector;
+  };
+  template <class Sublayer>
+  using On = std::conditional_t<Sublayer::sees == Sees::itself && !is_cross_attention<Sublayer>, Scaled, SandwichNorm>;
+};
+
+/// Sub-LN: y = x + G(LN(x)) whose attention and feed-forward layers have a norm before their output matrix, one more
+/// norm at the end of the stack; values, outputs and feed-forward matrices start larger by Gain. Cross-attention is as
+/// in Pre-LN. Gain from `sub_norm_gain(depth)` and its relatives.   Source: Wang et al. 2022, arXiv:2210.06423, section
+/// 2 and table 1.
+template <double Gain>
+struct SubNorm : PreNorm {
+  static_assert(Gain > 0, "SubNorm: the gain must be positive");
+  static constexpr const char* name = "SubNorm";
+  using AttentionOptions = LayerOptions<InnerNorm>;
+  using FeedForwardOptions = LayerOptions<InnerNorm>;
+  static constexpr double gain(Role role, BlockIndex) { return scaled_by_depth(role) ? Gain : 1; }
+  template <class Sublayer>
+  using On = std::conditional_t<is_cross_attention<Sublayer>, PreNorm, SubNorm>;
+};
+
+/// Gains of `SubNorm`: one stack of N layers; an encoder of N layers before a decoder of M, and that decoder.
+constexpr double sub_norm_gain(int layers) { return square_root(logarithm(2 * layers)); }
+constexpr double sub_norm_encoder_gain(int encoder_layers, int decoder_layers) {
+  return square_root(logarithm(3 * decoder_layers) * logarithm(2 * encoder_layers) / 3);
+}
+constexpr double sub_norm_decoder_gain(int decoder_layers) { return square_root(logarithm(3 * decoder_layers)); }
+
+/// y = x + m · G(x + s) without norms and biases, with learned numbers m, which starts at 1, and s, which starts at 0:
+/// Fixup for a model of `Branches` sublayers in all its stacks. The last matrix of a branch starts at zero, as does an
+/// output matrix of its own; of m matrices the others start smaller by Branches^(1 / (2 m − 2)): m is 2 in a
+/// feed-forward layer, which has shifts of its own, and 4 in attention. A shift stands behind the stack. Source: Zhang,
+/// Dauphin and Ma 2019, arXiv:1901.09321, sections 3 and 4.2; github.com/hongyi-zhang/Fixup, whose fused matrices of
+/// queries, keys and values come out smaller by another sqrt(2).
+template <int Branches>
+struct Fixup : PlainResidual {
+  static_assert(Branches > 0, "Fixup: name the number of sublayers of all stacks, at least 1");
+  static constexpr const char* name = "Fixup";
+  static constexpr LearnedScale learned = LearnedScale::branch_scalar;
+  static constexpr bool shifts_input = true;
+  using AttentionOptions = LayerOptions<NoBias>;
+  using CrossAttentionOptions = LayerOptions<NoBias>;
+  using FeedForwardOptions = LayerOptions<NoBias, ScalarShifts>;
+  template <int Width>
+  using FinalLayer = ShiftedOutput<Width, false>;
+  static constexpr double gain(Role role, BlockIndex) {
+    if (role == Role::attention_output || role == Role::feed_forward_output) return 0;
+    if (role == Role::feed_forward_input || role == Role::feed_forward_gate) return 1 / square_root(Branches);
+    return is_sublayer_matrix(role) ? 1 / sixth_root(Branches) : 1;
+  }
+  static constexpr double outer_gain(Role role, int) { return role == Role::logits ? 0 : 1; }
+  static constexpr void describe(auto&& fact) { fact("branches", Branches); }
+};
+
+/// The same for an encoder: a learned factor stands behind the last shift.
+template <int Branches>
+struct FixupEncoder : Fixup<Branches> {
+  static constexpr const char* name = "FixupEncoder";
+  template <int Width>
+  using FinalLayer = ShiftedOutput<Width, true>;
 };
 
 }  // namespace fathom::inline FATHOM_ABI

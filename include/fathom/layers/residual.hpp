@@ -41,15 +41,15 @@ struct ScaleParams {
 /// A sublayer G inside the residual stream, by the rule of a policy, whose facts may be others for each kind of
 /// sublayer:
 ///
-///   s = x, or pre(x) for a normed skip, or x + the layer's input on top of a layer whose policy adds that;
-///   f = G(pre(x)), or branch_norm(G(pre(x)));   z = a ⊙ s + b ⊙ dropout(f);   y = norm(z) or z.
+///   h = pre(x), or x + shift, or x;   s = x, or pre(x) for a normed skip, or x + the layer's input for a policy that
+///   adds that;   f = G(h), or branch_norm(G(h));   z = a ⊙ s + b ⊙ dropout(f);   y = norm(z) or z.
 ///
 /// Shapes     x, z, y (N, Width).
-/// Gradients  dz = normᵀ dy or dy;  df = b ⊙ dropout'(dz);  dG = branch_normᵀ df or df;  ds = a ⊙ dz;  dx = ds + preᵀ
-///            J_Gᵀ dG, or preᵀ (ds + J_Gᵀ dG) for a normed skip; ds is the gradient of the layer's input too. The
-///            learned scale: Σ dz ⊙ x for a skip vector, Σ dz ⊙ f for a scale of the branch.
-/// Saves      what G saves; with a post-norm z, with a branch norm G(pre(x)), with a learned branch scale f. Outputs of
-///            norms before G are computed again.
+/// Gradients  dz = normᵀ dy or dy;  df = b ⊙ dropout'(dz);  dG = branch_normᵀ df or df;  dh = J_Gᵀ dG;  ds = a ⊙ dz;
+///            dx = ds + preᵀ dh, or preᵀ (ds + dh) for a normed skip; ds is the gradient of the layer's input too. The
+///            learned scale: Σ dz ⊙ x for a skip vector, Σ dz ⊙ f for a scale of the branch; the shift: Σ dh.
+/// Saves      what G saves; with a post-norm z, with a branch norm G(h), with a learned branch scale f. h is computed
+///            again.
 template <class Policy, class Sublayer, class NormLayer = LayerNorm<branch_width<Sublayer>()>,
           SublayerPlace Place = SublayerPlace::alone>
 struct Residual : Composition<Sublayer, NormLayer> {
@@ -73,12 +73,14 @@ struct Residual : Composition<Sublayer, NormLayer> {
   static_assert(!Facts::normed_skip || (Facts::pre_norm && !scales_skip && !adds_layer_input),
                 "Residual: a normed skip is that of a pre-norm, without a learned vector or the layer's input");
   static_assert(!adds_layer_input || !scales_skip, "Residual: a layer's input on top has no learned skip vector");
+  static_assert(!Facts::shifts_input || !Facts::pre_norm, "Residual: what a branch reads is either normed or shifted");
 
   template <class T>
   struct Params {
     typename Sublayer::template Params<T> sublayer;
     typename NormLayer::template Params<T> pre_norm, branch_norm, post_norm;
     ScaleParams<T, scale_size, scales_skip ? Role::skip_scale : Role::branch_scale> scale;  // a shared one: the block's
+    Vector<T, 1> shift;
 
     constexpr void each(auto& visitor) {
       visitor.scaled(&Facts::gain, sublayer);
@@ -86,6 +88,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
       if constexpr (Facts::branch_norm) visitor.nested("branch_norm", branch_norm);
       if constexpr (Facts::post_norm) visitor.nested("norm", post_norm);
       if constexpr (Facts::learned != LearnedScale::none && !shares_scale) visitor.scaled(&Facts::gain, scale);
+      if constexpr (Facts::shifts_input) visitor.tensor("shift", shift, Role::shift, init::zeros);
     }
   };
 
@@ -127,7 +130,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
       if constexpr (Facts::normed_skip) s = as_stream(h);
       Sublayer::forward(worker, p.sublayer, flow, as_branch(h), g, saved.sublayer);
     } else {
-      Sublayer::forward(worker, p.sublayer, flow, as_branch(x), g, saved.sublayer);
+      Sublayer::forward(worker, p.sublayer, flow, shifted<P>(worker, p, as_branch(x)), g, saved.sublayer);
     }
     if constexpr (Facts::branch_norm) BranchNorm<NormLayer>::forward(worker, p.branch_norm, flow, g, f, saved.branch);
     if constexpr (adds_layer_input) s = with_layer_input<P>(worker, s, flow);
@@ -230,7 +233,16 @@ struct Residual : Composition<Sublayer, NormLayer> {
       }
     } else {
       if (skip.value) through = combined(worker, through, skip, x.count);
-      Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, as_branch(x), saved.sublayer, dg, dx, through);
+      const auto h = shifted<P>(worker, p, as_branch(x));
+      if constexpr (Facts::shifts_input) {
+        const auto dh = worker.template rows<typename P::Stream, width>(x.count);
+        Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, h, saved.sublayer, dg, dh, {});
+        worker(op::ShiftBackward<P>{.dy = dh, .dshift = dp.shift});
+        worker(
+            op::ResidualAdd<P>{.x = through.value, .f = dh, .a = {through.scale, {}}, .b = {}, .dropout = {}, .y = dx});
+      } else {
+        Sublayer::backward(worker, p.sublayer, dp.sublayer, flow, h, saved.sublayer, dg, dx, through);
+      }
     }
   }
 
@@ -257,6 +269,20 @@ struct Residual : Composition<Sublayer, NormLayer> {
       return take_stream<P, width>(worker.workspace(), count);
     else
       return only_branch<P>(worker.template rows<typename P::Activation, width>(count));
+  }
+
+  /// What G reads where there is no norm before it.
+  template <class P>
+  static constexpr Rows<const typename P::Activation, width> shifted(auto& worker,
+                                                                     const Params<const typename P::Weight>& p,
+                                                                     Rows<const typename P::Activation, width> x) {
+    if constexpr (Facts::shifts_input) {
+      const auto h = worker.template rows<typename P::Activation, width>(x.count);
+      worker(op::Shift<P>{.x = x, .shift = p.shift, .y = h});
+      return h;
+    } else {
+      return x;
+    }
   }
 
   template <class P>

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <fathom/core/config.hpp>
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <tuple>
@@ -111,5 +113,28 @@ struct ResidualBlockOf<Policy, NormLayer, std::index_sequence<Index...>, Sublaye
 template <class Policy, class NormLayer, class... Sublayers>
 using ResidualBlock =
     typename ResidualBlockOf<Policy, NormLayer, std::index_sequence_for<Sublayers...>, Sublayers...>::type;
+
+/// Sublayers with the options that a policy asks of them, and others behind these.
+template <class Asked>
+struct SublayersWith;
+template <class... Asked>
+struct SublayersWith<LayerOptions<Asked...>> {
+  template <int Width, int Heads, class Mask, class... Options>
+  using SelfAttention = Attention<Width, Heads, Mask, Asked..., Options...>;
+  template <int Width, int Heads, int MemoryWidth, class... Options>
+  using MemoryAttention = CrossAttention<Width, Heads, MemoryWidth, Asked..., Options...>;
+  template <int Width, int Hidden, class Act, class... Options>
+  using Wide = FeedForward<Width, Hidden, Act, Asked..., Options...>;
+};
+template <class Policy, int Width, int Heads, class Mask = Causal, class... Options>
+using AttentionFor =
+    typename SublayersWith<typename Policy::AttentionOptions>::template SelfAttention<Width, Heads, Mask, Options...>;
+template <class Policy, int Width, int Heads, int MemoryWidth = Width, class... Options>
+using CrossAttentionFor =
+    typename SublayersWith<typename Policy::CrossAttentionOptions>::template MemoryAttention<Width, Heads, MemoryWidth,
+                                                                                             Options...>;
+template <class Policy, int Width, int Hidden, class Act = Gelu, class... Options>
+using FeedForwardFor =
+    typename SublayersWith<typename Policy::FeedForwardOptions>::template Wide<Width, Hidden, Act, Options...>;
 
 }  // namespace fathom::inline FATHOM_ABI

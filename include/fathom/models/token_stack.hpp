@@ -9,6 +9,7 @@
 #include <fathom/layers/norm.hpp>
 #include <fathom/layers/sequence.hpp>
 #include <span>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -116,6 +117,9 @@ struct FinalNormOf<L> {
 template <class L>
 requires requires { typename L::Block; }
 struct FinalNormOf<L> : FinalNormOf<typename L::Block> {};
+template <class L>
+  requires requires { typename L::Sublayers; }
+struct FinalNormOf<L> : FinalNormOf<typename L::Sublayers> {};
 template <class... Layers>
 struct FinalNormOf<Sequence<Layers...>>
     : FinalNormOf<std::tuple_element_t<sizeof...(Layers) - 1, std::tuple<Layers...>>> {};
@@ -123,6 +127,7 @@ struct FinalNormOf<Sequence<Layers...>>
 /// No norm, with a norm's interface.
 template <int Width>
 struct Identity {
+  static constexpr const char* name = "identity";
   static constexpr int output_width = Width;
   template <class T>
   using Params = NoParams<T>;
@@ -162,6 +167,7 @@ struct TokenStack {
   using FinalNorm = typename FinalNormOf<Stack>::type;
   static constexpr bool has_final_norm = !std::is_void_v<FinalNorm>;
   using Final = std::conditional_t<has_final_norm, FinalNorm, Identity<width>>;
+  static constexpr const char* final_name = std::string_view(Final::name) == "norm" ? "final_norm" : Final::name;
 
   template <class T>
   struct Params {
@@ -179,7 +185,7 @@ struct TokenStack {
         visitor.tensor("embedding.position.weight", position, EmbeddingDecay::position,
                        init::normal(scale * deviation));
       stack.each(visitor);
-      if constexpr (has_final_norm) visitor.nested("final_norm", final_norm);
+      if constexpr (has_final_norm) visitor.nested(final_name, final_norm);
     }
   };
 
@@ -221,7 +227,7 @@ struct TokenStack {
     }
     Stack::forward(worker, p.stack, flow, resized(saved.embedded, rows), resized(saved.streamed, rows), saved.stack);
     if constexpr (has_final_norm) {
-      const auto scope = worker.scope("final_norm");
+      const auto scope = worker.scope(final_name);
       Final::forward(worker, p.final_norm, flow, as_stream(resized(saved.streamed, rows)),
                      only_branch<P>(resized(saved.output, rows)), saved.final_norm);
     }
@@ -236,7 +242,7 @@ struct TokenStack {
                                  Rows<typename P::Stream, width> dx) {
     const int rows = worker.packing().rows();
     if constexpr (has_final_norm) {
-      const auto scope = worker.scope("final_norm");
+      const auto scope = worker.scope(final_name);
       Final::backward(worker, p.final_norm, dp.final_norm, flow, as_stream(resized(saved.streamed, rows)),
                       saved.final_norm, dy, dx, {});
       std::swap(dy, dx);

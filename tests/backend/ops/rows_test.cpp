@@ -85,6 +85,15 @@ TEMPLATE_LIST_TEST_CASE("residual add, backward", "[ops][threads]", Backends) {
   check({.a = width, .b = 1, .gradients = false}, true, true);
 }
 
+TEMPLATE_LIST_TEST_CASE("shift", "[ops][threads]", Backends) {
+  for (const auto into : {Into::own, Into::x})
+    check_op<TestType>([=](auto& o) { return sample::shift(o, width, into); });
+}
+
+TEMPLATE_LIST_TEST_CASE("shift, backward", "[ops][threads]", Backends) {
+  check_op<TestType>([=](auto& o) { return sample::shift_backward(o, width); });
+}
+
 TEMPLATE_LIST_TEST_CASE("residual add + norm", "[ops][threads]", Backends) {
   for (const auto kind : norms)
     for (const auto into : {Into::own, Into::f})

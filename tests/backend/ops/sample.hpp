@@ -267,6 +267,20 @@ op::ResidualAddBackward<P> residual_add_backward(Operands<P>& o, int width, cons
 }
 
 template <class P>
+op::Shift<P> shift(Operands<P>& o, int width, Into into = Into::own) {
+  const Matrix<typename P::Activation> x = o.rows_of(width);
+  op::Shift<P> op{.x = x, .shift = o.values(1), .y = x};
+  if (into == Into::own) op.y = o.poisoned_rows_of(width);
+  return op;
+}
+
+template <class P>
+op::ShiftBackward<P> shift_backward(Operands<P>& o, int width) {
+  const Matrix<typename P::Activation> dy = o.rows_of(width);
+  return {.dy = dy, .dshift = o.values(1)};
+}
+
+template <class P>
 op::ResidualAddNorm<P> residual_add_norm(Operands<P>& o, NormKind kind, int width, const Learned& learned, Into into = Into::own) {
   const Matrix<typename P::Activation> f = o.rows_of(width);
   op::ResidualAddNorm<P> op{.x = o.rows_of(width),

@@ -99,6 +99,8 @@ TEMPLATE_LIST_TEST_CASE("mixed: activations, norms and residual adds", "[ref][mi
   for (const auto into : {Into::own, Into::x, Into::f})
     check_rounding<TestType>([=](auto& o) { return sample::residual_add(o, width, {.a = 1, .b = width}, into); });
   check_rounding<TestType>([](auto& o) { return sample::residual_add_backward(o, width, {1, width}, true, true); });
+  check_rounding<TestType>([](auto& o) { return sample::shift(o, width); });
+  check_rounding<TestType>([](auto& o) { return sample::shift_backward(o, width); });
 }
 
 TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ref][mixed]", Precisions) {

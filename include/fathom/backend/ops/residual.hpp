@@ -85,6 +85,32 @@ struct ResidualAddNorm {
   }
 };
 
+/// y = x + shift, one learned number for all elements.   x, y (N, D) of one type; shift (1); y overwritten, may be x.
+/// Source: Zhang, Dauphin and Ma 2019, arXiv:1901.09321, section 3 (Fixup).
+template <class P>
+struct Shift {
+  static constexpr const char* name = "shift";
+  Matrix<const typename P::Activation> x;
+  Elements<const typename P::Weight> shift;
+  Matrix<typename P::Activation> y;
+
+  constexpr double flops() const { return double(y.rows) * y.columns; }
+  constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
+  constexpr void outputs(auto&& g) const { g(y); }
+};
+
+/// Backward of `Shift` beside dx = dy: dshift += Σ dy.   dy (N, D); dshift (1).
+template <class P>
+struct ShiftBackward {
+  static constexpr const char* name = "shift backward";
+  StreamOperand<P> dy;
+  Elements<typename P::Gradient> dshift;
+
+  constexpr double flops() const { return double(dy.rows) * dy.columns; }
+  constexpr double bytes() const { return bytes_of(dy); }
+  constexpr void outputs(auto&& g) const { g(as_row(dshift)); }
+};
+
 /// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart, all with the stride of the first.   x_k, y
 /// (N, D); w (>= count); y overwritten, 0 for a count of 0. Source: Wang et al. 2019, arXiv:1906.01787, eq. 6.
 template <class P>
@@ -162,7 +188,7 @@ struct Zero {
 
 template <class B>
 concept RunsResidual =
-    Has<B, op::ResidualAdd, op::ResidualAddBackward, op::ResidualAddNorm, op::WeightedSum, op::WeightedSumBackward,
-        op::Variance, op::Copy, op::Zero>;
+    Has<B, op::ResidualAdd, op::ResidualAddBackward, op::ResidualAddNorm, op::Shift, op::ShiftBackward, op::WeightedSum,
+        op::WeightedSumBackward, op::Variance, op::Copy, op::Zero>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -42,6 +42,21 @@ void run(const Packing& packing, const op::ResidualAddNorm<P>& op) {
 }
 
 template <class P>
+void run(const Packing&, const op::Shift<P>& op) {
+  using C = Compute<P>;
+  for (int n = 0; n < op.y.rows; ++n)
+    for (int c = 0; c < op.y.columns; ++c) store(op.y, n, c, C(op.x.row(n)[c]) + C(op.shift[0]));
+}
+
+template <class P>
+void run(const Packing&, const op::ShiftBackward<P>& op) {
+  Sums<Sum<P>, typename P::Gradient> dshift(op.dshift);
+  for (int n = 0; n < op.dy.rows; ++n)
+    for (int c = 0; c < op.dy.columns; ++c) dshift[0] += load<Compute<P>>(op.dy, n, c);
+  dshift.round();
+}
+
+template <class P>
 void run(const Packing&, const op::WeightedSum<P>& op) {
   using C = Compute<P>;
   for (int n = 0; n < op.y.rows; ++n)

@@ -92,6 +92,10 @@ struct RowOps {
     return partials_bytes(capacity, op.da.size()) + partials_bytes(capacity, op.db.size());
   }
 
+  static constexpr std::int64_t held_bytes(const op::ShiftBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes(capacity, op.dshift.size());
+  }
+
   static void run(Lane& lane, const op::Activation<P>& op) {
     const Range rows = lane.share().rows;
     const auto width = std::size_t(op.y.columns);
@@ -228,6 +232,32 @@ struct RowOps {
     sum_products(lane, op.db, op.b.constant, dropped, op.f);
     scale_rows(rows, op.a, op.dy, op.dx);
     scale_rows(rows, op.b, dropped, op.df);
+  }
+
+  static void run(Lane& lane, const op::Shift<P>& op) {
+    each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      const Simd<T> shift = broadcast(T(op.shift[0]));
+      const T* x = op.x.row(first);
+      T* y = op.y.row(first);
+      sweep<T>(count * std::size_t(op.x.columns), [&](auto place) { place.store(y, place.load(x) + shift); });
+    });
+  }
+
+  static void run(Lane& lane, const op::ShiftBackward<P>& op) {
+    const int shards = lane.packing().shard_count();
+    Gradient* partials = lane.workspace().template take<Gradient>(shards);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+      Simd<T> sum{};
+      each_piece(rows, op.dy.contiguous(), [&](int first, std::size_t count) {
+        const T* dy = op.dy.row(first);
+        Simd<T> total = sum;  // in a register
+        sweep<T>(count * std::size_t(op.dy.columns), [&](auto place) { total += place.load(dy); });
+        sum = total;
+      });
+      partials[shard] = horizontal_sum(sum);
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, 1, op.dshift.data()}});
   }
 
  private:
