@@ -36,6 +36,7 @@
 #include <fathom/train/evaluate.hpp>         // IWYU pragma: export
 #include <fathom/train/memory_plan.hpp>      // IWYU pragma: export
 #include <fathom/train/run.hpp>              // IWYU pragma: export
+#include <fathom/train/telemetry.hpp>        // IWYU pragma: export
 #include <fathom/train/trainer.hpp>          // IWYU pragma: export
 
 #if __has_include(<nlohmann/json.hpp>)

@@ -199,6 +199,29 @@ class Trainer {
   /// Forgets the gradients, which `step` adds to and leaves at zero.
   void clear_gradients() { gradients_.zero(); }
 
+  /// The sums of the squares of `gradients()`, of each tensor of `table()`.
+  std::vector<double> gradient_squares() {
+    typename B::template Buffer<double> results(std::ssize(places_));
+    context_.run(Packing{}, Pass{}, [&](auto& worker) {
+      worker(op::TensorSquares<P>{.x = gradients_, .table = places_, .results = results});
+    });
+    return values_of(results);
+  }
+
+  /// What `f` makes of the machine of `Watched`, which observes B, behind the forward pass of a batch at step `step() +
+  /// 1` on one lane.
+  template <class Watched>
+  auto observe_forward(const Batch& batch, auto&& f) {
+    check(batch);
+    Context<Watched> context(Watched::one_lane());
+    context.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    context.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
+      auto saved = saved_values();
+      Model::forward(worker, weights_.params(), Flow<P>{}, batch, saved);
+    });
+    return f(context.machine());
+  }
+
   /// Sets learned skip scales from the variances on one batch, with the dropout of training (Admin). Call once, before
   /// training; does nothing for a model without such scales.
   void profile(const Batch& batch) {
@@ -348,11 +371,7 @@ class Trainer {
   }
 
   std::string largest_gradient() {
-    typename B::template Buffer<double> results(std::ssize(places_));
-    context_.run(Packing{}, Pass{}, [&](auto& worker) {
-      worker(op::TensorSquares<P>{.x = gradients_, .table = places_, .results = results});
-    });
-    const std::vector<double> squares = values_of(results);
+    const std::vector<double> squares = gradient_squares();
     return table_[std::size_t(std::ranges::max_element(squares) - squares.begin())].name;
   }
 

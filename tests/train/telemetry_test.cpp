@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fathom/train/telemetry.hpp>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/train/trainer.hpp>
+#include <string>
+#include <vector>
+
+#include "train/models.hpp"
+#include "train/translator_models.hpp"
+
+namespace {
+using namespace fathom_test;
+
+constexpr Capacity capacity{4 * context, 4, context};
+
+template <class Policy>
+using Stack = Repeat<3, Sequence<Residual<Policy, Attention<16, 2>>, Residual<Policy, FeedForward<16, 32>>>>;
+template <class Policy>
+using ModelOf = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, Stack<Policy>>;
+template <class Policy>
+using TrainerOf = Trainer<ModelOf<Policy>, Cpu<Double>, AdamW>;
+constexpr double alpha = deepnorm::decoder_only(3).alpha;
+
+TEST_CASE("telemetry tells activations, norm inputs and branch shares of every layer", "[telemetry]") {
+  const SomeBatch batch(1);
+  TrainerOf<DeepNorm<alpha>> deep(capacity, {}, {}, {.threads = 2});
+  const auto layers = Telemetry(deep, batch).measure();
+  REQUIRE(layers.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const LayerTelemetry& layer = layers[i];
+    INFO(i);
+    CHECK(layer.name() == "blocks." + std::to_string(i));
+    CHECK(std::abs(layer.activation - 1) < 1e-4);  // a norm stands behind the sum
+    CHECK(layer.update == 0);
+    CHECK(layer.gradient > 0);
+    // z = alpha x + G: x has a deviation of 1, but for the embedding, and G one of about beta², so the share is small.
+    CHECK((layer.branch_share > 0.005 && layer.branch_share < 0.5));
+    if (i > 0) CHECK((layer.norm_input > 0.9 * alpha && layer.norm_input < 1.3 * alpha));
+  }
+
+  TrainerOf<PreNorm> pre(capacity, {}, {}, {.threads = 2});
+  const auto rising = Telemetry(pre, batch).measure();
+  REQUIRE(rising.size() == 3);
+  CHECK(rising[1].activation > rising[0].activation);
+  CHECK(rising[2].activation > rising[1].activation);
+  CHECK(rising[2].branch_share < rising[0].branch_share);
+}
+
+TEST_CASE("telemetry tells gradients and updates of every layer", "[telemetry]") {
+  const SomeBatch batch(1);
+  TrainerOf<PreNorm> trainer(capacity, {.clip_norm = 0}, {}, {.threads = 1});
+  const auto before = values_of(trainer.weights().flat());
+  trainer.differentiate(batch);
+  const auto gradients = values_of(trainer.gradients());
+  trainer.clear_gradients();
+  Telemetry telemetry(trainer, batch);
+  telemetry.remember();
+  const auto first = telemetry.measure();
+  trainer.step(batch, 1e-2);
+  const auto after = values_of(trainer.weights().flat());
+  const auto second = telemetry.measure();
+  for (int block = 0; block < 3; ++block) {
+    double gradient = 0, update = 0, weight = 0;
+    for (const ParameterInfo& info : trainer.table())
+      if (info.name.starts_with("blocks." + std::to_string(block) + "."))
+        for (auto i = std::size_t(info.offset); i < std::size_t(info.offset + info.size()); ++i) {
+          gradient += gradients[i] * gradients[i];
+          update += (after[i] - before[i]) * (after[i] - before[i]);
+          weight += before[i] * before[i];
+        }
+    INFO("block " << block);
+    CHECK(std::abs(first[std::size_t(block)].gradient / std::sqrt(gradient) - 1) < 1e-9);
+    CHECK(first[std::size_t(block)].update == 0);
+    CHECK(std::abs(second[std::size_t(block)].update / std::sqrt(update / weight) - 1) < 1e-9);
+  }
+}
+
+TEST_CASE("a training that is measured ends in the bits of one that is not", "[telemetry]") {
+  const TrainerOptions options{.dropout = {0.1, 0.1, 0.1, 0.1}};
+  TrainerOf<PreNorm> measured(capacity, options, {}, {.threads = 2}), plain(capacity, options, {}, {.threads = 2});
+  const SomeBatch probe(9);
+  Telemetry telemetry(measured, probe);
+  for (std::uint64_t step = 0; step < 4; ++step) {
+    telemetry.remember();
+    measured.step(SomeBatch(step), 1e-2);
+    telemetry.measure();
+    plain.step(SomeBatch(step), 1e-2);
+  }
+  CHECK(values_of(measured.weights().flat()) == values_of(plain.weights().flat()));
+  CHECK(values_of(measured.optimizer_state()) == values_of(plain.optimizer_state()));
+}
+
+TEST_CASE("telemetry of a translator has the layers of both stacks", "[telemetry]") {
+  Trainer<DeepNormPairs<RecomputeSqrt>, Cpu<Double>, AdamW> trainer(pair_capacity, {}, {}, {.threads = 1});
+  text::PackedPairs batch(pair_capacity);
+  ReversedPairs(pair_capacity).fill(0, batch);
+  const auto layers = Telemetry(trainer, PairBatch(batch)).measure();
+  REQUIRE(layers.size() == encoder_depth + decoder_depth);
+  CHECK(layers.front().name() == "encoder.blocks.0");
+  CHECK(layers.back().name() == "decoder.blocks.2");
+  CHECK(std::ranges::all_of(layers, [](const LayerTelemetry& layer) { return layer.gradient > 0; }));
+}
+
+}  // namespace
