@@ -14,6 +14,7 @@
 #define EMULATED_ASAN 0
 #endif
 #if EMULATED_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -137,6 +138,9 @@ void Fiber::begin(void (*body)(void*), void* argument) {
   body_ = body;
   argument_ = argument;
   own_fake_ = nullptr;
+#if EMULATED_ASAN
+  __asan_unpoison_memory_region(memory_ + page, stack_bytes);  // of a call that was given up
+#endif
   auto* const top = reinterpret_cast<std::uintptr_t*>(memory_ + page + stack_bytes);
   auto* const frame = top - 4 - frame_words;  // so that the stack is aligned to 16 bytes where the body is called
   for (std::size_t i = 0; i < frame_words; ++i) frame[i] = 0;
