@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
@@ -48,6 +49,30 @@ enum class Role {
   logit_scale,
   history,
 };
+
+constexpr const char* name_of(Role role) {
+  return std::array{"query",
+                    "key",
+                    "value",
+                    "attention output",
+                    "feed-forward input",
+                    "feed-forward gate",
+                    "feed-forward output",
+                    "linear",
+                    "output",
+                    "embedding",
+                    "position",
+                    "embedding",
+                    "position",
+                    "bias",
+                    "norm gain",
+                    "skip scale",
+                    "branch scale",
+                    "head scale",
+                    "shift",
+                    "logit scale",
+                    "history"}[std::size_t(role)];
+}
 
 /// Matrices of layers and a separate output decay, and embeddings of a model that says so; biases, norms and learned
 /// scales do not.
