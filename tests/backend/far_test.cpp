@@ -93,6 +93,7 @@ TEST_CASE("tokens are copied once in a region, and again in the next", "[far]") 
         worker(op::Embedding<P>{.tokens = tokens,
                                 .table = {table.data(), 3, 1},
                                 .positions = {},
+                                .sinusoids = {},
                                 .dropout = {},
                                 .y = {to.data(), 2, 1}});
       };

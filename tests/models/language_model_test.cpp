@@ -37,7 +37,7 @@ using Models = std::tuple<
     DeepNormModel, PreNormModel, Decoder<deepnet::DecoderOnly<depth, width, heads>>,
     Decoder<Blocks<DeepNorm<alpha>>, TiedOutput, SinusoidalPositions>,
     Decoder<Blocks<PreNorm, Causal, Rotary<>, KeyValueHeads<1>>, NoPositions>,
-    Decoder<Blocks<PreNorm>, ScaledLogits, DecayedEmbedding>,
+    Decoder<Blocks<PreNorm>, ScaledLogits, DecayedEmbedding, BiasedOutput>,
 #ifndef FATHOM_TEST_FAR  // its arithmetic is its own
     Decoder<Repeat<depth, Sequence<Residual<PreNorm, Convolution<width>>, Residual<PreNorm, FeedForward<width, 32>>>>>,
 #endif

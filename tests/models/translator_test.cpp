@@ -40,9 +40,10 @@ static_assert(Policies<EncoderPolicy, DecoderPolicy>::parameter_count > 0);
 static_assert(Policies<DeepNorm<exact_alpha>, DecoderPolicy>::parameter_count > 0);
 static_assert(Policies<Unchecked<DeepNorm<9.0>>, Unchecked<DeepNorm<9.0>>>::parameter_count > 0);
 
-using Models = std::tuple<DeepNormPairs<StoreAll, TiedOutput>, DeepNormPairs<Recompute<2>, SinusoidalPositions>,
-                          PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits>, OneTablePairs<TiedOutput>,
-                          OneTablePairs<>>;
+using Models =
+    std::tuple<DeepNormPairs<StoreAll, TiedOutput>, DeepNormPairs<Recompute<2>, SinusoidalHalves<1>, BiasedOutput>,
+               PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits, BiasedOutput>, OneTablePairs<TiedOutput>,
+               OneTablePairs<>>;
 
 // A table is counted once, whoever uses it.
 constexpr auto table_size = ReversedPairs::target_vocabulary * target_width;

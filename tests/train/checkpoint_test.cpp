@@ -194,6 +194,10 @@ TEST_CASE("a checkpoint is refused where any fact of the model differs", "[check
       path, {"/model/positions' is \"learned\" where \"none\""});
   refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalPositions>>(
       path, {"/model/positions' is \"learned\" where \"sinusoidal\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, SinusoidalHalves<1>>>(
+      path, {"/model/positions' is \"learned\" where \"sinusoidal halves\""});
+  refuses_for<ModelOf<PlainStack, vocabulary, context, BiasedOutput>>(path,
+                                                                      {"/model/output_bias' is absent where true"});
   refuses_for<LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, PlainStack>>(
       path, {"/model/embedding_scale' is 1.0 where 4.0"});
   using FullStack = StackOf<width, Attention<width, 2, Full>, Hidden>;

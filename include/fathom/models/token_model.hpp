@@ -16,8 +16,10 @@ namespace fathom::inline FATHOM_ABI {
 /// in common. Options: those of the two.
 template <class VocabularyType, class LengthType, class StackType, class... Options>
 struct TokenModel {
-  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> && ...),
-                "LanguageModel: an option that it does not know; see token_model.hpp");
+  static_assert(
+      (option_is_one_of<Options, PositionsTag, OutputTag, OutputBiasTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag> &&
+       ...),
+      "LanguageModel: an option that it does not know; see token_model.hpp");
   static_assert(check_leaves<CheckNoMemory, StackType>);
   using Batch = TokenBatch;
   using Capacity = Batch::Capacity;
@@ -66,11 +68,10 @@ struct TokenModel {
     fact("context", context);
     fact("width", width);
     fact("depth", Stack::depth);
-    fact("positions", Body::Positions::name);
+    Body::describe_positions(fact);
     fact("embedding_scale", Body::EmbeddingRule::scale(width));
     fact("embedding_decays", decays(Body::EmbeddingDecay::token));
-    fact("output", tied ? "tied" : "separate");
-    fact("logits", scaled_logits ? "scaled" : "plain");
+    Output::describe(fact);
     fact("stack", std::type_identity<Stack>{});
   }
 
@@ -91,7 +92,7 @@ struct TokenModel {
   static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
                                Rows<const typename P::Activation, width> hidden,
                                Rows<typename P::Activation, vocabulary> logits) {
-    Output::logits(worker, p.output_matrix(), hidden, logits);
+    Output::logits(worker, p.output, p.output_matrix(), hidden, logits);
   }
 
   /// The loss of `batch` after `forward`, without gradients, in Slots::loss.
@@ -99,7 +100,7 @@ struct TokenModel {
   static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const Batch& batch,
                              const Saved<P>& saved) {
     const auto phase = worker.phase("forward");
-    Output::loss(worker, p.output_matrix(), resized(saved.hidden, worker.packing().rows()), batch.targets);
+    Output::loss(worker, p.output, p.output_matrix(), resized(saved.hidden, worker.packing().rows()), batch.targets);
   }
 
   /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of target_weight · loss ADDED TO dp.

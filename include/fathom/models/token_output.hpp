@@ -41,6 +41,17 @@ struct ScaledLogits {
   static constexpr double constant(int width) { return square_root(width); }  ///< what the parameter is multiplied by
 };
 
+struct OutputBiasTag {};
+/// Whether a learned bias is added to the logits; it starts at zero. By default there is none.
+struct UnbiasedOutput {
+  using tag = OutputBiasTag;
+  static constexpr bool value = false;
+};
+struct BiasedOutput {
+  using tag = OutputBiasTag;
+  static constexpr bool value = true;
+};
+
 /// Whether the last residual of a stack has a post-norm.
 template <class Stack>
 constexpr bool ends_in_post_norm() {
@@ -51,7 +62,8 @@ constexpr bool ends_in_post_norm() {
 
 /// The output layer behind a `TokenStack`: one token is predicted a row.
 ///
-/// Options    output: SeparateOutput, TiedOutput; logits: PlainLogits, ScaledLogits. Others are another part's.
+/// Options    output: SeparateOutput, TiedOutput; logits: PlainLogits, ScaledLogits; bias: UnbiasedOutput,
+///            BiasedOutput. Others are another part's.
 ///
 /// ScaledLogits  s · h Eᵀ is computed as (s · h) Eᵀ, so ds = Σ d(s · h) ⊙ h; s = sqrt(width) · output.scale. A program
 ///               that knows no such factor gets the same logits from the last norm's gain and bias, multiplied by s.
@@ -63,17 +75,20 @@ struct TokenOutput {
   using DefaultLogits =
       std::conditional_t<tied && ends_in_post_norm<typename Body::Stack>(), ScaledLogits, PlainLogits>;
   static constexpr bool scaled = Option<DefaultLogits, Options...>::scaled;
+  static constexpr bool biased = Option<UnbiasedOutput, Options...>::value;
 
   template <class T>
   struct Params {
     std::conditional_t<tied, Matrix<T>, WeightMatrix<T, vocabulary, width>> separate;
     Vector<T, 1> scale;  // of ScaledLogits
+    OptionalVector<T, vocabulary, biased> bias;
 
     constexpr void each(auto& visitor) {
       if constexpr (!tied)
         visitor.tensor("weight", separate, Role::logits,
                        init::normal(outer_gain<typename Body::Stack>(Role::logits) / square_root(width)));
       if constexpr (scaled) visitor.tensor("scale", scale, Role::logit_scale, init::constant(1.0 / width));
+      if constexpr (biased) visitor.tensor("bias", bias, Role::bias, init::zeros);
     }
     /// The matrix [vocabulary, width] that it multiplies with.
     constexpr Matrix<T> matrix(const typename Body::template Params<T>& body) const {
@@ -83,6 +98,12 @@ struct TokenOutput {
         return separate;
     }
   };
+
+  static constexpr void describe(auto&& fact) {
+    fact("output", tied ? "tied" : "separate");
+    fact("logits", scaled ? "scaled" : "plain");
+    if constexpr (biased) fact("output_bias", true);
+  }
 
   /// Writes the rows that are multiplied with the matrix, scaled_rows, from those of the stack. Without ScaledLogits
   /// they are the stack's, and this does nothing.
@@ -103,21 +124,23 @@ struct TokenOutput {
 
   /// Logits (n, vocabulary) of scaled rows, overwritten; both are rows of the worker's packing.
   template <class W, class P = PrecisionOf<W>>
-  static constexpr void logits(W& worker, Matrix<const typename P::Weight> matrix,
+  static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
+                               Matrix<const typename P::Weight> matrix,
                                Rows<const typename P::Activation, width> scaled_rows,
                                Rows<typename P::Activation, vocabulary> logits) {
     const auto scope = worker.scope("output");
-    worker(op::Linear<P>{.x = scaled_rows, .weight = matrix, .bias = {}, .y = logits});
+    worker(op::Linear<P>{.x = scaled_rows, .weight = matrix, .bias = p.bias, .y = logits});
   }
 
   /// The loss of scaled rows against `targets`, without gradients, in Slots::loss.
   template <class W, class P = PrecisionOf<W>>
-  static constexpr void loss(W& worker, Matrix<const typename P::Weight> matrix,
+  static constexpr void loss(W& worker, const Params<const typename P::Weight>& p,
+                             Matrix<const typename P::Weight> matrix,
                              Rows<const typename P::Activation, width> scaled_rows, std::span<const int> targets) {
     const auto scope = worker.scope("output");
     worker(op::LinearCrossEntropy<P>{.x = scaled_rows,
                                      .weight = matrix,
-                                     .bias = {},
+                                     .bias = p.bias,
                                      .targets = targets,
                                      .options = {},
                                      .target_weight = 0,
@@ -140,14 +163,14 @@ struct TokenOutput {
     const auto d_scaled = scaled ? spare : d_rows;
     worker(op::LinearCrossEntropy<P>{.x = scaled_rows,
                                      .weight = matrix,
-                                     .bias = {},
+                                     .bias = p.bias,
                                      .targets = targets,
                                      .options = options,
                                      .target_weight = target_weight,
                                      .sums = worker.slot(&Slots::loss),
                                      .dx = d_scaled,
                                      .dweight = dmatrix,
-                                     .dbias = {}});
+                                     .dbias = dp.bias});
     if constexpr (scaled)
       worker(op::ResidualAddBackward<P>{.x = {},
                                         .f = rows,

@@ -43,14 +43,26 @@ struct PositionsTag {};
 struct LearnedPositions {
   using tag = PositionsTag;
   static constexpr const char* name = "learned";
+  static constexpr Sinusoids sinusoids{};
 };
 struct SinusoidalPositions {
   using tag = PositionsTag;
   static constexpr const char* name = "sinusoidal";
+  static constexpr Sinusoids sinusoids{Sinusoids::Order::neighbours};
+};
+/// Sines in the first half of the channels, cosines in the other. tensor2tensor counts positions from 0, OpenNMT-tf
+/// from 1, fairseq from 2.
+template <int First>
+struct SinusoidalHalves {
+  using tag = PositionsTag;
+  static_assert(First >= 0, "SinusoidalHalves: the first position must not be negative");
+  static constexpr const char* name = "sinusoidal halves";
+  static constexpr Sinusoids sinusoids{Sinusoids::Order::halves, First};
 };
 struct NoPositions {
   using tag = PositionsTag;
   static constexpr const char* name = "none";
+  static constexpr Sinusoids sinusoids{};
 };
 
 struct EmbeddingTag {};
@@ -147,9 +159,9 @@ struct CheckNoMemory {
 /// Tokens in, one row of the stack's width a token out: embedding, a stack of blocks, and the norm that their policy
 /// wants behind it. What models are made of, one for each stream that they read.
 ///
-/// Options    positions: LearnedPositions, SinusoidalPositions, NoPositions; embedding: ScaledEmbedding,
-///            PlainEmbedding; decay of the embedding: UndecayedEmbedding, DecayedEmbedding; table of tokens:
-///            OwnTokenTable, OthersTokenTable. Others are another part's.
+/// Options    positions: LearnedPositions, SinusoidalPositions, SinusoidalHalves<first>, NoPositions; embedding:
+///            ScaledEmbedding, PlainEmbedding; decay of the embedding: UndecayedEmbedding, DecayedEmbedding; table of
+///            tokens: OwnTokenTable, OthersTokenTable. Others are another part's.
 template <class VocabularyType, class LengthType, class StackType, class... Options>
 struct TokenStack {
   static_assert(CheckSizes<VocabularyType, LengthType>::value);
@@ -162,6 +174,8 @@ struct TokenStack {
   using Positions = Option<LearnedPositions, Options...>;
   using EmbeddingRule = Option<ScaledEmbedding, Options...>;
   static constexpr bool learned_positions = std::is_same_v<Positions, LearnedPositions>;
+  static_assert(Positions::sinusoids.order != Sinusoids::Order::halves || (width > 2 && width % 2 == 0),
+                "SinusoidalHalves: the width must be even and above 2");
   using EmbeddingDecay = Option<UndecayedEmbedding, Options...>;
   static constexpr bool own_token_table = Option<OwnTokenTable, Options...>::own;
   using FinalNorm = typename FinalNormOf<Stack>::type;
@@ -210,6 +224,11 @@ struct TokenStack {
     }
   };
 
+  static constexpr void describe_positions(auto&& fact) {
+    fact("positions", Positions::name);
+    if constexpr (Positions::sinusoids.first > 0) fact("positions_from", Positions::sinusoids.first);
+  }
+
   /// Writes saved.output (N, width) for the tokens, which are rows of the worker's packing.
   template <class W, class P = PrecisionOf<W>>
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
@@ -220,7 +239,7 @@ struct TokenStack {
       worker(op::Embedding<P>{.tokens = tokens,
                               .table = p.token,
                               .positions = p.position,
-                              .sinusoidal = std::is_same_v<Positions, SinusoidalPositions>,
+                              .sinusoids = Positions::sinusoids,
                               .scale = EmbeddingRule::scale(width),
                               .dropout = worker.dropout("embedding", worker.dropout_rates().embedding),
                               .y = resized(saved.embedded, rows)});

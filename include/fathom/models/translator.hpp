@@ -89,8 +89,8 @@ struct CheckMemoryWidth {
 ///            goes backward; the encoder then starts from the sum.
 template <class EncoderType, class DecoderType, class... Options>
 struct Translator {
-  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, EmbeddingTag, LogitsTag, EmbeddingDecayTag,
-                                  SourceEmbeddingTag> &&
+  static_assert((option_is_one_of<Options, PositionsTag, OutputTag, OutputBiasTag, EmbeddingTag, LogitsTag,
+                                  EmbeddingDecayTag, SourceEmbeddingTag> &&
                  ...),
                 "Translator: an option that it does not know; see translator.hpp");
   using Batch = PairBatch;
@@ -175,13 +175,12 @@ struct Translator {
     fact("source_context", Source::context);
     fact("target_vocabulary", Target::vocabulary);
     fact("target_context", Target::context);
-    fact("positions", Target::Positions::name);
+    Target::describe_positions(fact);
     fact("source_embedding_scale", Source::EmbeddingRule::scale(Source::width));
     fact("target_embedding_scale", Target::EmbeddingRule::scale(Target::width));
     fact("embedding_decays", decays(Target::EmbeddingDecay::token));
     fact("source_embedding", tied_source ? "tied" : "separate");
-    fact("output", Output::tied ? "tied" : "separate");
-    fact("logits", Output::scaled ? "scaled" : "plain");
+    Output::describe(fact);
     fact("encoder", std::type_identity<typename Source::Stack>{});
     fact("decoder", std::type_identity<typename Target::Stack>{});
   }
@@ -223,7 +222,7 @@ struct Translator {
   static constexpr void logits(W& worker, const Params<const typename P::Weight>& p,
                                Rows<const typename P::Activation, Target::width> hidden,
                                Rows<typename P::Activation, Target::vocabulary> logits) {
-    Output::logits(worker, p.output_matrix(), hidden, logits);
+    Output::logits(worker, p.output, p.output_matrix(), hidden, logits);
   }
 
   /// The loss of `batch` after `forward`, without gradients, in Slots::loss.
@@ -231,7 +230,8 @@ struct Translator {
   static constexpr void loss(W& worker, const Params<const typename P::Weight>& p, const Batch& batch,
                              const Saved<P>& saved) {
     const auto phase = worker.phase("forward");
-    Output::loss(worker, p.output_matrix(), resized(saved.hidden, worker.packing().rows()), batch.target.targets);
+    Output::loss(worker, p.output, p.output_matrix(), resized(saved.hidden, worker.packing().rows()),
+                 batch.target.targets);
   }
 
   /// The loss of `batch` after `forward`, in Slots::loss, and the gradients of target_weight · loss ADDED TO dp.

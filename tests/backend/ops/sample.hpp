@@ -334,7 +334,7 @@ op::WeightedSumBackward<P> weighted_sum_backward(Operands<P>& o, int width, int 
           .dweights = o.values(count)};
 }
 
-enum class Positions { none, learned, sinusoidal };
+enum class Positions { none, learned, neighbours, halves };
 
 /// Rows that a table of positions needs: the last place of any sequence, past rows included, and one more.
 template <class P>
@@ -345,12 +345,18 @@ int positions_of(const Operands<P>& o, Positions kind) {
   return kind == Positions::learned ? places + 1 : 0;
 }
 
+inline Sinusoids sinusoids_of(Positions kind) {
+  if (kind == Positions::neighbours) return {Sinusoids::Order::neighbours};
+  if (kind == Positions::halves) return {Sinusoids::Order::halves, 3};
+  return {};
+}
+
 template <class P>
 op::Embedding<P> embedding(Operands<P>& o, int width, int vocabulary, Positions positions) {
   return {.tokens = o.integers(0, vocabulary),
           .table = o.values(vocabulary, width),
           .positions = o.values(positions_of(o, positions), width),
-          .sinusoidal = positions == Positions::sinusoidal,
+          .sinusoids = sinusoids_of(positions),
           .scale = 6,
           .dropout = o.dropout,
           .y = o.poisoned_rows_of(width)};

@@ -28,7 +28,7 @@ TEMPLATE_LIST_TEST_CASE("variance", "[ops][threads]", Backends) {
 TEMPLATE_LIST_TEST_CASE("embedding, forward and backward", "[ops][threads]", Backends) {
   constexpr int vocabulary = 11;
   using sample::Positions;
-  for (const auto positions : {Positions::none, Positions::learned, Positions::sinusoidal}) {
+  for (const auto positions : {Positions::none, Positions::learned, Positions::neighbours, Positions::halves}) {
     check_op<TestType>([=](auto& o) { return sample::embedding(o, width, vocabulary, positions); }, {.dropout = true});
     for (const bool table : {false, true})
       check_op<TestType>([=](auto& o) { return sample::embedding_backward(o, width, vocabulary, positions, table); },

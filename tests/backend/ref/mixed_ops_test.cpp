@@ -109,7 +109,7 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ref][mixed]"
   check_rounding<TestType>([](auto& o) { return sample::zero(o, width); });
   check_rounding<TestType>([](auto& o) { return sample::weighted_sum(o, width, 3); });
   check_rounding<TestType>([](auto& o) { return sample::weighted_sum_backward(o, width, 3); });
-  for (const auto positions : {sample::Positions::learned, sample::Positions::sinusoidal}) {
+  for (const auto positions : {sample::Positions::learned, sample::Positions::neighbours}) {
     check_rounding<TestType>([=](auto& o) { return sample::embedding(o, width, 7, positions); });
     check_rounding<TestType>([=](auto& o) { return sample::embedding_backward(o, width, 7, positions); });
   }

@@ -115,8 +115,13 @@ TEST_CASE("rotary positions agree with PyTorch", "[ref]") {
 }
 
 TEST_CASE("embeddings agree with PyTorch", "[ref]") {
-  for (const bool learned : {true, false}) {
-    const Reference reference(learned ? "embedding_learned" : "embedding_sinusoidal");
+  using Order = Sinusoids::Order;
+  for (const std::string kind : {"learned", "sinusoidal", "halves"}) {
+    INFO(kind);
+    const bool learned = kind == "learned";
+    const Reference reference("embedding_" + kind);
+    Sinusoids sinusoids{learned ? Order::none : Order::neighbours};
+    if (kind == "halves") sinusoids = {Order::halves, reference.integer("first")};
     const PackedRows packed = pack(reference.lengths("offsets"));
     const std::vector<int> tokens = reference.integers("input.tokens");
     const Values table = read(reference, "parameter.token.weight"), dy = read(reference, "upstream.y");
@@ -127,7 +132,7 @@ TEST_CASE("embeddings agree with PyTorch", "[ref]") {
     run(packed, op::Embedding<P>{.tokens = tokens,
                                  .table = table,
                                  .positions = if_learned(Matrix<const double>(positions)),
-                                 .sinusoidal = !learned,
+                                 .sinusoids = sinusoids,
                                  .scale = scale,
                                  .dropout = {},
                                  .y = y});

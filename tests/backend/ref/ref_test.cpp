@@ -40,8 +40,12 @@ TEST_CASE("dropout of rows follows sequence, row and column", "[ref]") {
   run(packed, op::ResidualAdd<P>{.x = zeros, .f = ones, .a = {}, .b = {}, .dropout = dropout, .y = y});
   REQUIRE(y.data == expected.data);
   const std::vector<int> tokens(6, 0);
-  run(packed,
-      op::Embedding<P>{.tokens = tokens, .table = Values(1, width, 1), .positions = {}, .dropout = dropout, .y = y});
+  run(packed, op::Embedding<P>{.tokens = tokens,
+                               .table = Values(1, width, 1),
+                               .positions = {},
+                               .sinusoids = {},
+                               .dropout = dropout,
+                               .y = y});
   REQUIRE(y.data == expected.data);
 }
 
@@ -301,7 +305,8 @@ TEST_CASE("positions count past rows of a cache", "[ref]") {
   Values positions(6, 2), y(3, 2);
   for (int i = 0; i < 12; ++i) positions.data[std::size_t(i)] = i / 2;
   run(packed,
-      op::Embedding<P>{.tokens = tokens, .table = Values(1, 2, 0), .positions = positions, .dropout = {}, .y = y});
+      op::Embedding<P>{
+          .tokens = tokens, .table = Values(1, 2, 0), .positions = positions, .sinusoids = {}, .dropout = {}, .y = y});
   REQUIRE(y.data == std::vector<double>{5, 5, 0, 0, 1, 1});
 
   Values x(3, 2, 1);

@@ -10,17 +10,27 @@
 
 namespace fathom::inline FATHOM_ABI {
 
+/// Positions that are computed: sines and cosines of p = first + the place in the sequence, past rows included.
+struct Sinusoids {
+  enum class Order {
+    none,
+    neighbours,  ///< channel 2i is sin(p / 10000^(2i/D)), 2i+1 the cosine. Vaswani et al. 2017, section 3.5
+    halves,      ///< channel i < D/2 is sin(p / 10000^(i/(D/2−1))), D/2+i the cosine, D even and > 2. tensor2tensor
+  };
+  Order order = Order::none;
+  int first = 0;
+};
+
 namespace op {
 
 /// y = dropout(scale · table[token] + position row).   tokens (N); table (V, D); positions (L, D), row = place in the
-/// sequence, past rows included, or null; with `sinusoidal` the position row is computed: channel 2i is
-/// sin(p / 10000^(2i/D)), 2i+1 the cosine. y (N, D) overwritten.
+/// sequence, past rows included, or null; with `sinusoids` the position row is computed. y (N, D) overwritten.
 template <class P>
 struct Embedding {
   static constexpr const char* name = "embedding";
   Indexed<std::span<const int>> tokens;
   Matrix<const typename P::Weight> table, positions;
-  bool sinusoidal = false;
+  Sinusoids sinusoids;
   double scale = 1;
   Dropout dropout;
   StreamResult<P> y;

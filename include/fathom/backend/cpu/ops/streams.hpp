@@ -92,7 +92,7 @@ struct StreamOps {
         } else {
           sweep<T>(std::size_t(width), [&](auto place) { place.store(y, place.load(token) * T(op.scale)); });
         }
-        if (op.sinusoidal) add_sinusoid(position + r, y, width);
+        add_sinusoids(op.sinusoids, position + r, y, width);
       }
     });
     if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y);
@@ -145,10 +145,24 @@ struct StreamOps {
     });
   }
 
-  static void add_sinusoid(int position, T* y, int width) {
-    for (int c = 0; c < width; ++c) {
-      const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
-      y[c] += T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+  static void add_sinusoids(const Sinusoids& sinusoids, int place, T* y, int width) {
+    const int position = sinusoids.first + place, half = width / 2;
+    switch (sinusoids.order) {
+      case Sinusoids::Order::none:
+        break;
+      case Sinusoids::Order::neighbours:
+        for (int c = 0; c < width; ++c) {
+          const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
+          y[c] += T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+        }
+        break;
+      case Sinusoids::Order::halves:
+        for (int c = 0; c < half; ++c) {
+          const double angle = position * std::pow(10000.0, -double(c) / (half - 1));
+          y[c] += T(std::sin(angle));
+          y[half + c] += T(std::cos(angle));
+        }
+        break;
     }
   }
 };
