@@ -24,11 +24,11 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What a hypothesis is worth: ln p(hypothesis | source) / length^alpha. The logarithm is the sum over its tokens and
 /// the end token. With alpha 0 it is that sum, with 1 its mean; larger ones favour longer translations.
-/// Sources: fairseq, sequence_generator.py, `eos_scores /= (step + 1) ** self.len_penalty`, whose length counts the end
-/// token; CTranslate2, decoding.cc, `score /= std::pow(length, length_penalty)`, whose length does not.
+/// Sources: fairseq, sequence_generator.py, `eos_scores /= (step + 1) ** self.len_penalty`; CTranslate2, decoding.cc,
+/// `score /= std::pow(length, length_penalty)`. Both lengths count the end token.
 struct LengthPenalty {
   double alpha = 1;
-  bool counts_end = true;  ///< as fairseq; false: as CTranslate2
+  bool counts_end = true;  ///< whether the length does
 
   /// Of a hypothesis of `tokens` tokens, its end token not among them.
   double score(double log_probability, int tokens) const {
