@@ -51,12 +51,18 @@ using SmallPairModels = std::tuple<DeepPairs, RotatedPairs>;
 using SmallPairModels = std::tuple<DeepPairs, RotatedPairs, ConvolvedPairs>;
 #endif
 
-/// Logits (tokens, vocabulary) of what follows each token of a target, by one pass without a cache.
+/// What one pass without a cache gives: the encoder's output (tokens of the source, its width), and the logits (tokens
+/// of the target, vocabulary) of what follows each token of the target.
+template <class T>
+struct UncachedPass {
+  std::vector<T> memory, logits;
+};
 template <class Model, class B>
-std::vector<typename B::Precision::Activation> uncached_logits(const Weights<Model, B>& weights,
-                                                               std::span<const int> source,
-                                                               std::span<const int> target) {
+UncachedPass<typename B::Precision::Activation> uncached_pass(const Weights<Model, B>& weights,
+                                                              std::span<const int> source,
+                                                              std::span<const int> target) {
   using P = typename B::Precision;
+  using T = typename P::Activation;
   const int count = int(target.size());
   const PairCapacity capacity({int(source.size()), 1, int(source.size())}, {count, 1, count});
   text::PackedPairs pair(capacity);
@@ -67,16 +73,28 @@ std::vector<typename B::Precision::Activation> uncached_logits(const Weights<Mod
   Arena counted;
   Model::template Saved<P>::take(counted, capacity);
   typename B::template Buffer<std::byte> activations(counted.peak());
-  typename B::template Buffer<typename P::Activation> logits(std::int64_t(count) * target_words);
+  typename B::template Buffer<T> logits(std::int64_t(count) * Model::Target::vocabulary);
+  Arena arena = arena_of(activations);
+  auto saved = Model::template Saved<P>::take(arena, capacity);
   Context<B> context_of_pass(B::one_lane());
   context_of_pass.reserve(cost.size);
   context_of_pass.run(batch.target.packing, Pass{}, [&](auto& worker) {
-    Arena arena = arena_of(activations);
-    auto saved = Model::template Saved<P>::take(arena, capacity);
-    Model::forward(worker, weights.params(), Flow<P>{}, batch, saved);
-    Model::logits(worker, weights.params(), resized(saved.hidden, count), {logits.data(), count});
+    auto of_lane = saved;
+    Model::forward(worker, weights.params(), Flow<P>{}, batch, of_lane);
+    Model::logits(worker, weights.params(), resized(of_lane.hidden, count), {logits.data(), count});
   });
-  return values_of(logits);
+  const Rows<T, Model::Source::width> output = saved.source.output;
+  std::vector<T> memory(source.size() * std::size_t(Model::Source::width));
+  activations.download(reinterpret_cast<const std::byte*>(output.data) - activations.data(),
+                       std::as_writable_bytes(std::span(memory)));
+  return {memory, values_of(logits)};
+}
+
+template <class Model, class B>
+std::vector<typename B::Precision::Activation> uncached_logits(const Weights<Model, B>& weights,
+                                                               std::span<const int> source,
+                                                               std::span<const int> target) {
+  return uncached_pass(weights, source, target).logits;
 }
 
 }  // namespace fathom_test

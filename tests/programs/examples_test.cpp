@@ -14,6 +14,7 @@
 #include <programs/refusal.hpp>
 #include <sstream>
 #include <string>
+#include <support/data.hpp>
 #include <support/temporary_directory.hpp>
 #include <thread>
 
@@ -160,6 +161,38 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   CHECK(lines_without_remark(story).empty());
   CHECK(story.out.starts_with("abc"));
   CHECK(story.out.size() == 3 + 5 + 1);
+}
+
+TEST_CASE("fathom-opennmt says what is wrong", "[programs]") {
+  const std::string opennmt = example("fathom-opennmt");
+  const TemporaryDirectory folder;
+  const std::string tokens = folder.write("tokens.txt", "<blank>\n<s>\n</s>\na\n");
+  check_refused({opennmt}, {"model is required"});
+  check_refused({opennmt, folder / "missing", tokens, tokens}, {folder / "missing", "No such file"});
+  check_refused({opennmt, tokens, tokens, tokens}, {tokens, "safetensors"});
+  check_numbers({opennmt, "model", tokens, tokens}, 3);
+}
+
+TEST_CASE("fathom-opennmt writes Arabic words in Latin letters", "[programs]") {
+  const std::string opennmt = example("fathom-opennmt");
+  const auto model = data("pretrained/aren_transliteration");
+  const TemporaryDirectory folder;
+  const auto translated = [&](const std::string& text, const std::string& options) {
+    const std::string lines = folder.write("lines", text);
+    return run({"sh", "-c",
+                "\"$0\" \"$1/model.safetensors\" \"$1/source_vocabulary.txt\" \"$1/target_vocabulary.txt\" " + options +
+                    " < \"$2\"",
+                opennmt, model, lines});
+  };
+  CHECK(translated("آ ز ا\n\nآ ت ز م و ن\n", "").out == "a z z a\n\na t z m o n\n");
+  CHECK(translated("آزا\nآتشيسون", "--characters --threads 2").out == "azza\nachison\n");
+  CHECK(translated("آ ز ا", "--scores").out == "-0.7546\ta z z a\n");
+  std::string line;
+  for (int i = 0; i < 257; ++i) line += "ا ";
+  const Ended refused = translated("آ ز ا\n" + line, "");
+  CHECK(refused.code == 1);
+  CHECK(refused.out == "a z z a\n");
+  CHECK(refused.err.find("stdin: line 2 has 257 tokens, and the model reads at most 256") != std::string::npos);
 }
 
 TEST_CASE("fathom-quickstart says what is wrong", "[programs]") {

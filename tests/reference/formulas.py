@@ -145,14 +145,59 @@ def sinusoid(positions, width):
     return torch.stack((angle.sin(), angle.cos()), -1).reshape(positions, width)
 
 
-def embedding(p, tokens, offsets, scale=1.0):
-    """scale * token row + position row; the position counts from 0 in each sequence; sinusoids when none is learned."""
+def sinusoid_halves(positions, width, first):
+    """Of the positions from `first` on: sines in the first half of the channels, cosines in the other."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half))
+    angle = torch.arange(first, first + positions)[:, None] * frequency
+    return torch.cat((angle.sin(), angle.cos()), 1)
+
+
+def embedding(p, tokens, offsets, scale=1.0, halves_from=None):
+    """scale * token row + position row; the position counts from 0 in each sequence; sinusoids when none is learned,
+    in halves and counted from `halves_from` if that is given."""
     lengths = [end - begin for begin, end in spans(offsets)]
     table = p.get("position.weight")
-    if table is None:
-        table = sinusoid(max(lengths), p["token.weight"].shape[1])
+    width = p["token.weight"].shape[1]
+    if halves_from is not None:
+        table = sinusoid_halves(max(lengths), width, halves_from)
+    elif table is None:
+        table = sinusoid(max(lengths), width)
     position = torch.cat([torch.arange(length) for length in lengths])
     return scale * p["token.weight"][tokens.long()] + table[position]
+
+
+def opennmt(p, source, target, layers, heads):
+    """The Pre-LN encoder-decoder of OpenNMT-tf on one pair: the encoder's output, and the logits behind each token of
+    the target. Parameters have CTranslate2's names."""
+
+    def projected(name, x):
+        return linear({"weight": p[f"{name}/weight"], "bias": p[f"{name}/bias"]}, x)
+
+    def normed(name, x):
+        return layer_norm({"gain": p[f"{name}/layer_norm/gamma"], "bias": p[f"{name}/layer_norm/beta"]}, x)
+
+    def attended(q, k, v, causal):
+        offsets = [torch.tensor([0, len(rows)]) for rows in (q, k)]
+        return attention_core(q, k, v, *offsets, heads, heads, causal)[0]
+
+    def stack(name, tokens, memory=None):
+        embeddings = p[f"{name}/embeddings/weight"]
+        width = embeddings.shape[1]
+        x = math.sqrt(width) * embeddings[tokens.long()] + sinusoid_halves(len(tokens), width, 1)
+        for layer in (f"{name}/layer_{i}" for i in range(layers)):
+            own, other, ffn = f"{layer}/self_attention", f"{layer}/attention", f"{layer}/ffn"
+            q, k, v = projected(f"{own}/linear_0", normed(own, x)).chunk(3, 1)
+            x = x + projected(f"{own}/linear_1", attended(q, k, v, memory is not None))
+            if memory is not None:
+                q = projected(f"{other}/linear_0", normed(other, x))
+                k, v = projected(f"{other}/linear_1", memory).chunk(2, 1)
+                x = x + projected(f"{other}/linear_2", attended(q, k, v, False))
+            x = x + projected(f"{ffn}/linear_1", relu(projected(f"{ffn}/linear_0", normed(ffn, x))))
+        return normed(name, x)
+
+    memory = stack("encoder", source)
+    return memory, projected("decoder/projection", stack("decoder", target, memory))
 
 
 def linear_cross_entropy(p, x, targets, smoothing=0.0, z_loss=0.0):

@@ -349,7 +349,7 @@ def rotary():
 
 @case
 def embedding():
-    def make(seed, learned, scale):
+    def make(seed, learned, scale, halves_from=None):
         s = Source(seed)
         offsets, tokens = offsets_of([6, 1, 3]), s.integers(9, 10)  # some tokens occur twice, some never
         p = {"token.weight": s.normal(9, 8)}
@@ -357,14 +357,53 @@ def embedding():
             p["position.weight"] = s.normal(7, 8)
         return record(
             seed,
-            lambda p, x: {"y": f.embedding(p, x["tokens"], offsets, scale)},
+            lambda p, x: {"y": f.embedding(p, x["tokens"], offsets, scale, halves_from)},
             p,
             {"tokens": tokens},
             {"offsets": offsets},
-            {"scale": scale},
+            {"scale": scale} | ({"first": halves_from} if halves_from else {}),
         )
 
-    return {"learned": make(60, True, 1.0), "sinusoidal": make(61, False, math.sqrt(8))}
+    return {
+        "learned": make(60, True, 1.0),
+        "sinusoidal": make(61, False, math.sqrt(8)),
+        "halves": make(62, False, math.sqrt(8), 1),
+    }
+
+
+@case
+def opennmt():
+    layers, heads, width, hidden, vocabularies = 2, 2, 8, 12, {"encoder": 7, "decoder": 6}
+    s = Source(63)
+    p = {}
+
+    def linear(name, out, wide):
+        p[f"{name}/weight"], p[f"{name}/bias"] = s.normal(out, wide, std=0.5), s.normal(out, std=0.1)
+
+    def norm(name):
+        p[f"{name}/layer_norm/gamma"] = s.normal(width, std=0.1, mean=1.0)
+        p[f"{name}/layer_norm/beta"] = s.normal(width, std=0.1)
+
+    for stack, vocabulary in vocabularies.items():
+        p[f"{stack}/embeddings/weight"] = s.normal(vocabulary, width)
+        for layer in (f"{stack}/layer_{i}" for i in range(layers)):
+            norm(f"{layer}/self_attention")
+            linear(f"{layer}/self_attention/linear_0", 3 * width, width)
+            linear(f"{layer}/self_attention/linear_1", width, width)
+            if stack == "decoder":
+                norm(f"{layer}/attention")
+                linear(f"{layer}/attention/linear_0", width, width)
+                linear(f"{layer}/attention/linear_1", 2 * width, width)
+                linear(f"{layer}/attention/linear_2", width, width)
+            norm(f"{layer}/ffn")
+            linear(f"{layer}/ffn/linear_0", hidden, width)
+            linear(f"{layer}/ffn/linear_1", width, hidden)
+        norm(stack)
+    linear("decoder/projection", vocabularies["decoder"], width)
+    source, target = s.integers(7, 5), s.integers(6, 4)
+    memory, logits = f.opennmt(p, source, target, layers, heads)
+    tensors = {f"parameter.{name}": tensor for name, tensor in p.items()}
+    return tensors | {"input.source": source, "input.target": target, "output.memory": memory, "output.logits": logits}
 
 
 @case
