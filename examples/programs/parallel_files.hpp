@@ -11,6 +11,7 @@
 #include <programs/saved_run.hpp>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 /// Parallel texts as a command line names them.
@@ -19,15 +20,17 @@ namespace fathom::program {
 /// How sentence pairs lie in files.
 struct PairFormat {
   std::string languages;  ///< "en-de": files are named by a prefix, as Moses does it; empty: they are named whole
+  bool tables = false;    ///< each file is a table; one that is alone is one
   int source_column = 1, target_column = 2;  ///< of a table
 };
 
-/// A source and a target file, a table, or Moses' prefix.
+/// Texts: of each a source and a target file, a table, or Moses' prefix.
 using PairFiles = std::vector<std::string>;
 
 inline void add_pair_format(CLI::App& command, PairFormat& format) {
   command.add_option("--languages", format.languages,
-                     "such as en-de: what is given is the beginning of the names of two files that end so");
+                     "such as en-de: what is given are beginnings of names, each of two files that end so");
+  command.add_flag("--tables", format.tables, "each file is a table, with both sides in a line, as one alone is");
   command.add_option("--source-column", format.source_column, "of a table whose columns are parted by tabs")
       ->transform(whole(format.source_column, 1, 1000));
   command.add_option("--target-column", format.target_column, "the same")
@@ -35,20 +38,30 @@ inline void add_pair_format(CLI::App& command, PairFormat& format) {
 }
 
 /// Errors: `FileError` of the readers; `Error` for names without sense.
-inline text::ParallelText read_pair_files(const PairFiles& files, const PairFormat& format) {
-  if (files.size() == 2) {
-    if (!format.languages.empty())
-      throw Error("--languages " + format.languages + ": belongs to one name that two files begin with, and " +
-                  files[0] + " and " + files[1] + " are two; leave one of them out");
-    return text::read_pairs(files[0], files[1]);
+inline std::vector<text::ParallelText> read_texts(const PairFiles& files, const PairFormat& format) {
+  std::vector<text::ParallelText> texts;
+  if (!format.languages.empty()) {
+    const std::size_t dash = format.languages.find('-');
+    if (dash == std::string::npos || dash == 0 || dash + 1 == format.languages.size())
+      throw Error("--languages " + format.languages +
+                  ": two endings of file names with - between them are needed, "
+                  "such as en-de");
+    for (const std::string& file : files) {
+      std::error_code ignored;
+      if (std::filesystem::is_regular_file(file, ignored))
+        throw Error("--languages " + format.languages + ": belongs to names that two files begin with, and " + file +
+                    " is a file; leave one of them out");
+      texts.push_back(text::read_moses(file, format.languages.substr(0, dash), format.languages.substr(dash + 1)));
+    }
+  } else if (format.tables || files.size() == 1) {
+    for (const std::string& file : files)
+      texts.push_back(text::read_tsv(file, {.source = format.source_column, .target = format.target_column}));
+  } else {
+    if (files.size() % 2 != 0)
+      throw Error(files.back() + ": has no file of translations behind it; give two files for each text, or --tables");
+    for (std::size_t i = 0; i < files.size(); i += 2) texts.push_back(text::read_pairs(files[i], files[i + 1]));
   }
-  if (format.languages.empty())
-    return text::read_tsv(files.at(0), {.source = format.source_column, .target = format.target_column});
-  const std::size_t dash = format.languages.find('-');
-  if (dash == std::string::npos || dash == 0 || dash + 1 == format.languages.size())
-    throw Error("--languages " + format.languages + ": two endings of file names with - between them are needed, "
-                "such as en-de");
-  return text::read_moses(files.at(0), format.languages.substr(0, dash), format.languages.substr(dash + 1));
+  return texts;
 }
 
 /// The names as a checkpoint stores them: from the root, so that a run goes on wherever it is resumed.
@@ -56,6 +69,13 @@ inline std::string recorded(const PairFiles& files) {
   nlohmann::json names = nlohmann::json::array();
   for (const std::string& file : files) names.push_back(as_utf8(std::filesystem::absolute(file)));
   return names.dump();
+}
+inline std::string recorded(const PairFormat& format) {
+  return nlohmann::json{{"languages", format.languages},
+                        {"tables", format.tables},
+                        {"source_column", format.source_column},
+                        {"target_column", format.target_column}}
+      .dump();
 }
 /// What `recorded` has stored; nothing where it is no such list.
 inline PairFiles recorded_files(std::string_view names) {
@@ -65,6 +85,19 @@ inline PairFiles recorded_files(std::string_view names) {
     for (const auto& name : list)
       if (name.is_string()) files.push_back(name.get<std::string>());
   return files;
+}
+
+/// The same of a format; the default where it is none.
+inline PairFormat recorded_format(const std::string& text) {
+  try {
+    const auto stored = nlohmann::json::parse(text);
+    return {.languages = stored.at("languages"),
+            .tables = stored.at("tables"),
+            .source_column = stored.at("source_column"),
+            .target_column = stored.at("target_column")};
+  } catch (const nlohmann::json::exception&) {
+    return {};
+  }
 }
 
 }  // namespace fathom::program

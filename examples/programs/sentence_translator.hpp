@@ -56,17 +56,18 @@ class SentenceTranslator {
  public:
   using Translations = std::vector<TranslatedSentence>;
 
-  /// `longest`: tokens of a sentence, its end among them.
-  SentenceTranslator(const Weights<Model, B>& weights, const text::Subwords& subwords, int longest,
+  /// `longest`: tokens of a sentence, its end among them. `language`: the token that begins each, or none.
+  SentenceTranslator(const Weights<Model, B>& weights, const text::Subwords& subwords, int language, int longest,
                      const DecodingOptions& options, const typename B::Options& machine)
       : subwords_(subwords),
+        language_(language),
         longest_(longest),
         sentences_(options.sentences),
         generator_(weights, generator_options(subwords, longest, options), machine) {}
 
   /// The tokens of a sentence. Errors: `Error` that begins with `name` for one that is too long.
   std::vector<int> encode(std::string_view sentence, const std::string& name) const {
-    auto tokens = source_tokens(subwords_, sentence);
+    auto tokens = source_tokens(subwords_, sentence, language_);
     if (tokens.size() > std::size_t(longest_))
       throw Error(name + ": has " + std::to_string(tokens.size()) + " tokens, and the model reads at most " +
                   std::to_string(longest_) + "; cut it into sentences");
@@ -83,8 +84,8 @@ class SentenceTranslator {
     const auto length = [&](int i) { return sources[std::size_t(i)].size(); };
     std::ranges::stable_sort(order, {}, length);
     std::size_t begin = 0;
-    for (; begin < order.size() && length(order[begin]) <= 1; ++begin)  // nothing but the end token
-      done(order[begin], Translations{{}});
+    const std::size_t nothing = language_ == text::PairEncoding::none ? 1 : 2;  // tokens of an empty sentence
+    for (; begin < order.size() && length(order[begin]) <= nothing; ++begin) done(order[begin], Translations{{}});
     std::vector<std::span<const int>> batch;
     std::vector<int> numbers;
     for (std::size_t end; begin < order.size(); begin = end) {
@@ -133,7 +134,7 @@ class SentenceTranslator {
   }
 
   text::Subwords subwords_;
-  int longest_, sentences_;
+  int language_, longest_, sentences_;
   PairGenerator<Model, B> generator_;
 };
 

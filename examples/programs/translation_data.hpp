@@ -3,12 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <fathom/core/error.hpp>
 #include <fathom/io/checksum.hpp>
 #include <fathom/io/file.hpp>
+#include <fathom/report/format.hpp>
 #include <fathom/text/cleaning.hpp>
 #include <fathom/text/pairs.hpp>
 #include <fathom/text/subwords.hpp>
@@ -29,6 +31,8 @@ namespace fathom::program {
 struct TranslationDataOptions {
   PairFiles texts, validation;
   PairFormat format;
+  std::string weights;  ///< "3,1": of each text, the share of the pairs that come from it; empty: as many as it has
+  std::string target_languages, validation_languages;  ///< "de,fr": what each text translates into; empty: not said
   std::int64_t hold_out = 500;     ///< pairs at the end that validate, where there is no other text for that
   std::filesystem::path subwords;  ///< empty: learned from the texts
   std::string subword_kind = "bpe";
@@ -37,6 +41,37 @@ struct TranslationDataOptions {
   text::CleaningOptions cleaning;
   std::string duplicates = "drop", identical = "keep";
 };
+
+inline constexpr int most_texts = 2000;
+
+/// "de,fr" as its parts.
+inline std::vector<std::string> parts_of(const std::string& list) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; !list.empty() && begin <= list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    parts.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+/// A list, parted by commas, of what `accept` takes. Empty is no list.
+template <class Accept>
+CLI::Validator list_of(const std::string& what, Accept accept) {
+  return {[=](const std::string& text) {
+            for (const std::string& part : parts_of(text))
+              if (!accept(part)) return what + " are needed, not '" + text + "'";
+            return std::string();
+          },
+          ""};
+}
+/// Letters, digits, "-" and "_": "de", "zh_Hans".
+inline bool is_language(const std::string& name) {
+  return !name.empty() && name.size() <= 32 && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+/// The piece in front of a source that asks for a translation into a language.
+inline std::string language_piece(const std::string& language) { return "<2" + language + ">"; }
 
 /// One of `words`.
 inline CLI::Validator one_of(std::vector<std::string> words) {
@@ -50,6 +85,14 @@ inline CLI::Validator one_of(std::vector<std::string> words) {
           ""};
 }
 
+/// Texts as arguments.
+inline CLI::Option* add_texts(CLI::App& command, PairFiles& texts) {
+  return command
+      .add_option("texts", texts,
+                  "two files, source and target, or one with both sides in a line; several one behind another")
+      ->expected(1, most_texts);
+}
+
 /// The options of commands that read such files. Those that decide what a run learns are `recorded`, where that is
 /// given.
 inline void add_translation_data(CLI::App& command, TranslationDataOptions& options, RecordedOptions* recorded) {
@@ -57,12 +100,22 @@ inline void add_translation_data(CLI::App& command, TranslationDataOptions& opti
     CLI::Option* const option = command.add_option(name, value, description);
     return recorded ? recorded->fixed(option) : option;
   };
-  command.add_option("texts", options.texts, "two files, source and target, or one with both sides in a line")
-      ->expected(1, 2);
+  add_texts(command, options.texts);
   command.option_defaults()->group("Text");
   add_pair_format(command, options.format);
+  fixed("--target-languages", options.target_languages,
+        "of each text, such as de,fr: sources begin with a token that asks for it; otherwise with none")
+      ->check(list_of("names of languages, such as de,fr", is_language));
   fixed("--longest", options.longest, "tokens of a sentence, pairs with more are left out; 0: the model's context")
       ->transform(whole(options.longest, 0));
+  if (recorded)
+    fixed("--weights", options.weights,
+          "such as 3,1: of each text, the share of the pairs that come from it; otherwise "
+          "as many as it has")
+        ->check(list_of("numbers above 0, such as 3,1", [](const std::string& share) {
+          const auto value = format::parse<double>(share);
+          return value && *value > 0 && *value <= 1e9;
+        }));
   auto& cleaning = options.cleaning;
   fixed("--longest-words", cleaning.longest_words, "of a side; 0: any")->transform(whole(cleaning.longest_words, 0));
   fixed("--ratio", cleaning.ratio, "characters of the longer side for each of the shorter, at most; 0: any")
@@ -82,39 +135,57 @@ struct TranslationData {
   using Corpus = text::PairCorpus<text::Subwords::Token>;
 
   text::Subwords subwords;
-  text::ParallelText texts, validation;  ///< cleaned
-  Corpus corpus, validation_corpus;
+  std::vector<text::ParallelText> texts;  ///< cleaned
+  text::ParallelText validation;          ///< all of them, one behind another
+  std::vector<Corpus> corpora, validation_corpora;
+  std::vector<double> weights;  ///< of the corpora, as of `text::PairBatchOptions`
   std::vector<text::CleaningReport> reports;
   int longest = 0;
 
-  bool validates() const { return validation_corpus.size() > 0; }
+  bool validates() const { return !validation_corpora.empty(); }
+  const std::string& name() const { return texts.front().name; }
   /// Of all tokens, so that a run is known to go on with the text that it began with.
   std::string checksum() const {
     Checksum sum;
-    for (const Corpus* one : {&corpus, &validation_corpus})
-      for (const auto* side : {&one->source, &one->target}) {
-        sum.add(std::as_bytes(std::span(side->tokens)));
-        sum.add(std::as_bytes(std::span(side->offsets)));
-      }
+    for (const auto* list : {&corpora, &validation_corpora})
+      for (const Corpus& corpus : *list)
+        for (const auto* side : {&corpus.source, &corpus.target}) {
+          sum.add(std::as_bytes(std::span(side->tokens)));
+          sum.add(std::as_bytes(std::span(side->offsets)));
+        }
     return std::to_string(sum.value());
   }
 };
 
-/// What a translator reads of a pair.
-inline text::PairEncoding pair_encoding(const text::Subwords& subwords, int longest, int threads) {
+/// What a translator reads of a pair. `language`: the token that begins its source, or none.
+inline text::PairEncoding pair_encoding(const text::Subwords& subwords, int longest, int threads,
+                                        int language = text::PairEncoding::none) {
   return {.begin = subwords.begin(),
           .end = subwords.end(),
+          .source_prefix = language,
           .longest_source = longest,
           .longest_target = longest,
           .threads = threads};
 }
 
-/// The tokens of a sentence to translate: as in training, its end token included.
-inline std::vector<int> source_tokens(const text::Subwords& subwords, std::string_view line) {
+/// The tokens of a sentence to translate: as in training, with its end token and, if there is one, that of a language.
+inline std::vector<int> source_tokens(const text::Subwords& subwords, std::string_view line, int language) {
+  std::vector<int> source;
+  if (language != text::PairEncoding::none) source.push_back(language);
   const auto tokens = subwords.encode(line);
-  std::vector<int> source(tokens.begin(), tokens.end());
+  source.insert(source.end(), tokens.begin(), tokens.end());
   source.push_back(subwords.end());
   return source;
+}
+
+/// The token that asks for a language; none for no name. Errors: `Error` for a model that has none for it.
+inline int language_token(const text::Subwords& subwords, const std::string& language, const std::string& name) {
+  if (language.empty()) return text::PairEncoding::none;
+  const std::string piece = language_piece(language);
+  for (int id = 0; id < subwords.vocabulary(); ++id)
+    if (subwords.piece(id) == piece) return id;
+  throw Error(name + ": has no piece " + piece + " that asks for " + language +
+              "; learn one with it as a symbol, as prepare --target-languages does");
 }
 
 /// Errors: `Error` for a model without the tokens that begin and end a sentence, and for one of another vocabulary.
@@ -128,32 +199,38 @@ inline text::Subwords usable(text::Subwords subwords, int vocabulary, const std:
   return subwords;
 }
 
-/// Learns subwords from both sides of a text.
-inline text::Subwords learn_subwords(const text::ParallelText& text, const TranslationDataOptions& options,
+/// Learns subwords from both sides of texts.
+inline text::Subwords learn_subwords(std::span<const text::ParallelText> texts, const TranslationDataOptions& options,
                                      int vocabulary) {
   const bool bpe = options.subword_kind == "bpe";
+  std::vector<std::string> symbols;
+  for (const std::string& language : parts_of(options.target_languages))
+    if (std::ranges::find(symbols, language_piece(language)) == symbols.end())
+      symbols.push_back(language_piece(language));
   try {
-    return text::Subwords::train(text::all_lines(std::span(&text, 1)),
+    return text::Subwords::train(text::all_lines(texts),
                                  {.vocabulary = vocabulary,
                                   .model = bpe ? text::SubwordModel::bpe : text::SubwordModel::unigram,
-                                  .character_coverage = options.character_coverage});
+                                  .character_coverage = options.character_coverage,
+                                  .symbols = std::move(symbols)});
   } catch (const FileError&) {
     throw;
   } catch (const Error& error) {
-    throw Error(text.name + ": " + error.what() + " (VOCABULARY of the program)");
+    throw Error(texts.front().name + ": " + error.what() + " (VOCABULARY of the program)");
   }
 }
 
 namespace detail {
 
-/// The pairs of a text whose sides are both within `longest` tokens; the others are counted.
-inline text::ParallelText fitting(const text::ParallelText& text, const text::Subwords& subwords, int longest,
-                                  std::size_t& too_long) {
+/// The pairs of a text that `encode_pairs` keeps; the others are counted.
+inline text::ParallelText fitting(const text::ParallelText& text, const text::Subwords& subwords,
+                                  const text::PairEncoding& encoding, std::size_t& too_long) {
   text::ParallelText kept;
   kept.name = text.name;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto fits = [&](std::string_view line) { return subwords.encode(line).size() < std::size_t(longest); };
-    if (fits(text.source[i]) && fits(text.target[i]))
+    if (source_tokens(subwords, text.source[i], encoding.source_prefix).size() <=
+            std::size_t(encoding.longest_source) &&
+        subwords.encode(text.target[i]).size() < std::size_t(encoding.longest_target))
       kept.append(text.source[i], text.target[i]);
     else
       ++too_long;
@@ -173,6 +250,60 @@ inline void split_off(text::ParallelText& text, std::size_t count, text::Paralle
 
 }  // namespace detail
 
+namespace detail {
+
+/// What each text translates into, as a list says; empty where nothing does. Errors: `Error` for another number of
+/// them.
+inline std::vector<std::string> languages_of(const char* option, const std::string& list, std::size_t texts) {
+  std::vector<std::string> languages = parts_of(list);
+  if (languages.empty()) languages.resize(texts);
+  if (languages.size() != texts)
+    throw Error(std::string(option) + " " + list + ": names " + std::to_string(languages.size()) + " of " +
+                std::to_string(texts) + " texts; give one for each");
+  return languages;
+}
+
+/// The same of the texts to validate on, which need not say what all texts to learn from are about.
+inline std::vector<std::string> validation_languages(const TranslationDataOptions& options, std::size_t texts) {
+  if (options.target_languages.empty() || !options.validation_languages.empty()) {
+    if (options.target_languages.empty() && !options.validation_languages.empty())
+      throw Error("--validation-languages: the texts to learn from have no --target-languages; give both, or none");
+    return languages_of("--validation-languages", options.validation_languages, texts);
+  }
+  const auto learned = parts_of(options.target_languages);
+  if (std::ranges::all_of(learned, [&](const auto& language) { return language == learned[0]; }))
+    return std::vector<std::string>(texts, learned[0]);
+  if (texts == learned.size()) return learned;
+  throw Error(
+      "--validation: the texts to learn from translate into several languages, and which of them these are in is "
+      "not said; give --validation-languages, one for each");
+}
+
+/// How often a pair of each corpus comes in an epoch, which has as many pairs as the corpora, of each its share.
+inline std::vector<double> pair_weights(const std::string& list, const std::vector<TranslationData::Corpus>& corpora) {
+  const auto shares = parts_of(list);
+  if (shares.empty()) return {};
+  if (shares.size() != corpora.size())
+    throw Error("--weights " + list + ": says " + std::to_string(shares.size()) + " of " +
+                std::to_string(corpora.size()) + " texts; give one for each");
+  double sum = 0, pairs = 0;
+  for (std::size_t i = 0; i < corpora.size(); ++i) {
+    sum += *format::parse<double>(shares[i]);
+    pairs += double(corpora[i].size());
+  }
+  std::vector<double> weights;
+  for (std::size_t i = 0; i < corpora.size(); ++i) {
+    constexpr double most = 1000;
+    weights.push_back(*format::parse<double>(shares[i]) / sum * pairs / double(corpora[i].size()));
+    if (weights.back() > most)
+      throw Error("--weights " + list + ": each of the " + std::to_string(corpora[i].size()) + " pairs of " +
+                  corpora[i].name + " would come more than 1000 times before all others have come; give it less");
+  }
+  return weights;
+}
+
+}  // namespace detail
+
 /// Reads, cleans and encodes. `subwords` is the model to use; none: the one that the options name, or learned.
 /// Errors: `FileError` and `Error` in one line, for files that cannot be read, and texts of which nothing is left.
 inline TranslationData load_translation_data(const TranslationDataOptions& options, int vocabulary, int context,
@@ -184,64 +315,125 @@ inline TranslationData load_translation_data(const TranslationDataOptions& optio
   cleaning.drop_duplicates = options.duplicates == "drop";
   cleaning.drop_identical = options.identical == "drop";
   text::Cleaner cleaner(cleaning);
-  text::ParallelText texts = cleaner(read_pair_files(options.texts, options.format)), validation;
+  std::vector<text::ParallelText> texts = read_texts(options.texts, options.format), validation;
+  const auto languages = detail::languages_of("--target-languages", options.target_languages, texts.size());
+  if (const auto shares = parts_of(options.weights); !shares.empty() && shares.size() != texts.size())
+    throw Error("--weights " + options.weights + ": says " + std::to_string(shares.size()) + " of " +
+                std::to_string(texts.size()) + " texts; give one for each");
+  std::vector<std::string> judged = languages;
+  for (text::ParallelText& text : texts) {
+    text = cleaner(text);
+    const text::CleaningReport& report = cleaner.reports().back();
+    if (text.size() == 0)
+      throw Error(text.name + ": no pair is left of " + std::to_string(report.pairs) + ": " +
+                  std::to_string(report.empty) + " have an empty side, " +
+                  std::to_string(report.too_long + report.ratio) + " are too long or of too different lengths, " +
+                  std::to_string(report.duplicate + report.identical) +
+                  " are duplicates or the same on both sides; give another text, or clean less");
+  }
   std::vector<text::CleaningReport> reports(cleaner.reports().begin(), cleaner.reports().end());
-  if (texts.size() == 0)
-    throw Error(texts.name + ": no pair is left of " + std::to_string(reports[0].pairs) + ": " +
-                std::to_string(reports[0].empty) + " have an empty side, " +
-                std::to_string(reports[0].too_long + reports[0].ratio) + " are too long or of too different lengths, " +
-                std::to_string(reports[0].duplicate + reports[0].identical) +
-                " are duplicates or the same on both sides; give another text, or clean less");
-  if (!options.validation.empty()) {  // it is judged as it is, but for what is no pair
+  const std::size_t first_judged = options.validation.empty() ? 0 : reports.size();  // its report
+  if (!options.validation.empty()) {  // they are judged as they are, but for what is no pair
     text::Cleaner empty_sides({.longest_words = 0, .longest_characters = 0, .ratio = 0, .drop_duplicates = false});
-    validation = empty_sides(read_pair_files(options.validation, options.format));
-    reports.push_back(empty_sides.reports()[0]);
-    if (validation.size() == 0)
-      throw Error(validation.name + ": all of its " + std::to_string(reports[1].pairs) +
-                  " pairs have an empty side; give another text to validate on");
+    validation = read_texts(options.validation, options.format);
+    judged = detail::validation_languages(options, validation.size());
+    for (text::ParallelText& text : validation) {
+      text = empty_sides(text);
+      reports.push_back(empty_sides.reports().back());
+      if (text.size() == 0)
+        throw Error(text.name + ": all of its " + std::to_string(reports.back().pairs) +
+                    " pairs have an empty side; give another text to validate on");
+    }
   } else if (options.hold_out > 0) {
     const auto count = static_cast<std::size_t>(options.hold_out);
-    if (2 * count > texts.size())
-      throw Error("--hold-out " + std::to_string(count) + ": more than half of the " +
-                  std::to_string(texts.size()) + " pairs of " + texts.name +
-                  "; give less, 0 to validate never, or a text with --validation");
-    detail::split_off(texts, count, validation);
+    for (text::ParallelText& text : texts) {
+      if (2 * count > text.size())
+        throw Error("--hold-out " + std::to_string(count) + ": more than half of the " + std::to_string(text.size()) +
+                    " pairs of " + text.name + "; give less, 0 to validate never, or a text with --validation");
+      detail::split_off(text, count, validation.emplace_back());
+    }
   }
+  const std::string name = options.subwords.empty() ? texts[0].name : options.subwords.string();
   if (!subwords)
-    subwords = options.subwords.empty()
-                   ? learn_subwords(texts, options, vocabulary)
-                   : usable(text::Subwords::from_file(options.subwords), vocabulary, options.subwords.string());
+    subwords = options.subwords.empty() ? learn_subwords(texts, options, vocabulary)
+                                        : usable(text::Subwords::from_file(options.subwords), vocabulary, name);
   const int longest = options.longest > 0 ? options.longest : context;
-  const text::PairEncoding encoding = pair_encoding(*subwords, longest, threads);
-  TranslationData data{.subwords = *subwords, .texts = {}, .validation = {}, .corpus = {}, .validation_corpus = {},
-                       .reports = std::move(reports), .longest = longest};
-  data.corpus = text::encode_pairs(*subwords, texts, encoding);
-  data.reports[0].too_many_tokens = data.corpus.too_long;
-  if (data.corpus.size() == 0)
-    throw Error(texts.name + ": every pair has a side of more than " + std::to_string(longest) +
-                " tokens; give a text with one sentence a line");
-  if (validation.size() > 0) {
+  TranslationData data{.subwords = *subwords,
+                       .texts = {},
+                       .validation = {},
+                       .corpora = {},
+                       .validation_corpora = {},
+                       .weights = {},
+                       .reports = std::move(reports),
+                       .longest = longest};
+  const auto encoding = [&](const std::string& language) {
+    return pair_encoding(*subwords, longest, threads, language_token(*subwords, language, name));
+  };
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    data.corpora.push_back(text::encode_pairs(*subwords, texts[i], encoding(languages[i])));
+    data.reports[i].too_many_tokens = data.corpora[i].too_long;
+    if (data.corpora[i].size() == 0)
+      throw Error(texts[i].name + ": every pair has a side of more than " + std::to_string(longest) +
+                  " tokens; give a text with one sentence a line");
+  }
+  data.weights = detail::pair_weights(options.weights, data.corpora);
+  for (std::size_t i = 0; i < validation.size(); ++i) {
+    const text::PairEncoding its = encoding(judged[i]);
     std::size_t too_long = 0;
-    data.validation = detail::fitting(validation, *subwords, longest, too_long);
-    data.reports[data.reports.size() - 1].too_many_tokens += too_long;
-    if (data.validation.size() == 0)
-      throw Error(validation.name + ": every pair has a side of more than " + std::to_string(longest) +
+    const auto kept = detail::fitting(validation[i], *subwords, its, too_long);
+    data.reports[first_judged + i].too_many_tokens += too_long;
+    if (kept.size() == 0)
+      throw Error(validation[i].name + ": every pair has a side of more than " + std::to_string(longest) +
                   " tokens; give another text to validate on");
-    data.validation_corpus = text::encode_pairs(*subwords, data.validation, encoding);
+    data.validation_corpora.push_back(text::encode_pairs(*subwords, kept, its));
+    for (std::size_t pair = 0; pair < kept.size(); ++pair) data.validation.append(kept.source[pair], kept.target[pair]);
   }
   data.texts = std::move(texts);
   return data;
 }
 
+/// Nats per token of the texts to validate on, by the frequencies that tokens have in the texts to learn from: what a
+/// model that reads nothing may reach. Tokens that do not come there count as if they came once.
+inline double loss_of_frequencies(const TranslationData& data) {
+  std::vector<double> counts(std::size_t(data.subwords.vocabulary()), 1.0);
+  const auto each_target = [](const std::vector<TranslationData::Corpus>& corpora, auto&& f) {
+    for (std::size_t c = 0; c < corpora.size(); ++c)
+      for (std::size_t pair = 0; pair < corpora[c].size(); ++pair) {
+        for (const auto token : corpora[c].target.document(pair).subspan(1)) f(c, std::size_t(token));
+        f(c, std::size_t(corpora[c].end));
+      }
+  };
+  each_target(data.corpora, [&](std::size_t corpus, std::size_t token) {
+    counts[token] += data.weights.empty() ? 1 : data.weights[corpus];
+  });
+  double all = 0, sum = 0, targets = 0;
+  for (const double count : counts) all += count;
+  each_target(data.validation_corpora, [&](std::size_t, std::size_t token) {
+    sum -= std::log(counts[token] / all);
+    ++targets;
+  });
+  return sum / targets;
+}
+
 /// Prints what was kept of the texts, and how many tokens that is.
 inline void print_report(const TranslationData& data) {
   for (const std::string& line : text::table(data.reports)) std::printf("%s\n", line.c_str());
-  const auto line = [](const char* name, const TranslationData::Corpus& corpus) {
-    std::printf("%s: %zu pairs, %zu source and %zu target tokens\n", name, corpus.size(), corpus.source.tokens.size(),
-                corpus.target.tokens.size());
+  const auto line = [](const char* name, const std::vector<TranslationData::Corpus>& corpora) {
+    std::size_t pairs = 0, sources = 0, targets = 0;
+    for (const auto& corpus : corpora) {
+      pairs += corpus.size();
+      sources += corpus.source.tokens.size();
+      targets += corpus.target.tokens.size();
+    }
+    std::printf("%s: %zu pairs, %zu source and %zu target tokens\n", name, pairs, sources, targets);
   };
-  line("to learn from", data.corpus);
-  if (data.validates()) line("to validate on", data.validation_corpus);
+  line("to learn from", data.corpora);
+  for (std::size_t i = 0; i < data.weights.size(); ++i)
+    std::printf("a pair of %s comes %.3g times in an epoch\n", data.texts[i].name.c_str(), data.weights[i]);
+  if (data.validates()) {
+    line("to validate on", data.validation_corpora);
+    std::printf("by the frequencies of tokens alone: %.4f nats per token\n", loss_of_frequencies(data));
+  }
   std::printf("%d subwords, checksum %016llx\n", data.subwords.vocabulary(),
               static_cast<unsigned long long>(data.subwords.checksum()));
 }

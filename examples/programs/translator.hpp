@@ -25,6 +25,7 @@
 #include <filesystem>
 #include <optional>
 #include <programs/line_translator.hpp>
+#include <programs/pair_line_scorer.hpp>
 #include <programs/run_program.hpp>
 #include <programs/saved_run.hpp>
 #include <programs/sentence_translator.hpp>
@@ -55,6 +56,7 @@ class TranslatorProgram {
   /// Where checkpoints record texts and subwords.
   static constexpr const char* texts_key = "texts";
   static constexpr const char* validation_key = "validation-texts";
+  static constexpr const char* format_key = "texts-format";
   static constexpr const char* checksum_key = "texts-checksum";
   static constexpr const char* subwords_key = "subwords-checksum";
   static constexpr const char* layers_key = "layers";
@@ -84,13 +86,16 @@ class TranslatorProgram {
     TranslationDataOptions texts = options_.data;
     texts.hold_out = 0;
     const auto data = load_translation_data(texts, vocabulary, context, options_.threads, {});
-    const auto write = [&](const char* name, const text::Lines& lines) {
+    const auto write = [&](const std::string& name, const text::Lines& lines) {
       std::string text;
       for (std::size_t i = 0; i < lines.size(); ++i) text.append(lines[i]) += '\n';
       write_file(folder.path() / name, text);
     };
-    write("train.source", data.texts.source);
-    write("train.target", data.texts.target);
+    for (std::size_t i = 0; i < data.texts.size(); ++i) {
+      const std::string name = data.texts.size() == 1 ? "train." : "train." + std::to_string(i + 1) + ".";
+      write(name + "source", data.texts[i].source);
+      write(name + "target", data.texts[i].target);
+    }
     data.subwords.save(subword_path());
     print_report(data);
     return 0;
@@ -122,14 +127,17 @@ class TranslatorProgram {
                   "; give more, or a smaller --longest");
     record[texts_key] = recorded(options_.data.texts);
     record[validation_key] = recorded(options_.data.validation);
+    record[format_key] = recorded(options_.data.format);
     record[checksum_key] = data.checksum();
     record[layers_key] = layers();
     record[subwords_key] = std::to_string(data.subwords.checksum());
     if (resumed && stored[checksum_key] != record[checksum_key])
-      throw Error(data.texts.name + ": is not the text that the run to resume began with, or not with its " +
+      throw Error(data.name() + ": is not the text that the run to resume began with, or not with its " +
                   "text to validate on; give that one");
 
-    const Batches sampler(data.corpus, batch_options(data.longest, true));
+    text::PairBatchOptions sizes = batch_options(data.longest, true);
+    sizes.weights = data.weights;
+    const Batches sampler(data.corpora, sizes);
     Trainer<Model, B, Optimizer> trainer(sampler.capacity(),
                                          {.seed = options_.seed,
                                           .loss = {.smoothing = options_.smoothing},
@@ -152,7 +160,9 @@ class TranslatorProgram {
     std::fflush(stdout);
 
     std::optional<Judge> judge;
-    if (data.validates()) judge.emplace(Batches(data.validation_corpus, batch_options(data.longest, false)), data);
+    if (data.validates())
+      judge.emplace(Batches(data.validation_corpora, batch_options(data.longest, false)), data.validation_corpora,
+                    data.validation);
     const bool by_bleu = judge && options_.judge == "bleu";
     const std::int64_t epoch =
         std::max<std::int64_t>(1, (batches_of(sampler) + options_.accumulate() - 1) / options_.accumulate());
@@ -160,8 +170,7 @@ class TranslatorProgram {
     text::Prefetch batches(sampler, start.sampler_position);
     Training training{
         .run = {.steps = options_.steps,
-                .learning_rate =
-                    InverseSquareRoot({.peak = options_.learning_rate, .warmup_steps = options_.warmup}),
+                .learning_rate = InverseSquareRoot({.peak = options_.learning_rate, .warmup_steps = options_.warmup}),
                 .accumulate = options_.accumulate(),
                 .validation = {.every = or_epoch(options_.validation_every),
                                .higher_is_better = by_bleu,
@@ -176,7 +185,7 @@ class TranslatorProgram {
               log.add(report, validated ? std::optional(judge->loss) : std::nullopt,
                       {report.cross_entropy, validated && by_bleu ? report.metric : std::nullopt});
             },
-        .plot = [&](const CsvTable& table) { return plot(table, data.texts.name); },
+        .plot = [&](const CsvTable& table) { return plot(table, data.name()); },
         .metric = by_bleu ? "BLEU" : "loss",
         .unit = by_bleu ? "" : "nats per token"};
     if (judge)
@@ -186,9 +195,9 @@ class TranslatorProgram {
 
   /// Prints translations of lines. Returns the program's exit code.
   int translate() const {
-    const text::Subwords subwords = subwords_of_run();
+    const auto [subwords, language] = subwords_of_run();
     const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
-    Sentences sentences(weights, subwords, context, options_.decoding, {.threads = options_.threads});
+    Sentences sentences(weights, subwords, language, context, options_.decoding, {.threads = options_.threads});
     const bool from_stdin = options_.input.empty() || options_.input == "-";
     LineTranslator<Model, B> lines(sentences, from_stdin ? "stdin" : options_.input.string(), options_.decoding);
     translate_lines(options_.input, lines);
@@ -198,17 +207,19 @@ class TranslatorProgram {
   /// Prints loss and scores on a parallel text. Nothing when it is asked to stop. Returns the program's exit code.
   int evaluate() const {
     const StopSignal stop;
-    const text::Subwords subwords = subwords_of_run();
+    const auto [subwords, language] = subwords_of_run();
     const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
-    const text::ParallelText text = read_pair_files(options_.data.texts, options_.data.format);
-    const auto corpus = text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.threads));
-    if (corpus.too_long > 0)
-      throw Error(text.name + ": " + std::to_string(corpus.too_long) + " pairs have a side of more than the " +
-                  std::to_string(context) + " tokens that the model reads; cut them into sentences");
+    const text::ParallelText text = read_texts(options_.data.texts, options_.data.format).front();
+    const std::vector corpora{
+        text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.threads, language))};
+    if (const std::size_t too_long = corpora[0].too_long; too_long > 0)
+      throw Error(text.name + ": " + std::to_string(too_long) + (too_long == 1 ? " pair has" : " pairs have") +
+                  " a side of more than the " + std::to_string(context) +
+                  " tokens that the model reads; cut them into sentences");
     text::PairBatchOptions sizes = batch_options(context, false);
     sizes.source_rows = sizes.target_rows = std::max(sizes.source_rows, context);
-    Judge judge(Batches(corpus, sizes), text, subwords);
-    Sentences sentences(weights, subwords, context, options_.decoding, {.threads = options_.threads});
+    Judge judge(Batches(corpora, sizes), corpora, text);
+    Sentences sentences(weights, subwords, language, context, options_.decoding, {.threads = options_.threads});
     Progress progress(stderr, {.total = judge.count + std::int64_t(text.size()), .label = "evaluate", .quiet = 1});
     std::int64_t shown = 0;
     const auto show = [&](const Evaluation& so_far) {
@@ -243,6 +254,16 @@ class TranslatorProgram {
     return 0;
   }
 
+  /// Prints what the model says of given translations. Returns the program's exit code.
+  int score() const {
+    const auto [subwords, language] = subwords_of_run();
+    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    PairLineScorer<Model, B> scorer(weights, subwords, language, context, options_.batch,
+                                    {.alpha = options_.decoding.length_penalty}, {.threads = options_.threads});
+    score_pairs(options_.data.texts, options_.data.format, scorer);
+    return 0;
+  }
+
   /// Prints what the model is and what its training needs.
   int info() const {
     const int longest = options_.data.longest > 0 ? std::min(options_.data.longest, context) : context;
@@ -273,14 +294,16 @@ class TranslatorProgram {
     std::vector<std::string> references, hypotheses;
     double loss = 0;  ///< of the last validation
 
-    Judge(const Batches& sampler, const text::ParallelText& text, const text::Subwords& subwords)
+    /// `text`: of all corpora, one behind another.
+    Judge(const Batches& sampler, const std::vector<TranslationData::Corpus>& corpora, const text::ParallelText& text)
         : count(batches_of(sampler)), batches(sampler), hypotheses(text.size()) {
-      for (std::size_t i = 0; i < text.size(); ++i) {
-        sources.push_back(source_tokens(subwords, text.source[i]));
-        references.emplace_back(text.target[i]);
-      }
+      for (const auto& corpus : corpora)
+        for (std::size_t i = 0; i < corpus.size(); ++i) {
+          const auto source = corpus.source.document(i);
+          sources.emplace_back(source.begin(), source.end());
+        }
+      for (std::size_t i = 0; i < text.size(); ++i) references.emplace_back(text.target[i]);
     }
-    Judge(const Batches& sampler, const TranslationData& data) : Judge(sampler, data.validation, data.subwords) {}
 
     /// Fills in the hypotheses; false when it was stopped.
     template <class Show>
@@ -316,7 +339,9 @@ class TranslatorProgram {
     if (trainer.average() && trainer.average()->count() > 0)
       averaged.emplace(trainer.weights().flat(), trainer.average()->flat());
     const Weights<Model, B>& weights = trainer.weights();
-    Sentences translator(weights, data.subwords, data.longest, {.beam = 1}, {.threads = options_.threads});
+    // All sources begin with the token of a language, or none does; which it is, they say themselves.
+    const int language = options_.data.target_languages.empty() ? text::PairEncoding::none : judge.sources[0][0];
+    Sentences translator(weights, data.subwords, language, data.longest, {.beam = 1}, {.threads = options_.threads});
     if (by_bleu) {
       if (!judge.translate(translator, stop, [&] {
             ++done;
@@ -345,9 +370,33 @@ class TranslatorProgram {
                                                         : Tokenizer::mteval_13a};
   }
 
-  /// The subwords that belong to the weights which a command uses.
-  text::Subwords subwords_of_run() const {
-    return run_subwords(read_record(used_checkpoint(options_)));
+  /// The subwords that belong to the weights which a command uses, and the token of the language that it translates
+  /// into, or none. Errors: `Error` where it is to be said, and is not, or is one that the run does not know.
+  std::pair<text::Subwords, int> subwords_of_run() const {
+    const safetensors::Metadata stored = read_record(used_checkpoint(options_));
+    text::Subwords subwords = run_subwords(stored);
+    const auto list = stored.find("--target-languages");
+    std::vector<std::string> known = list == stored.end() ? std::vector<std::string>{} : parts_of(list->second);
+    std::ranges::sort(known);
+    const auto repeated = std::ranges::unique(known);
+    known.erase(repeated.begin(), repeated.end());
+    std::string language = options_.target_language;
+    const std::string folder = options_.output.string();
+    if (known.empty()) {
+      if (!language.empty())
+        throw Error("--target-language " + language + ": the run in " + folder +
+                    " was trained without target languages; leave it out");
+    } else {
+      std::string names;
+      for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+      if (language.empty() && known.size() > 1)
+        throw Error(folder + ": the run translates into " + names + "; say which with --target-language");
+      if (language.empty()) language = known.front();
+      if (std::ranges::find(known, language) == known.end())
+        throw Error("--target-language " + language + ": the run in " + folder + " translates into " + names);
+    }
+    const int token = language_token(subwords, language, subword_path().string());
+    return {std::move(subwords), token};
   }
 
   /// Batches of the first epoch.
@@ -407,6 +456,7 @@ int translator(int argc, char** argv) {
       if (command.prepare()) return program.prepare();
       if (command.translate()) return program.translate();
       if (command.evaluate()) return program.evaluate();
+      if (command.score()) return program.score();
       if (command.info()) return program.info();
       const DirectoryLock folder(options.output);  // then look: another run may have been in it until now
       const auto newest = checkpoint_to_resume(folder, options, options.resume);
@@ -417,6 +467,9 @@ int translator(int argc, char** argv) {
           if (const auto names = stored.find(key); names != stored.end() && files.empty())
             files = recorded_files(names->second);
         };
+        const auto format = stored.find(Program::format_key);
+        if (options.data.texts.empty() && options.data.validation.empty() && format != stored.end())
+          options.data.format = recorded_format(format->second);
         restore(Program::texts_key, options.data.texts);
         restore(Program::validation_key, options.data.validation);
       }

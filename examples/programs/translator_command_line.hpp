@@ -28,6 +28,7 @@ struct TranslatorOptions : SavedRun {
   int samples = 2;
   DecodingOptions decoding;
   std::filesystem::path input, translations;
+  std::string target_language;  ///< that translations are asked for in
 
   /// Batches whose gradients make one update, and the tokens that each has room for on a side.
   int accumulate() const { return pass > 0 ? (batch + pass - 1) / pass : 1; }
@@ -44,12 +45,14 @@ class TranslatorCommandLine {
     app_.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     app_.require_subcommand(0, 1);
     app_.callback([this] {  // CLI11's own complaint does not name them
-      if (app_.get_subcommands().empty()) throw CLI::RequiredError("prepare, train, translate, evaluate or info");
+      if (app_.get_subcommands().empty())
+        throw CLI::RequiredError("prepare, train, translate, evaluate, score or info");
     });
     add_prepare(options);
     add_train(options);
     add_translate(options);
     add_evaluate(options);
+    add_score(options);
 
     info_ = app_.add_subcommand("info", "Print parameters, and the memory that training needs.");
     info_->add_option("--batch", options.batch, "tokens of an update, on each side")
@@ -61,7 +64,7 @@ class TranslatorCommandLine {
     info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
     info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
 
-    for (CLI::App* command : {prepare_, train_, translate_, evaluate_, info_})
+    for (CLI::App* command : {prepare_, train_, translate_, evaluate_, score_, info_})
       command->add_option("--threads", options.threads, "0: one for each core that the process may use")
           ->transform(thread_count());
   }
@@ -70,6 +73,7 @@ class TranslatorCommandLine {
   bool prepare() const { return prepare_->parsed(); }
   bool translate() const { return translate_->parsed(); }
   bool evaluate() const { return evaluate_->parsed(); }
+  bool score() const { return score_->parsed(); }
   bool info() const { return info_->parsed(); }
 
   /// The options of `train` that a run keeps.
@@ -82,7 +86,8 @@ class TranslatorCommandLine {
     prepare_ = app_.add_subcommand("prepare", "Clean a parallel text, learn its subwords, and report.");
     prepare_->footer(
         "The output folder gets\n"
-        "  train.source, train.target  the pairs that are kept, to train on\n"
+        "  train.source, train.target  the pairs that are kept, to train on; of several texts train.1.source and so "
+        "on\n"
         "  subwords.model              the subwords, for --subwords\n"
         "train does the same by itself when it is given texts.");
     add_translation_data(*prepare_, options.data, nullptr);
@@ -131,10 +136,13 @@ class TranslatorCommandLine {
     fixed("--average", options.average, "decay of an average of the weights, for use of the model; 0: none")
         ->check(rate());
     group("Validation");
-    train_->add_option("--validation", options.data.validation, "a text, named as the one to train on")
-        ->expected(1, 2);
+    train_->add_option("--validation", options.data.validation, "a text or several, named as those to train on")
+        ->expected(1, most_texts);
+    fixed("--validation-languages", options.data.validation_languages,
+          "of each text to validate on, as --target-languages; otherwise those of the texts to train on")
+        ->check(list_of("names of languages, such as de,fr", is_language));
     fixed("--hold-out", options.data.hold_out,
-          "pairs at the end of the text that validate where there is no --validation; 0: validate never")
+          "pairs at the end of each text that validate where there is no --validation; 0: validate never")
         ->transform(whole(options.data.hold_out, 0));
     fixed("--validation-every", options.validation_every, "updates; 0: as many as read the text once")
         ->transform(whole(options.validation_every, 0));
@@ -160,6 +168,7 @@ class TranslatorCommandLine {
         "number, a score and the translation, parted by tabs.");
     translate_->add_option("input", options.input, "a file; otherwise stdin");
     add_saved_run(*translate_, options);
+    add_target_language(*translate_, options);
     CLI::Option* const beam = add_search(*translate_, decoding);
     translate_->add_option("--n-best", decoding.best, "translations of a line, with their scores; 0: one, without")
         ->transform(whole(decoding.best, 0, 1024));
@@ -179,11 +188,9 @@ class TranslatorCommandLine {
 
   void add_evaluate(TranslatorOptions& options) {
     evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss, BLEU and chrF on a parallel text.");
-    evaluate_->add_option("texts", options.data.texts, "two files, source and target, or one with both sides in a line")
-        ->expected(1, 2)
-        ->required();
-    add_pair_format(*evaluate_, options.data.format);
+    add_pair(*evaluate_, options)->required();
     add_saved_run(*evaluate_, options);
+    add_target_language(*evaluate_, options);
     add_search(*evaluate_, options.decoding);
     evaluate_->add_option("--batch", options.batch, "tokens of a side whose loss is computed at a time")
         ->transform(whole(options.batch, 1, most_tokens));
@@ -192,10 +199,40 @@ class TranslatorCommandLine {
     evaluate_->add_option("--translations", options.translations, "a file that gets them");
   }
 
+  void add_score(TranslatorOptions& options) {
+    score_ = app_.add_subcommand("score", "Print what a trained model says of given translations.");
+    score_->footer(
+        "Each pair gives a line, in the same order: the log-probability of the translation, its tokens, and the score\n"
+        "that --n-best of translate has, parted by tabs. Without texts a table is read from stdin.");
+    add_pair(*score_, options);
+    add_saved_run(*score_, options);
+    add_target_language(*score_, options);
+    score_
+        ->add_option("--length-penalty", options.decoding.length_penalty,
+                     "the score is log-probability / length^this; 0: without the length")
+        ->check(number("", [](double) { return true; }));
+    score_->add_option("--batch", options.batch, "tokens of a side that are scored at a time")
+        ->transform(whole(options.batch, 1, most_tokens));
+  }
+
+  /// One text, and how it lies in files.
+  static CLI::Option* add_pair(CLI::App& command, TranslatorOptions& options) {
+    CLI::Option* const texts =
+        command
+            .add_option("texts", options.data.texts, "two files, source and target, or one with both sides in a line")
+            ->expected(1, 2);
+    add_pair_format(command, options.data.format);
+    return texts;
+  }
+  static void add_target_language(CLI::App& command, TranslatorOptions& options) {
+    command.add_option("--target-language", options.target_language,
+                       "to translate into, of a run that knows several; otherwise its only one");
+  }
+
   static std::vector<std::string> tokenizers() { return {"13a", "intl", "none"}; }
 
   CLI::App app_;
-  CLI::App *prepare_, *train_, *translate_, *evaluate_, *info_;
+  CLI::App *prepare_, *train_, *translate_, *evaluate_, *score_, *info_;
   RecordedOptions recorded_;
 };
 

@@ -2,7 +2,9 @@
 #pragma once
 
 /// fathom: very deep transformers as types. This header is the library for the CPU; what needs a dependency beyond the
-/// standard library is left out where that is not installed.
+/// standard library is left out where that is not installed. What a program would have to link to for it is named by
+/// itself: <fathom/text/subwords.hpp>, subwords by sentencepiece, and <fathom/text/parallel.hpp>, parallel texts from
+/// files that may be packed by zlib.
 
 #include <fathom/backend/backend.hpp>        // IWYU pragma: export
 #include <fathom/backend/context.hpp>        // IWYU pragma: export
@@ -13,6 +15,7 @@
 #include <fathom/backend/ref/ref.hpp>        // IWYU pragma: export
 #include <fathom/backend/timer.hpp>          // IWYU pragma: export
 #include <fathom/generate/generate.hpp>      // IWYU pragma: export
+#include <fathom/generate/translate.hpp>     // IWYU pragma: export
 #include <fathom/layers/attention.hpp>       // IWYU pragma: export
 #include <fathom/layers/dlcl.hpp>            // IWYU pragma: export
 #include <fathom/layers/feed_forward.hpp>    // IWYU pragma: export
@@ -23,6 +26,7 @@
 #include <fathom/layers/residual_block.hpp>  // IWYU pragma: export
 #include <fathom/layers/sequence.hpp>        // IWYU pragma: export
 #include <fathom/models/language_model.hpp>  // IWYU pragma: export
+#include <fathom/models/translator.hpp>      // IWYU pragma: export
 #include <fathom/models/weights.hpp>         // IWYU pragma: export
 #include <fathom/optim/adafactor.hpp>        // IWYU pragma: export
 #include <fathom/optim/adam.hpp>             // IWYU pragma: export

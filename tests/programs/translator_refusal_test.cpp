@@ -38,6 +38,24 @@ TEST_CASE("texts that cannot be learned from are refused in one line, and nothin
   }
 }
 
+TEST_CASE("a text to validate on that is none is refused in one line, and nothing is written", "[programs]") {
+  const TranslationWorkshop workshop;
+  const auto& folder = workshop.folder;
+  const auto refuse = [&](const Arguments& validation, const std::vector<std::string>& parts) {
+    check_refused(workshop.train("refused", Arguments{"--validation"} + validation), parts);
+    CHECK((!std::filesystem::exists(folder / "refused") || content_of(folder / "refused").empty()));
+  };
+  refuse({workshop.source, folder.write("short.en", "dog\n")}, {"has 200 lines", "short.en has 1 line;"});
+  refuse({folder.write("latin.de", "hund\ncaf\xe9\n"), folder.write("two.en", "dog\ncat\n")},
+         {"latin.de: line 2 is not UTF-8 at byte 4"});
+  refuse({folder.write("one.de", "hund\n"), folder.write("empty.en", "\n")},
+         {"one.de: all of its 1 pairs have an empty side"});
+  std::string words;
+  for (int i = 0; i < 40; ++i) words += "hund ";
+  refuse({folder.write("long.de", words + "\n"), folder.write("one.en", "dog\n")},
+         {"long.de: every pair has a side of more than 24 tokens"});
+}
+
 TEST_CASE("one line tells of options without sense", "[programs]") {
   const TranslationWorkshop workshop;
   const auto refuse = [&](const Arguments& more, const std::vector<std::string>& parts) {
@@ -48,8 +66,8 @@ TEST_CASE("one line tells of options without sense", "[programs]") {
   refuse({"--pass", "20"}, {"20 tokens"});
   refuse({"--label-smoothing", "1"}, {"--label-smoothing", "below 1"});
   refuse({"--duplicates", "some"}, {"--duplicates", "drop or keep"});
-  refuse({"--languages", "de-en"}, {"--languages de-en", "are two"});
-  check_refused({tiny_translator()}, {"prepare, train"});
+  refuse({"--languages", "de-en"}, {"--languages de-en", "toy.de is a file"});
+  check_refused({tiny_translator()}, {"prepare, train, translate, evaluate, score or info"});
   check_refused({tiny_translator(), "train", "--output", workshop.folder / "refused"}, {"texts"});
 }
 

@@ -32,6 +32,8 @@ TEST_CASE("a translator learns a toy language", "[programs]") {
   CHECK(trained.out.find("to learn from: 180 pairs") != std::string::npos);
   CHECK(trained.out.find("to validate on: 20 pairs") != std::string::npos);
   CHECK(trained.out.find("300 subwords") != std::string::npos);
+  const double of_frequencies = number_behind(trained.out, "by the frequencies of tokens alone: ");
+  CHECK((of_frequencies > 2 && of_frequencies < 3.5));
   CHECK(number_behind(trained.out, "best validation loss ") < 1);  // of 5.7 for a model that knows nothing
   CHECK(lines_of(fathom::read_file(output / "log.csv")).size() == 401);
   CHECK(fathom::read_file(output / "log.csv")

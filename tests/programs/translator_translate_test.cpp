@@ -153,6 +153,84 @@ TEST_CASE("evaluate prints loss and scores with their signatures", "[programs]")
                 {"has 60 lines", "has 200 lines"});
 }
 
+TEST_CASE("what cannot be evaluated is told in one line, and an empty side is no mistake", "[programs]") {
+  const Trained& trained = Trained::once();
+  const auto& folder = trained.workshop.folder;
+  const auto pair = [&](const std::string& source, const std::string& target) {
+    return Arguments{folder.write("pair.de", source), folder.write("pair.en", target), "--output", trained.output};
+  };
+  std::string words;
+  for (int i = 0; i < 40; ++i) words += "hund ";
+  for (const char* command : {"evaluate", "score"}) {
+    const Arguments program{tiny_translator(), command};
+    check_refused(program + pair("hund\n", "caf\xe9\n"), {"pair.en: line 1 is not UTF-8 at byte 4"});
+    check_refused(program + pair("hund\n", "dog\ncat\n"), {"pair.de has 1 line and ", "pair.en has 2 lines"});
+    check_refused(Arguments{deeper_translator(), command} + pair("hund\n", "dog\n"),
+                  {"is a checkpoint of 2+2 layers", "this program is for 3+2"});
+    check_refused(Arguments{wordier_translator(), command} + pair("hund\n", "dog\n"),
+                  {"is a subword model of 300 pieces"});
+    const Ended ended = run(program + pair("hund\n\nhund\n", "dog\ndog\n\n"));
+    CAPTURE(ended.err);
+    CHECK(ended.code == 0);
+  }
+  check_refused(Arguments{tiny_translator(), "evaluate"} + pair("hund\n" + words + "\n", "dog\ndog\n"),
+                {"pair.de: 1 pair has a side of more than the 24 tokens"});
+}
+
+TEST_CASE("given translations are scored as those that are found", "[programs]") {
+  const Trained& trained = Trained::once();
+  const auto& folder = trained.workshop.folder;
+  const ToyPairs unseen(40, 9);
+  const auto source = folder.write("scored.de", unseen.source);
+  const Arguments options{"--length-penalty", "0.6"};
+  const Ended best = run(trained.translate(Arguments{source, "--n-best", "1"} + options));
+  REQUIRE(best.code == 0);
+  std::string targets, table;
+  std::vector<std::string> scores;
+  const auto sources = lines_of(unseen.source);
+  for (const std::string& line : lines_of(best.out)) {
+    const std::size_t first = line.find('\t'), second = line.find('\t', first + 1);
+    scores.push_back(line.substr(first + 1, second - first - 1));
+    const std::string target = line.substr(second + 1);
+    table += sources[scores.size() - 1] + "\t" + target + "\n";
+    targets += target + "\n";
+  }
+  REQUIRE(scores.size() == 40);
+  const auto target = folder.write("scored.en", targets);
+  const Arguments score{tiny_translator(), "score", "--output", trained.output, "--threads", "1", "--batch", "50"};
+  const Ended scored = run(score + options + Arguments{source, target});
+  CAPTURE(scored.err);
+  REQUIRE(scored.code == 0);
+  CHECK(scored.err.empty());
+  const auto lines = lines_of(scored.out);
+  REQUIRE(lines.size() == 40);
+  int same = 0;
+  for (std::size_t i = 0; i < 40; ++i)
+    same += std::abs(std::atof(lines[i].c_str() + lines[i].rfind('\t')) - std::stod(scores[i])) <= 2e-4;
+  CHECK(same >= 36);  // a text may be cut into other tokens than those that were found
+  // A translation that is wrong is worth less, and all pairs in one pass give what each gives.
+  const Ended wrong = run(score + Arguments{folder.write("one.de", "hund\n"), folder.write("one.en", "cat\n")});
+  const Ended right = run(score + Arguments{folder.write("one.de", "hund\n"), folder.write("one.en", "dog\n")});
+  CHECK(std::atof(wrong.out.c_str()) < std::atof(right.out.c_str()) - 1);
+  // From stdin a table is read.
+  const auto piped = [&](const std::string& text) {
+    std::string command;
+    for (const std::string& argument : score + options) command += "'" + argument + "' ";
+    return run({"sh", "-c", command + "< '" + folder.write("table", text).string() + "'"});
+  };
+  CHECK(piped(table).out == scored.out);
+  std::string words;
+  for (int i = 0; i < 40; ++i) words += "hund ";
+  const Ended longer = piped(table + words + "\tdog\n");
+  CHECK(longer.code == 1);
+  CHECK(longer.out == scored.out);
+  CHECK(error_line(longer).find("stdin: line 41: its source has ") != std::string::npos);
+  const Ended without = piped(table + "hund dog\n");
+  CHECK(without.code == 1);
+  CHECK(without.out == scored.out);
+  CHECK(error_line(without).find("stdin: line 41 has no tab") != std::string::npos);
+}
+
 TEST_CASE("the BLEU of a validation decides on what is best", "[programs]") {
   const TranslationWorkshop workshop;
   const Arguments by_bleu{"--validate-by", "bleu", "--tokenizer", "none", "--samples", "0", "--steps", "40"};
