@@ -107,6 +107,18 @@ struct Descriptor {
   }
 };
 
+/// An attribute that a kind of descriptor has.
+struct Rule {
+  int descriptor, attribute, type;
+  std::int64_t most;  ///< elements
+  bool required;
+};
+/// Null: that kind of descriptor has no such attribute, or it is not emulated.
+const Rule* rule_of(int descriptor, int attribute);
+bool is_emulated(int descriptor);
+/// Bytes of an attribute's element of this type.
+std::size_t element_bytes(int type);
+
 /// What of a descriptor's attributes is not right for finalizing it.
 Verdict check_attributes(const Descriptor& descriptor);
 /// The graph of an operation graph's descriptor, or why it is none.

@@ -11,85 +11,6 @@ namespace emulated::dnn {
 
 namespace {
 
-struct Rule {
-  int descriptor, attribute, type;
-  std::int64_t most;  ///< elements
-  bool required;
-};
-
-constexpr int descriptor_type = CUDNN_TYPE_BACKEND_DESCRIPTOR;
-
-// What is emulated of each kind of descriptor.
-constexpr Rule rules[] = {
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, true},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, true},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, true},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, true},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, true},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, false},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, false},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_REORDERING_MODE, CUDNN_TYPE_TENSOR_REORDERING_MODE, 1, false},
-    {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_RAGGED_OFFSET_DESC, descriptor_type, 1, false},
-    {CUDNN_BACKEND_MATMUL_DESCRIPTOR, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, true},
-    {CUDNN_BACKEND_MATMUL_DESCRIPTOR, CUDNN_ATTR_MATMUL_PADDING_VALUE, CUDNN_TYPE_DOUBLE, 1, false},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_ADESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_BDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_CDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_DESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, descriptor_type, 1,
-     false},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, descriptor_type, 1,
-     false},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, descriptor_type, 1,
-     false},
-    {CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, true},
-    {CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, true},
-    {CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_ATTR_POINTWISE_AXIS, CUDNN_TYPE_INT64, 1, false},
-    {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, descriptor_type, 1,
-     true},
-    {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, descriptor_type, 1, false},
-    {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_TDESC, descriptor_type, 1, false},
-    {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_REDUCTION_DESCRIPTOR, CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, true},
-    {CUDNN_BACKEND_REDUCTION_DESCRIPTOR, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, true},
-    {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR, CUDNN_ATTR_OPERATION_REDUCTION_DESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_RNG_DESCRIPTOR, CUDNN_ATTR_RNG_DISTRIBUTION, CUDNN_TYPE_RNG_DISTRIBUTION, 1, true},
-    {CUDNN_BACKEND_RNG_DESCRIPTOR, CUDNN_ATTR_RNG_BERNOULLI_DIST_PROBABILITY, CUDNN_TYPE_DOUBLE, 1, true},
-    {CUDNN_BACKEND_OPERATION_RNG_DESCRIPTOR, CUDNN_ATTR_OPERATION_RNG_YDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_RNG_DESCRIPTOR, CUDNN_ATTR_OPERATION_RNG_SEED, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_RNG_DESCRIPTOR, CUDNN_ATTR_OPERATION_RNG_DESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_RNG_DESCRIPTOR, CUDNN_ATTR_OPERATION_RNG_OFFSET_DESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR, CUDNN_ATTR_OPERATION_RESHAPE_XDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, descriptor_type, 1, true},
-    {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, CUDNN_ATTR_OPERATIONGRAPH_OPS, descriptor_type, 64, true},
-    {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, descriptor_type, 1, true},
-    {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, true},
-    {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, descriptor_type, 1, true},
-    {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor_type, 1, true},
-    {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, descriptor_type, 1, true},
-    {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 64, true},
-    {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 64, true},
-    {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, false},
-    {CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, CUDNN_ATTR_DEVICEPROP_DEVICE_ID, CUDNN_TYPE_INT32, 1, true},
-};
-
-constexpr std::size_t element_bytes(int type) {
-  switch (type) {
-    case CUDNN_TYPE_BOOLEAN:
-      return sizeof(bool);
-    case CUDNN_TYPE_INT64:
-    case CUDNN_TYPE_DOUBLE:
-    case CUDNN_TYPE_VOID_PTR:
-    case CUDNN_TYPE_BACKEND_DESCRIPTOR:
-      return 8;
-    default:
-      return 4;
-  }
-}
-
 /// All descriptors by their handles. Those of a device that was reset are in it too, and cannot be found.
 std::map<const void*, DescriptorPointer>& registry() {
   static auto* const registry = new std::map<const void*, DescriptorPointer>;
@@ -144,16 +65,10 @@ cudnnStatus_t release(const char* name, F&& work) {
   return status == CUDNN_STATUS_SUCCESS && fails ? CUDNN_STATUS_INTERNAL_ERROR : status;
 }
 
-const Rule* rule_of(const Descriptor& descriptor, int attribute) {
-  for (const Rule& rule : rules)
-    if (rule.descriptor == descriptor.type && rule.attribute == attribute) return &rule;
-  return nullptr;
-}
-
 Verdict set(Device& device, Descriptor& descriptor, int name, int type, std::int64_t count, const void* elements) {
   if (descriptor.finalized)
     return Refusal{CUDNN_STATUS_NOT_INITIALIZED, "the descriptor is finalized already; attributes are set before"};
-  const Rule* const rule = rule_of(descriptor, name);
+  const Rule* const rule = rule_of(descriptor.type, name);
   if (rule == nullptr)
     return Refusal{CUDNN_STATUS_BAD_PARAM, "attribute " + std::to_string(name) +
                                                " is not one of a descriptor of type " +
@@ -166,7 +81,7 @@ Verdict set(Device& device, Descriptor& descriptor, int name, int type, std::int
     return Refusal{CUDNN_STATUS_BAD_PARAM, "attribute " + std::to_string(name) + " has " + std::to_string(count) +
                                                " elements: 1 to " + std::to_string(rule->most) + " are emulated"};
   Attribute attribute{cudnnBackendAttributeType_t(type), count, {}, {}};
-  if (type == descriptor_type) {
+  if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
     for (std::int64_t i = 0; i < count; ++i) {
       DescriptorPointer of = find_descriptor(device, static_cast<void* const*>(elements)[i]);
       if (!of || !of->finalized)
@@ -243,26 +158,6 @@ Verdict execute_plan(Device& device, const Library& library, const Descriptor& p
 
 }  // namespace
 
-Verdict check_attributes(const Descriptor& descriptor) {
-  for (const Rule& rule : rules)
-    if (rule.descriptor == descriptor.type && rule.required && descriptor.find(rule.attribute) == nullptr)
-      return Refusal{CUDNN_STATUS_BAD_PARAM, "a descriptor of type " + std::to_string(descriptor.type) +
-                                                 " lacks attribute " + std::to_string(rule.attribute)};
-  if (descriptor.type == CUDNN_BACKEND_TENSOR_DESCRIPTOR) {
-    const auto extents = descriptor.values<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
-    const auto strides = descriptor.values<std::int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
-    if (extents.size() != 4 || strides.size() != 4)
-      return Refusal{CUDNN_STATUS_BAD_PARAM, "a tensor has as many strides as extents; four are emulated"};
-    if (std::ranges::any_of(extents, [](std::int64_t extent) { return extent < 1; }))
-      return Refusal{CUDNN_STATUS_BAD_PARAM, "a tensor's extents are positive"};
-  }
-  if (descriptor.type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR &&
-      descriptor.find(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->count !=
-          descriptor.find(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->count)
-    return Refusal{CUDNN_STATUS_BAD_PARAM, "a variant pack has as many addresses as tensors"};
-  return {};
-}
-
 }  // namespace emulated::dnn
 
 using namespace emulated;
@@ -336,8 +231,7 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
 
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t* handle) {
   return api("cudnnBackendCreateDescriptor", [&](Device& device) {
-    const bool known = type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR ||
-                       std::ranges::any_of(rules, [&](const Rule& rule) { return rule.descriptor == type; });
+    const bool known = type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR || is_emulated(type);
     if (!known)
       return refuse(device, "cudnnBackendCreateDescriptor",
                     {CUDNN_STATUS_NOT_SUPPORTED, "descriptors of type " + std::to_string(type) + " are not emulated"});
