@@ -63,7 +63,7 @@ void run(std::span<char*> files) {
     timed("an epoch's batches", pairs, [&] {
       const text::PairBatches<int> batches(corpora, {});
       text::PackedPairs batch(batches.capacity());
-      for (std::uint64_t position = 0; position < batches.epoch();) position = batches.fill(position, batch);
+      for (std::uint64_t cursor = 0; cursor < batches.epoch();) cursor = batches.fill(cursor, batch);
     });
   }
 }

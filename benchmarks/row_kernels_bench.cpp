@@ -121,9 +121,9 @@ void residual_add_norm_forward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::residual_add_norm_forward<cpu::Normalization::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
-                                                             cpu::Uniform<float>{2.0f}, b.x.data(), b.f.data(),
-                                                             b.z.data(), b.y.data(), b.mean.data(), b.rstd.data());
+    cpu::residual_add_norm_forward<NormKind::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
+                                                           cpu::Everywhere<float>{2.0f}, b.x.data(), b.f.data(),
+                                                           b.z.data(), b.y.data(), b.mean.data(), b.rstd.data());
     benchmark::ClobberMemory();
   }
   meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
@@ -132,9 +132,9 @@ void residual_add_norm_backward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::residual_add_norm_backward<cpu::Normalization::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
-                                                              b.gain.data(), cpu::Uniform<float>{2.0f}, b.y.data(),
-                                                              b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
+    cpu::residual_add_norm_backward<NormKind::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
+                                                            b.gain.data(), cpu::Everywhere<float>{2.0f}, b.y.data(),
+                                                            b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
     benchmark::ClobberMemory();
   }
   meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));
@@ -164,14 +164,14 @@ void activation_backward(State& state) {
   }
   meter.bytes(sizeof(float) * 4.0 * static_cast<double>(n));
 }
-BENCHMARK(activation_forward<cpu::Relu>)->Arg(256);
-BENCHMARK(activation_forward<cpu::Gelu>)->Arg(256);
-BENCHMARK(activation_forward<cpu::GeluTanh>)->Arg(256);
-BENCHMARK(activation_forward<cpu::Silu>)->Arg(256);
-BENCHMARK(activation_backward<cpu::Relu>)->Arg(256);
-BENCHMARK(activation_backward<cpu::Gelu>)->Arg(256);
-BENCHMARK(activation_backward<cpu::GeluTanh>)->Arg(256);
-BENCHMARK(activation_backward<cpu::Silu>)->Arg(256);
+BENCHMARK(activation_forward<cpu::ReluKernel>)->Arg(256);
+BENCHMARK(activation_forward<cpu::GeluKernel>)->Arg(256);
+BENCHMARK(activation_forward<cpu::GeluTanhKernel>)->Arg(256);
+BENCHMARK(activation_forward<cpu::SiluKernel>)->Arg(256);
+BENCHMARK(activation_backward<cpu::ReluKernel>)->Arg(256);
+BENCHMARK(activation_backward<cpu::GeluKernel>)->Arg(256);
+BENCHMARK(activation_backward<cpu::GeluTanhKernel>)->Arg(256);
+BENCHMARK(activation_backward<cpu::SiluKernel>)->Arg(256);
 
 void cross_entropy_backward(State& state) {
   const std::size_t width = static_cast<std::size_t>(state.range(0));

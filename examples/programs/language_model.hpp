@@ -83,7 +83,7 @@ class LanguageModelProgram {
       windows.fill(0, first);
       trainer.profile(first);
     }
-    text::Prefetch batches(windows, start.sampler_position);
+    text::Prefetch batches(windows, start.cursor);
     std::optional<Sample> sample;
     if (validates) sample.emplace(in_order(text.validation), options_.validation_batches);
     Training training{.run = {.steps = options_.steps,
@@ -101,7 +101,7 @@ class LanguageModelProgram {
     if (validates)
       training.validate = [&](RunLog& log) -> std::optional<double> {
         const auto show = [&](const Evaluation& so_far) {
-          log.validate({.step = trainer.progress().step, .done = so_far.batches, .total = sample->count});
+          log.validate({.step = trainer.counters().step, .done = so_far.batches, .total = sample->count});
         };
         show({});
         const auto sums = trainer.evaluate(sample->batches, {.stop = [&] { return bool(stop); }, .progress = show});

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <fathom/generate/generate.hpp>
 #include <filesystem>
-#include <programs/recorded_options.hpp>
+#include <programs/command_line.hpp>
 #include <programs/rules.hpp>
 #include <programs/saved_run.hpp>
 #include <string>
@@ -30,19 +30,16 @@ struct LanguageModelOptions : SavedRun {
 };
 
 /// The commands of a language model's program and their options.
-class LanguageModelCommandLine {
+class LanguageModelCommandLine : public CommandLine {
  public:
   /// Parsing writes into `options`. `most_batch` sequences are as many as can be counted in tokens.
   LanguageModelCommandLine(LanguageModelOptions& options, int layers, int most_batch)
-      : app_("A language model of bytes with " + std::to_string(layers) + " layers"), most_batch_(most_batch) {
-    app_.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    app_.require_subcommand(0, 1);
-    app_.callback([this] {  // CLI11's own complaint does not name them
-      if (app_.get_subcommands().empty()) throw CLI::RequiredError("train, evaluate, sample or info");
-    });
+      : CommandLine("A language model of bytes with " + std::to_string(layers) + " layers",
+                    "train, evaluate, sample or info"),
+        most_batch_(most_batch) {
     add_train(options);
 
-    evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss on a text.");
+    evaluate_ = add("evaluate", "Print a trained model's loss on a text.");
     evaluate_->add_option("text", options.text, "a file, or a folder of text files")->required();
     add_saved_run(*evaluate_, options);
     evaluate_->add_option("--batch", options.batch, "sequences at a time")
@@ -51,7 +48,7 @@ class LanguageModelCommandLine {
         ->check(batches({"all"}));
 
     auto& generate = options.generate;
-    sample_ = app_.add_subcommand("sample", "Write a text with a trained model.");
+    sample_ = add("sample", "Write a text with a trained model.");
     sample_->add_option("--prompt", options.prompt, "how the text begins")->check(some_text());
     sample_->add_option("--tokens", generate.tokens, "bytes to add")->transform(whole(generate.tokens, 1));
     sample_->add_option("--temperature", generate.sampling.temperature, "0: always the most probable byte")
@@ -66,31 +63,23 @@ class LanguageModelCommandLine {
     sample_->add_option("--seed", options.seed, "of what is drawn by chance")->transform(whole(options.seed, 0));
     add_saved_run(*sample_, options);
 
-    info_ = app_.add_subcommand("info", "Print parameters, FLOPs per token and the memory that training needs.");
+    info_ = add("info", "Print parameters, FLOPs per token and the memory that training needs.");
     info_->add_option("--batch", options.batch, "sequences of a batch")
         ->transform(whole(options.batch, 1, most_batch_));
     info_->add_option("--accumulate", options.accumulate, "batches of an update")
         ->transform(whole(options.accumulate, 1));
-    info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
-    info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
-
-    for (CLI::App* command : {train_, evaluate_, sample_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core that the process may use")
-          ->transform(thread_count());
+    add_memory(*info_, options.dropout, options.average);
+    add_threads(options.threads);
   }
 
-  CLI::App& app() { return app_; }
   bool train() const { return train_->parsed(); }
   bool evaluate() const { return evaluate_->parsed(); }
   bool sample() const { return sample_->parsed(); }
   bool info() const { return info_->parsed(); }
 
-  /// The options of `train` that a run keeps.
-  const RecordedOptions& recorded() const { return recorded_; }
-
  private:
   void add_train(LanguageModelOptions& options) {
-    train_ = app_.add_subcommand("train", "Train on a text.");
+    train_ = add("train", "Train on a text.");
     train_->footer(
         "The output folder gets\n"
         "  checkpoints/<update>/  the last ones, to resume from\n"
@@ -103,13 +92,6 @@ class LanguageModelCommandLine {
     train_->add_option("--output", options.output, "folder of the run");
     train_->add_flag("--resume", options.resume, "go on from the newest checkpoint, if there is one");
 
-    const auto group = [&](const char* name) { train_->option_defaults()->group(name); };
-    const auto fixed = [&](const char* name, auto& value, const char* description) {
-      return recorded_.fixed(train_->add_option(name, value, description));
-    };
-    const auto free = [&](const char* name, auto& value, const char* description) {
-      return recorded_.free(train_->add_option(name, value, description));
-    };
     group("Updates");
     fixed("--steps", options.steps, "updates")->transform(whole(options.steps, 1));
     fixed("--batch", options.batch, "sequences of a batch")->transform(whole(options.batch, 1, most_batch_));
@@ -142,10 +124,8 @@ class LanguageModelCommandLine {
     group("Options");
   }
 
-  CLI::App app_;
   int most_batch_;
-  CLI::App *train_, *evaluate_, *sample_, *info_;
-  RecordedOptions recorded_;
+  CLI::App *evaluate_, *sample_, *info_;
 };
 
 }  // namespace fathom::program

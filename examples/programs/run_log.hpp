@@ -56,7 +56,7 @@ class RunLog {
                       .learning_rate = report.learning_rate});
   }
   /// How far the validation behind an update is.
-  void validate(const Progress::Validation& validation) { progress_.validate(validation); }
+  void validate(const Progress::ValidationUpdate& validation) { progress_.validate(validation); }
   /// A line of text above the progress bar.
   void message(std::string_view text) { progress_.message(text); }
   /// The last line of the progress bar.

@@ -41,11 +41,11 @@ inline std::filesystem::path used_checkpoint(const SavedRun& run) {
   throw Error(run.output.string() + ": has no checkpoint; give a run's folder with --output");
 }
 
-/// Errors: as of `used_checkpoint`, `load_weights` and `average_last_checkpoints`.
+/// Errors: as of `used_checkpoint`, `load_checkpoint_weights` and `average_last_checkpoints`.
 template <class Model, class B>
 Weights<Model, B> used_weights(const SavedRun& run, const typename B::Options& machine) {
   if (run.last > 0) return average_last_checkpoints<Model, B>(run.output, run.last, machine);
-  return load_weights<Model, B>(used_checkpoint(run));
+  return load_checkpoint_weights<Model, B>(used_checkpoint(run));
 }
 
 /// The checkpoint that a run in the folder goes on from; none where it begins. Errors: `Error` for a folder that holds a

@@ -46,9 +46,9 @@ int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const 
           const CheckpointInfo& start, bool resumed) {
   const std::filesystem::path output = folder.path(), log_path = output / "log.csv";
   // The last update has no row when its validation is still to be made, or when it ended the run.
-  const auto progress = trainer.progress();
-  const bool has_row = !start.unvalidated && progress.skipped_in_a_row < trainer.options().patience;
-  const std::int64_t logged = progress.step - (has_row ? 0 : 1);
+  const auto counters = trainer.counters();
+  const bool has_row = !start.unvalidated && counters.skipped_in_a_row < trainer.options().patience;
+  const std::int64_t logged = counters.step - (has_row ? 0 : 1);
   folder.check();
   RunLog log(log_path,
              {.total = training.run.steps,

@@ -167,7 +167,7 @@ class TranslatorProgram {
     const std::int64_t epoch =
         std::max<std::int64_t>(1, (batches_of(sampler) + options_.accumulate() - 1) / options_.accumulate());
     const auto or_epoch = [&](std::int64_t updates) { return updates > 0 ? updates : epoch; };
-    text::Prefetch batches(sampler, start.sampler_position);
+    text::Prefetch batches(sampler, start.cursor);
     Training training{
         .run = {.steps = options_.steps,
                 .learning_rate = InverseSquareRoot({.peak = options_.learning_rate, .warmup_steps = options_.warmup}),
@@ -322,7 +322,7 @@ class TranslatorProgram {
   template <class Trainer>
   std::optional<double> validate(Trainer& trainer, const TranslationData& data, Judge& judge, bool by_bleu, RunLog& log,
                                  const StopSignal& stop) const {
-    const std::int64_t step = trainer.progress().step, sentences = by_bleu ? std::ssize(judge.sources) : 0;
+    const std::int64_t step = trainer.counters().step, sentences = by_bleu ? std::ssize(judge.sources) : 0;
     std::int64_t done = 0;
     const auto show = [&] { log.validate({.step = step, .done = done, .total = judge.count + sentences}); };
     show();
@@ -402,8 +402,8 @@ class TranslatorProgram {
   /// Batches of the first epoch.
   static std::int64_t batches_of(const Batches& sampler) {
     std::int64_t count = 0;
-    for (std::uint64_t position = 0; position < sampler.epoch(); ++count)
-      position = sampler.select(position, [](const text::PairPlace&) {});
+    for (std::uint64_t cursor = 0; cursor < sampler.epoch(); ++count)
+      cursor = sampler.select(cursor, [](const text::PairPlace&) {});
     return count;
   }
 

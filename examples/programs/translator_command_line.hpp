@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
-#include <programs/recorded_options.hpp>
+#include <programs/command_line.hpp>
 #include <programs/rules.hpp>
 #include <programs/saved_run.hpp>
 #include <programs/sentence_translator.hpp>
@@ -36,54 +36,41 @@ struct TranslatorOptions : SavedRun {
 };
 
 /// The commands of a translator's program and their options.
-class TranslatorCommandLine {
+class TranslatorCommandLine : public CommandLine {
  public:
   /// Parsing writes into `options`.
   TranslatorCommandLine(TranslatorOptions& options, int encoder_layers, int decoder_layers)
-      : app_("A translator of " + std::to_string(encoder_layers) + " encoder and " + std::to_string(decoder_layers) +
-             " decoder layers") {
-    app_.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    app_.require_subcommand(0, 1);
-    app_.callback([this] {  // CLI11's own complaint does not name them
-      if (app_.get_subcommands().empty())
-        throw CLI::RequiredError("prepare, train, translate, evaluate, score or info");
-    });
+      : CommandLine("A translator of " + std::to_string(encoder_layers) + " encoder and " +
+                        std::to_string(decoder_layers) + " decoder layers",
+                    "prepare, train, translate, evaluate, score or info") {
     add_prepare(options);
     add_train(options);
     add_translate(options);
     add_evaluate(options);
     add_score(options);
 
-    info_ = app_.add_subcommand("info", "Print parameters, and the memory that training needs.");
+    info_ = add("info", "Print parameters, and the memory that training needs.");
     info_->add_option("--batch", options.batch, "tokens of an update, on each side")
         ->transform(whole(options.batch, 1, most_tokens));
     info_->add_option("--pass", options.pass, "tokens that are in memory at a time; 0: all of an update")
         ->transform(whole(options.pass, 0, most_tokens));
     info_->add_option("--longest", options.data.longest, "tokens of a sentence; 0: the model's context")
         ->transform(whole(options.data.longest, 0));
-    info_->add_option("--dropout", options.dropout, "rate on embeddings and residual branches")->check(rate());
-    info_->add_option("--average", options.average, "decay of an average of the weights; 0: none")->check(rate());
-
-    for (CLI::App* command : {prepare_, train_, translate_, evaluate_, score_, info_})
-      command->add_option("--threads", options.threads, "0: one for each core that the process may use")
-          ->transform(thread_count());
+    add_memory(*info_, options.dropout, options.average);
+    add_threads(options.threads);
   }
 
-  CLI::App& app() { return app_; }
   bool prepare() const { return prepare_->parsed(); }
   bool translate() const { return translate_->parsed(); }
   bool evaluate() const { return evaluate_->parsed(); }
   bool score() const { return score_->parsed(); }
   bool info() const { return info_->parsed(); }
 
-  /// The options of `train` that a run keeps.
-  const RecordedOptions& recorded() const { return recorded_; }
-
  private:
   static constexpr int most_tokens = 1 << 24;
 
   void add_prepare(TranslatorOptions& options) {
-    prepare_ = app_.add_subcommand("prepare", "Clean a parallel text, learn its subwords, and report.");
+    prepare_ = add("prepare", "Clean a parallel text, learn its subwords, and report.");
     prepare_->footer(
         "The output folder gets\n"
         "  train.source, train.target  the pairs that are kept, to train on; of several texts train.1.source and so "
@@ -96,7 +83,7 @@ class TranslatorCommandLine {
   }
 
   void add_train(TranslatorOptions& options) {
-    train_ = app_.add_subcommand("train", "Train on a parallel text.");
+    train_ = add("train", "Train on a parallel text.");
     train_->footer(
         "The output folder gets\n"
         "  subwords.model         the subwords\n"
@@ -109,13 +96,6 @@ class TranslatorCommandLine {
     train_->add_option("--output", options.output, "folder of the run");
     train_->add_flag("--resume", options.resume, "go on from the newest checkpoint, if there is one");
 
-    const auto group = [&](const char* name) { train_->option_defaults()->group(name); };
-    const auto fixed = [&](const char* name, auto& value, const char* description) {
-      return recorded_.fixed(train_->add_option(name, value, description));
-    };
-    const auto free = [&](const char* name, auto& value, const char* description) {
-      return recorded_.free(train_->add_option(name, value, description));
-    };
     group("Updates");
     fixed("--steps", options.steps, "updates, at most")->transform(whole(options.steps, 1));
     fixed("--batch", options.batch, "tokens of an update, on each side")
@@ -162,7 +142,7 @@ class TranslatorCommandLine {
 
   void add_translate(TranslatorOptions& options) {
     auto& decoding = options.decoding;
-    translate_ = app_.add_subcommand("translate", "Translate lines of a file, or of stdin.");
+    translate_ = add("translate", "Translate lines of a file, or of stdin.");
     translate_->footer(
         "Each line gives a line, in the same order, as soon as it is there. With --n-best a line gives several, of its\n"
         "number, a score and the translation, parted by tabs.");
@@ -187,7 +167,7 @@ class TranslatorCommandLine {
   }
 
   void add_evaluate(TranslatorOptions& options) {
-    evaluate_ = app_.add_subcommand("evaluate", "Print a trained model's loss, BLEU and chrF on a parallel text.");
+    evaluate_ = add("evaluate", "Print a trained model's loss, BLEU and chrF on a parallel text.");
     add_pair(*evaluate_, options)->required();
     add_saved_run(*evaluate_, options);
     add_target_language(*evaluate_, options);
@@ -200,7 +180,7 @@ class TranslatorCommandLine {
   }
 
   void add_score(TranslatorOptions& options) {
-    score_ = app_.add_subcommand("score", "Print what a trained model says of given translations.");
+    score_ = add("score", "Print what a trained model says of given translations.");
     score_->footer(
         "Each pair gives a line, in the same order: the log-probability of the translation, its tokens, and the score\n"
         "that --n-best of translate has, parted by tabs. Without texts a table is read from stdin.");
@@ -231,9 +211,7 @@ class TranslatorCommandLine {
 
   static std::vector<std::string> tokenizers() { return {"13a", "intl", "none"}; }
 
-  CLI::App app_;
-  CLI::App *prepare_, *train_, *translate_, *evaluate_, *score_, *info_;
-  RecordedOptions recorded_;
+  CLI::App *prepare_, *translate_, *evaluate_, *score_, *info_;
 };
 
 }  // namespace fathom::program

@@ -44,6 +44,7 @@
 #include <fathom/train/trainer.hpp>          // IWYU pragma: export
 
 #if __has_include(<nlohmann/json.hpp>)
+#include <fathom/models/weights_file.hpp>        // IWYU pragma: export
 #include <fathom/train/average_checkpoints.hpp>  // IWYU pragma: export
 #include <fathom/train/checkpoint.hpp>           // IWYU pragma: export
 #include <fathom/train/run_checkpoints.hpp>      // IWYU pragma: export

@@ -91,12 +91,12 @@ TEST_CASE("a text ends with the stop token, its last token, or the context", "[g
   for (int s = 0; s < 3; ++s) {
     const auto end = place(free[s], three_prompts[s].size());
     const bool stopped = end != free[s].end();
-    CHECK(generator.ending(s) == (stopped ? Ending::stop : Ending::tokens));
+    CHECK(generator.finish_reason(s) == (stopped ? FinishReason::stop : FinishReason::length));
     CHECK(copy(generator.text(s)) == std::vector<int>(free[s].begin(), stopped ? end + 1 : end));
     CHECK(generator.added(s).size() == generator.text(s).size() - three_prompts[s].size());
   }
-  CHECK(generator.ending(0) == Ending::stop);
-  CHECK(generator.ending(3) == Ending::no_prompt);
+  CHECK(generator.finish_reason(0) == FinishReason::stop);
+  CHECK(generator.finish_reason(3) == FinishReason::no_prompt);
 
   Generator<Learned, B> to_the_end(weights, {.sequences = 2}, one_thread);
   const auto whole = some_tokens(context, 37, 8);
@@ -106,10 +106,10 @@ TEST_CASE("a text ends with the stop token, its last token, or the context", "[g
   }
   CHECK(to_the_end.text(0).size() == context + 1);
   CHECK(to_the_end.added(1).size() == 1);
-  CHECK(to_the_end.ending(0) == Ending::context);
-  CHECK(to_the_end.ending(1) == Ending::context);
+  CHECK(to_the_end.finish_reason(0) == FinishReason::context);
+  CHECK(to_the_end.finish_reason(1) == FinishReason::context);
   to_the_end.start(three_prompts[0]);
-  CHECK(to_the_end.ending(0) == Ending::none);
+  CHECK(to_the_end.finish_reason(0) == FinishReason::none);
   CHECK(to_the_end.step());
   CHECK(to_the_end.text(0).size() == 6);
 }

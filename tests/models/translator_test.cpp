@@ -49,10 +49,10 @@ using Models =
 constexpr auto table_size = ReversedPairs::target_vocabulary * target_width;
 static_assert(OneTablePairs<TiedOutput>::parameter_count + table_size - 1 == OneTablePairs<>::parameter_count);
 
-/// Batch number `position`, smaller than its capacity.
-text::PackedPairs pairs(std::uint64_t position, const PairCapacity& capacity = pair_capacity) {
+/// Batch number `cursor`, smaller than its capacity.
+text::PackedPairs pairs(std::uint64_t cursor, const PairCapacity& capacity = pair_capacity) {
   text::PackedPairs batch(capacity);
-  ReversedPairs(capacity).fill(position, batch);
+  ReversedPairs(capacity).fill(cursor, batch);
   return batch;
 }
 

@@ -75,7 +75,7 @@ struct FollowingTokens {
 template <class Model, class P>
 class GradientRun {
  public:
-  using Gradient = typename ref::PrecisionOf<P>::type::Gradient;
+  using Gradient = typename ref::AsPrecision<P>::type::Gradient;
 
   explicit GradientRun(const Capacity& capacity)
       : weights_(parameter_extent<Model>().total()),

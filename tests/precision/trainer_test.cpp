@@ -113,12 +113,12 @@ TEST_CASE("mixed: a checkpoint's weights are rounded once, for inference and for
     save_checkpoint(folder / name, trainer);
     if (first.empty()) first = values_of(trainer.masters());
   }
-  const auto weights = load_weights<Model<2>, Ref<Mixed>>(folder / "checkpoint");
+  const auto weights = load_checkpoint_weights<Model<2>, Ref<Mixed>>(folder / "checkpoint");
   CHECK(floats(weights.flat()) == floats(trainer.weights().flat()));
-  const auto exact = load_weights<Model<2>, Ref<float>>(folder / "checkpoint");
+  const auto exact = load_checkpoint_weights<Model<2>, Ref<float>>(folder / "checkpoint");
   CHECK(floats(exact.flat()) == floats(trainer.masters()));
 
-  const auto second = load_weights<Model<2>, Ref<float>>(folder / "run/checkpoints/2");
+  const auto second = load_checkpoint_weights<Model<2>, Ref<float>>(folder / "run/checkpoints/2");
   const auto averaged = average_last_checkpoints<Model<2>, Ref<Mixed>>(folder / "run", 2);
   const std::vector<float> masters = floats(second.flat()), mean = floats(averaged.flat());
   for (std::size_t i = 0; i < mean.size(); ++i) REQUIRE(mean[i] == Bf16(first[i] / 2 + masters[i] / 2));

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""read.py WRITE: reads the checkpoints of the program WRITE (write.cpp) and compares them with what it says of them."""
+"""read.py WRITE: reads the files of the program WRITE (write.cpp) and compares them with what it says of them."""
 
 import pathlib
 import subprocess
@@ -23,7 +23,7 @@ def check(folder, output):
         files.setdefault(file, {})[name] = array.reshape([int(extent) for extent in shape.split(",")])
 
     written = {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")}
-    require(len(written) == 6 and written == set(files), f"files {written}, expected {set(files)}")
+    require(len(written) == 8 and written == set(files), f"files {written}, expected {set(files)}")
     for file, expected in files.items():
         with safetensors.safe_open(folder / file, framework="numpy") as tensors:
             require(tensors.metadata()["format"] == "pt", f"{file}: metadata {tensors.metadata()}")

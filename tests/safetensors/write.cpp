@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <fathom/models/weights_file.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <filesystem>
 #include <string>
@@ -7,8 +8,8 @@
 
 #include "train/models.hpp"
 
-/// write FOLDER: saves a checkpoint in each precision and prints what a reader has to find, a tensor a line: the file
-/// in FOLDER, the tensor's name, its type and shape, and its values in hexadecimal.
+/// write FOLDER: saves a checkpoint and the weights alone in each precision and prints what a reader has to find, a
+/// tensor a line: the file in FOLDER, the tensor's name, its type and shape, and its values in hexadecimal.
 namespace {
 using namespace fathom_test;
 
@@ -24,11 +25,13 @@ void write(const std::filesystem::path& folder, const std::string& name) {
   Trainer<SmallModel, Cpu<P>, AdamW> trainer({4 * context, 4, context}, {.average = 0.5}, {}, {.threads = 1});
   for (std::uint64_t seed = 0; seed < 2; ++seed) trainer.step(SomeBatch(seed));
   save_checkpoint(folder / name, trainer);
+  save_weights(folder / (name + ".safetensors"), trainer.weights());
 
   for (const ParameterInfo& info : trainer.table()) {
     const std::string columns = std::to_string(info.columns);
     const std::string shape = info.is_vector() ? columns : std::to_string(info.rows) + "," + columns;
     print(name + "/model.safetensors", info.name, shape, read_tensor(trainer.weights().flat(), info));
+    print(name + ".safetensors", info.name, shape, read_tensor(trainer.weights().flat(), info));
     print(name + "/average.safetensors", info.name, shape, read_tensor(trainer.average()->flat(), info));
   }
   for (const StateTensor& tensor : AdamW::describe_state(parameter_extent<SmallModel>(), trainer.table()))

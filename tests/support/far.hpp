@@ -138,7 +138,7 @@ class FarBuffer {
 /// Backend `B`, whose buffers are `FarMemory`: what dereferences a weight, a gradient, an activation or a slot outside
 /// of the backend ends the program. Packings, tokens and tables come to it as copies, which are far too.
 template <class B>
-struct Far {
+struct Far : NeedsMemoryOf<B> {
   using Precision = typename B::Precision;
   using Options = typename B::Options;
   template <class T>
@@ -229,13 +229,9 @@ struct Far {
   };
 
   template <class Op>
-  requires Runs<B, Op>
-  static void run(Lane& lane, const Op& op) { lane.run(op); }
-
-  static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
-  static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
-  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
-    return B::held_bytes(op, capacity);
+    requires Runs<B, Op>
+  static void run(Lane& lane, const Op& op) {
+    lane.run(op);
   }
 };
 

@@ -23,10 +23,10 @@ class ReversedPairs {
 
   PairCapacity capacity() const { return capacity_; }
   std::uint64_t epoch() const { return 100; }
-  std::uint64_t fill(std::uint64_t position, Packed& batch) const {
+  std::uint64_t fill(std::uint64_t cursor, Packed& batch) const {
     batch.clear();
-    for (;; ++position) {
-      const Philox random(key_.child(position));
+    for (;; ++cursor) {
+      const Philox random(key_.child(cursor));
       const int length = 3 + int(below(longest - 2, low_bits(random(0))));
       std::array<int, longest> source;
       std::array<int, longest + 1> target{begin};
@@ -40,7 +40,7 @@ class ReversedPairs {
       batch.append(from, to, end);
     }
     batch.pack();
-    return position;
+    return cursor;
   }
 
  private:

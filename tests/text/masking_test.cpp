@@ -45,9 +45,9 @@ TEST_CASE("the chosen tokens are targets, and of them 80 % are masked, 10 % rand
   text::PackedTokens plain(windows.capacity()), batch(sampler.capacity());
   int targets = 0, masked = 0, random = 0, kept = 0;
   std::map<int, int> at;
-  for (std::uint64_t position = 0; position < 1000; ++position) {
-    CHECK(sampler.fill(position, batch) == position + 1);
-    windows.fill(position, plain);
+  for (std::uint64_t cursor = 0; cursor < 1000; ++cursor) {
+    CHECK(sampler.fill(cursor, batch) == cursor + 1);
+    windows.fill(cursor, plain);
     REQUIRE(std::ranges::equal(batch.packing().offsets, plain.packing().offsets));
     for (std::size_t row = 0; row < 400; ++row) {
       const int token = batch.tokens()[row], target = batch.targets()[row], original = plain.tokens()[row];
@@ -78,9 +78,9 @@ TEST_CASE("special tokens are neither hidden nor drawn", "[masking]") {
       {.vocabulary = vocabulary, .mask = 3, .special = special, .chosen = 1, .masked = 0, .random = 1});
   text::PackedTokens batch(sampler.capacity()), plain(sampler.capacity());
   std::set<int> seen;
-  for (std::uint64_t position = 0; position < 200; ++position) {
-    sampler.fill(position, batch);
-    text::Windows(corpus, {.batch = 4, .length = 50}).fill(position, plain);
+  for (std::uint64_t cursor = 0; cursor < 200; ++cursor) {
+    sampler.fill(cursor, batch);
+    text::Windows(corpus, {.batch = 4, .length = 50}).fill(cursor, plain);
     for (std::size_t row = 0; row < 200; ++row) {
       const int original = plain.tokens()[row];
       if (std::ranges::count(special, original) > 0) {
@@ -102,9 +102,9 @@ TEST_CASE("documents keep their boundaries, and each has a target", "[masking]")
   const Masked sampler(documents, {.vocabulary = vocabulary, .mask = mask});
   text::PackedTokens batch(sampler.capacity()), plain(sampler.capacity());
   CHECK(sampler.epoch() == documents.epoch());
-  for (std::uint64_t position = 0; position < 200;) {
-    const std::uint64_t next = sampler.fill(position, batch);
-    REQUIRE(documents.fill(position, plain) == next);
+  for (std::uint64_t cursor = 0; cursor < 200;) {
+    const std::uint64_t next = sampler.fill(cursor, batch);
+    REQUIRE(documents.fill(cursor, plain) == next);
     const Packing packing = batch.packing();
     REQUIRE(std::ranges::equal(packing.offsets, plain.packing().offsets));
     for (int i = 0; i < packing.sequences(); ++i) {
@@ -112,7 +112,7 @@ TEST_CASE("documents keep their boundaries, and each has a target", "[masking]")
       const auto chosen = std::ranges::count_if(targets, [](int target) { return target >= 0; });
       CHECK(chosen == std::max(1, static_cast<int>(0.15 * packing.length(i) + 0.5)));
     }
-    position = next;
+    cursor = next;
   }
 }
 
@@ -135,7 +135,7 @@ TEST_CASE("a run that resumes has the same masks, and another epoch or seed has 
     text::Prefetch whole(sampler);
     for (int i = 0; i < 20; ++i) {
       whole.next();
-      text::Prefetch resumed(Masked(inner, options), whole.position(), 0), same(sampler, whole.position(), 0);
+      text::Prefetch resumed(Masked(inner, options), whole.cursor(), 0), same(sampler, whole.cursor(), 0);
       const text::PackedTokens &a = resumed.next(), &b = same.next();
       REQUIRE(copy(a.tokens()) == copy(b.tokens()));
       REQUIRE(copy(a.targets()) == copy(b.targets()));

@@ -66,10 +66,10 @@ TEST_CASE("every piece comes once an epoch, in another order each", "[packed_doc
   const PackedDocuments sampler(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7});
   text::PackedTokens batch(sampler.capacity());
   std::vector<int> firsts;
-  for (std::uint64_t position = 0; firsts.size() < 20 * sampler.epoch();) {
-    const std::uint64_t next = sampler.fill(position, batch);
-    CHECK(next - position == static_cast<std::uint64_t>(batch.sequences()));
-    position = next;
+  for (std::uint64_t cursor = 0; firsts.size() < 20 * sampler.epoch();) {
+    const std::uint64_t next = sampler.fill(cursor, batch);
+    CHECK(next - cursor == static_cast<std::uint64_t>(batch.sequences()));
+    cursor = next;
     for (const Sequence& sequence : sequences_of(batch)) {
       firsts.push_back(sequence.tokens[0]);
       for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
@@ -89,17 +89,17 @@ TEST_CASE("every piece comes once an epoch, in another order each", "[packed_doc
   CHECK(orders.size() == 20);
 }
 
-TEST_CASE("batches are the same from any position that an earlier batch returned", "[packed_documents]") {
+TEST_CASE("batches are the same from any cursor that an earlier batch returned", "[packed_documents]") {
   const auto corpus = documents_of({30, 11, 4, 90, 7, 25, 2, 90, 6, 5});
   const PackedDocuments sampler(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7});
   text::PackedTokens batch(sampler.capacity()), again(sampler.capacity());
-  std::uint64_t position = 0;
+  std::uint64_t cursor = 0;
   for (int i = 0; i < 100; ++i) {
-    const std::uint64_t next = sampler.fill(position, batch);
-    CHECK(PackedDocuments(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7}).fill(position, again) == next);
+    const std::uint64_t next = sampler.fill(cursor, batch);
+    CHECK(PackedDocuments(corpus, {.rows = 24, .sequences = 4, .length = 8, .seed = 7}).fill(cursor, again) == next);
     CHECK(std::ranges::equal(batch.tokens(), again.tokens()));
     CHECK(std::ranges::equal(batch.packing().offsets, again.packing().offsets));
-    position = next;
+    cursor = next;
   }
 }
 

@@ -39,22 +39,22 @@ text::PairCorpus<int> pairs(std::size_t count, unsigned seed = 1) {
 }
 
 struct Chosen {
-  std::uint64_t position = 0, next = 0;
+  std::uint64_t cursor = 0, next = 0;
   std::vector<PairPlace> places = {};
   bool operator==(const Chosen&) const = default;
 };
 
-Chosen batch_at(const PairBatches<int>& sampler, std::uint64_t position) {
-  Chosen batch{position};
-  batch.next = sampler.select(position, [&](PairPlace place) { batch.places.push_back(place); });
+Chosen batch_at(const PairBatches<int>& sampler, std::uint64_t cursor) {
+  Chosen batch{cursor};
+  batch.next = sampler.select(cursor, [&](PairPlace place) { batch.places.push_back(place); });
   return batch;
 }
 
 /// The batches of epochs [0, epochs).
 std::vector<Chosen> batches_of(const PairBatches<int>& sampler, std::uint64_t epochs = 1) {
   std::vector<Chosen> batches;
-  for (std::uint64_t position = 0; sampler.epoch_of(position) < epochs; position = batches.back().next)
-    batches.push_back(batch_at(sampler, position));
+  for (std::uint64_t cursor = 0; sampler.epoch_of(cursor) < epochs; cursor = batches.back().next)
+    batches.push_back(batch_at(sampler, cursor));
   return batches;
 }
 
@@ -77,7 +77,7 @@ TEST_CASE("every pair comes once an epoch, in another order each", "[pair_batche
     CHECK(sampler.epoch() == count);
     std::vector<PairPlace> places;
     for (const Chosen& batch : batches_of(sampler, 4)) {
-      REQUIRE(batch.next - batch.position == batch.places.size());
+      REQUIRE(batch.next - batch.cursor == batch.places.size());
       places.insert(places.end(), batch.places.begin(), batch.places.end());
     }
     REQUIRE(places.size() == 4 * count);
@@ -132,7 +132,7 @@ TEST_CASE("the pairs of a shuffled batch have nearly equal lengths", "[pair_batc
   CHECK(differences < count);  // less than 1 on average
 }
 
-TEST_CASE("batches are the same from any position, in any order, for any copy", "[pair_batches]") {
+TEST_CASE("batches are the same from any cursor, in any order, for any copy", "[pair_batches]") {
   const Corpora corpora{pairs(300, 1), pairs(70, 2), pairs(11, 3)};
   PairBatchOptions options = small;
   options.weights = {0.7, 1, 3.3};
@@ -141,9 +141,9 @@ TEST_CASE("batches are the same from any position, in any order, for any copy", 
   std::ranges::shuffle(batches, std::minstd_rand(1));
   const PairBatches<int> copy = sampler;
   for (const Chosen& batch : batches) {
-    REQUIRE(batch_at(copy, batch.position) == batch);
-    REQUIRE(batch_at(PairBatches<int>(corpora, options), batch.position) == batch);
-    // A position within a batch means that batch.
+    REQUIRE(batch_at(copy, batch.cursor) == batch);
+    REQUIRE(batch_at(PairBatches<int>(corpora, options), batch.cursor) == batch);
+    // A cursor within a batch means that batch.
     const Chosen within = batch_at(copy, batch.next - 1);
     REQUIRE(within.places == batch.places);
     REQUIRE(within.next == batch.next);
@@ -176,7 +176,7 @@ TEST_CASE("weights are how often a pair of a corpus comes in an epoch", "[pair_b
   for (const Chosen& batch : batches_of(sampler, epochs)) {
     for (const PairPlace place : batch.places) {
       ++counts[place];
-      ++in_epoch[sampler.epoch_of(batch.position)][place];
+      ++in_epoch[sampler.epoch_of(batch.cursor)][place];
     }
   }
   CHECK(counts.size() == 381);
@@ -209,7 +209,7 @@ TEST_CASE("without shuffling every pair comes once, in order, whatever the weigh
   CHECK(sampler.epoch() == 157);
   std::vector<PairPlace> places, expected;
   for (const Chosen& batch : batches_of(sampler, 2)) {
-    CHECK(sampler.epoch_of(batch.position) == sampler.epoch_of(batch.next - 1));  // no batch goes on into the next
+    CHECK(sampler.epoch_of(batch.cursor) == sampler.epoch_of(batch.next - 1));  // no batch goes on into the next
     places.insert(places.end(), batch.places.begin(), batch.places.end());
   }
   for (int epoch = 0; epoch < 2; ++epoch)
@@ -250,7 +250,7 @@ TEST_CASE("a batch has the sources, and the targets with what is to be predicted
 TEST_CASE("batches are filled with the pairs that are selected, and prefetched from any of them", "[pair_batches]") {
   const auto corpus = pairs(700);
   const PairBatches<int> sampler(corpus, small);
-  std::uint64_t position = 0;
+  std::uint64_t cursor = 0;
   const auto tokens_at = [&](std::uint64_t place) {
     std::vector<int> tokens;
     sampler.select(place, [&](PairPlace pair) {
@@ -260,15 +260,15 @@ TEST_CASE("batches are filled with the pairs that are selected, and prefetched f
     return tokens;
   };
   for (int resumed = 0; resumed < 5; ++resumed) {
-    text::Prefetch prefetch(sampler, position);
+    text::Prefetch prefetch(sampler, cursor);
     for (int i = 0; i < 30; ++i) {
-      const std::vector<int> expected = tokens_at(prefetch.position());
+      const std::vector<int> expected = tokens_at(prefetch.cursor());
       const auto& batch = prefetch.next();
       REQUIRE(std::ranges::equal(batch.source_tokens(), expected));
     }
-    position = prefetch.position();
+    cursor = prefetch.cursor();
   }
-  CHECK(position > 700);
+  CHECK(cursor > 700);
 }
 
 TEST_CASE("a walk over an epoch for validation has every pair once", "[pair_batches]") {

@@ -25,18 +25,18 @@ text::Corpus<int> corpus_of(int documents) {
   return corpus;
 }
 
-/// Batches of one row whose token is the position; the one at `bad` throws.
+/// Batches of one row whose token is the cursor; the one at `bad` throws.
 struct Failing {
   std::uint64_t bad;
   Capacity capacity() const { return {1, 1, 1}; }
   std::uint64_t epoch() const { return 100; }
-  std::uint64_t fill(std::uint64_t position, text::PackedTokens& batch) const {
-    if (position == bad) throw Error("no batch " + std::to_string(position));
-    const int token = static_cast<int>(position);
+  std::uint64_t fill(std::uint64_t cursor, text::PackedTokens& batch) const {
+    if (cursor == bad) throw Error("no batch " + std::to_string(cursor));
+    const int token = static_cast<int>(cursor);
     batch.clear();
     batch.append(std::span(&token, 1), token);
     batch.pack();
-    return position + 1;
+    return cursor + 1;
   }
 };
 
@@ -48,16 +48,16 @@ TEST_CASE("the batches are the same with and without a thread, and from the midd
   for (const int ahead : {0, 1, 2, 5}) {
     Prefetch prefetch(sampler, 0, ahead);
     text::PackedTokens expected(sampler.capacity());
-    std::uint64_t position = 0;
+    std::uint64_t cursor = 0;
     for (int i = 0; i < 100; ++i) {
       const text::PackedTokens& batch = prefetch.next();
-      position = sampler.fill(position, expected);
+      cursor = sampler.fill(cursor, expected);
       REQUIRE(std::ranges::equal(batch.tokens(), expected.tokens()));
       REQUIRE(std::ranges::equal(batch.targets(), expected.targets()));
       REQUIRE(std::ranges::equal(batch.packing().offsets, expected.packing().offsets));
-      REQUIRE(prefetch.position() == position);
+      REQUIRE(prefetch.cursor() == cursor);
     }
-    Prefetch resumed(sampler, prefetch.position(), ahead);
+    Prefetch resumed(sampler, prefetch.cursor(), ahead);
     for (int i = 0; i < 10; ++i) REQUIRE(std::ranges::equal(prefetch.next().tokens(), resumed.next().tokens()));
   }
 }
@@ -85,7 +85,7 @@ TEST_CASE("an exception comes with the batch that it prevented", "[prefetch][thr
     Prefetch prefetch(Failing{5}, 0, ahead);
     for (int i = 0; i < 5; ++i) CHECK(prefetch.next().tokens()[0] == i);
     for (int again = 0; again < 3; ++again) CHECK(message_of<Error>([&] { prefetch.next(); }) == "no batch 5");
-    CHECK(prefetch.position() == 5);
+    CHECK(prefetch.cursor() == 5);
   }
 }
 

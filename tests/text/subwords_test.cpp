@@ -256,8 +256,8 @@ TEST_CASE("from two files to batches: Multi30k, tokenized", "[subwords]") {
   const text::PairBatches<int> batches(corpus, {.source_rows = 512, .target_rows = 512});
   CHECK(batches.epoch() == corpus.size());
   std::size_t count = 0;
-  for (std::uint64_t position = 0; position < batches.epoch(); ++count)
-    position = batches.select(position, [](text::PairPlace) {});
+  for (std::uint64_t cursor = 0; cursor < batches.epoch(); ++count)
+    cursor = batches.select(cursor, [](text::PairPlace) {});
   const std::size_t fewest = std::max(corpus.source.tokens.size(), corpus.target.tokens.size()) / 512;
   CHECK(count >= fewest);
   CHECK(count < fewest + fewest / 10);

@@ -50,8 +50,8 @@ TEST_CASE("random windows lie anywhere in the text", "[windows]") {
   const Windows sampler(corpus, {.batch = 4, .length = 5, .order = Order::random, .seed = 3});
   text::PackedTokens batch(sampler.capacity());
   std::map<int, int> hits;
-  for (std::uint64_t position = 0; position < 4000; ++position) {
-    REQUIRE(sampler.fill(position, batch) == position + 1);
+  for (std::uint64_t cursor = 0; cursor < 4000; ++cursor) {
+    REQUIRE(sampler.fill(cursor, batch) == cursor + 1);
     CHECK(batch.rows() == 20);
     for (const int start : starts(batch)) ++hits[start];
   }
@@ -61,7 +61,7 @@ TEST_CASE("random windows lie anywhere in the text", "[windows]") {
   for (const auto& [start, count] : hits) CHECK(std::abs(count - 16000 / 15) < 200);
 }
 
-TEST_CASE("a batch depends on seed and position alone", "[windows]") {
+TEST_CASE("a batch depends on seed and cursor alone", "[windows]") {
   const auto corpus = places(1000);
   for (const Order order : {Order::random, Order::shuffled, Order::sequential}) {
     const Windows one(corpus, {.batch = 4, .length = 16, .order = order, .seed = 1});
@@ -69,11 +69,11 @@ TEST_CASE("a batch depends on seed and position alone", "[windows]") {
     const Windows other(corpus, {.batch = 4, .length = 16, .order = order, .seed = 2});
     text::PackedTokens forward(one.capacity()), backward(one.capacity()), different(one.capacity());
     int differing = 0;
-    for (std::uint64_t position = 50; position-- > 0;) {
-      one.fill(position, forward);
-      other.fill(position, different);
+    for (std::uint64_t cursor = 50; cursor-- > 0;) {
+      one.fill(cursor, forward);
+      other.fill(cursor, different);
       same.fill(49, backward);
-      same.fill(position, backward);
+      same.fill(cursor, backward);
       REQUIRE(tokens_of(forward) == tokens_of(backward));
       differing += tokens_of(forward) != tokens_of(different);
     }
@@ -87,8 +87,8 @@ TEST_CASE("shuffled windows come once an epoch, in another order and from anothe
   CHECK(sampler.epoch() == 4);
   text::PackedTokens batch(sampler.capacity());
   std::vector<int> all;
-  for (std::uint64_t position = 0; position < 100; ++position) {
-    sampler.fill(position, batch);
+  for (std::uint64_t cursor = 0; cursor < 100; ++cursor) {
+    sampler.fill(cursor, batch);
     for (const int start : starts(batch)) all.push_back(start);
   }
   std::set<int> shifts;
@@ -115,8 +115,8 @@ TEST_CASE("sequential windows predict every token but the first once", "[windows
     const Windows sampler(corpus, {.batch = 3, .length = 10, .order = Order::sequential});
     text::PackedTokens batch(sampler.capacity());
     std::vector<int> predicted;
-    for (std::uint64_t position = 0; position < sampler.epoch(); ++position) {
-      sampler.fill(position, batch);
+    for (std::uint64_t cursor = 0; cursor < sampler.epoch(); ++cursor) {
+      sampler.fill(cursor, batch);
       starts(batch);
       predicted.insert(predicted.end(), batch.targets().begin(), batch.targets().end());
     }

@@ -12,16 +12,16 @@ class SomeBatches {
  public:
   static constexpr Capacity capacity{4 * context, 4, context};
 
-  explicit SomeBatches(std::uint64_t position = 0) : position_(position) {}
+  explicit SomeBatches(std::uint64_t cursor = 0) : cursor_(cursor) {}
 
   TokenBatch next() {
-    batch_ = SomeBatch(position_++);
+    batch_ = SomeBatch(cursor_++);
     return batch_;
   }
-  std::uint64_t position() const { return position_; }
+  std::uint64_t cursor() const { return cursor_; }
 
  private:
-  std::uint64_t position_;
+  std::uint64_t cursor_;
   SomeBatch batch_{0};
 };
 

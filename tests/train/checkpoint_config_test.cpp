@@ -75,15 +75,15 @@ TEST_CASE("a checkpoint of format 1 goes on", "[checkpoint]") {
   auto whole = trainer_of_format_1(), resumed = trainer_of_format_1();
   tiny::train(whole, 0, 3);
   const CheckpointInfo info = load_checkpoint(format_1, resumed);
-  CHECK(info.sampler_position == 3);
+  CHECK(info.cursor == 3);
   CHECK(info.best == BestValidation{.step = 2, .metric = 1.5, .since = 1});
   CHECK(info.metadata.at("text") == "corpus.txt");
-  CHECK(resumed.progress().updates == 3);
+  CHECK(resumed.counters().updates == 3);
   CHECK(resumed.average()->count() == 3);
   const auto expected = tiny::train(whole, 3, 6), losses = tiny::train(resumed, 3, 6);
   for (std::size_t i = 0; i < losses.size(); ++i) CHECK(std::abs(losses[i] - expected[i]) < 1e-4);
   CHECK(std::abs(losses.back() - 2.01219469) < 1e-4);
-  CHECK_NOTHROW(load_weights<tiny::Plain, Cpu<Double>>(format_1));
+  CHECK_NOTHROW(load_checkpoint_weights<tiny::Plain, Cpu<Double>>(format_1));
 
   const auto refused = [&]<class Model>(std::type_identity<Model>) {
     auto other = trainer_of_format_1<Model>();
@@ -231,17 +231,17 @@ struct Saved {
   Saved() {
     auto trainer = tiny::trainer<tiny::Plain>({}, options);
     tiny::train(trainer, 0, 3);
-    save_checkpoint(path, trainer, {.sampler_position = 3, .best = {.step = 2, .metric = 1.5, .since = 1}});
+    save_checkpoint(path, trainer, {.cursor = 3, .best = {.step = 2, .metric = 1.5, .since = 1}});
   }
   std::string resumed() const {
     auto trainer = tiny::trainer<tiny::Plain>({}, options);
     const std::string message = message_of<FileError>([&] { load_checkpoint(path, trainer); });
-    CHECK(trainer.progress().step == (message.empty() ? 3 : 0));
+    CHECK(trainer.counters().step == (message.empty() ? 3 : 0));
     CHECK(message.find('\n') == std::string::npos);
     return message;
   }
   std::string used() const {
-    return message_of<FileError>([&] { load_weights<tiny::Plain, Cpu<Single>>(path); });
+    return message_of<FileError>([&] { load_checkpoint_weights<tiny::Plain, Cpu<Single>>(path); });
   }
   std::string looked_at() const {
     return message_of<FileError>([&] { read_checkpoint_info(path); });
@@ -315,7 +315,7 @@ TEST_CASE("numbers that no training leaves are refused", "[checkpoint]") {
   load_checkpoint(saved.path, trainer);
   struct NoBatches {
     TokenBatch next() { throw Error("no batch"); }
-    std::uint64_t position() const { return 0; }
+    std::uint64_t cursor() const { return 0; }
   } none;
   CHECK(message_of<Error>([&] { TrainingRun(trainer, none, {.steps = 40}); }) ==
         "TrainingRun: the trainer stands at update 1000 of a run of 40; give the run's own checkpoint, or more steps");

@@ -50,21 +50,21 @@ TEST_CASE("training goes on bit for bit from a checkpoint", "[checkpoint]") {
   train(whole, 0, 6);
   train(first, 0, 3);
   save_checkpoint(directory / "last", first,
-                  {.sampler_position = 1234567890123,
+                  {.cursor = 1234567890123,
                    .best = {.step = 2, .metric = 0.1 + 0.2, .since = 1},
                    .metadata = {{"text", "any \"thing\""}}});
   train(second, 0, 1);  // whatever it was before
   const CheckpointInfo info = load_checkpoint(directory / "last", second);
-  CHECK(info.sampler_position == 1234567890123);
+  CHECK(info.cursor == 1234567890123);
   CHECK(info.best == BestValidation{.step = 2, .metric = 0.1 + 0.2, .since = 1});
   CHECK(info.metadata.at("text") == "any \"thing\"");
   train(second, 3, 6);
   CHECK(equal_bits(whole.weights().flat(), second.weights().flat()));
   CHECK(equal_bits(whole.optimizer_state(), second.optimizer_state()));
-  CHECK(whole.progress().step == second.progress().step);
-  CHECK(whole.progress().updates == second.progress().updates);
-  CHECK(whole.progress().norms.count == second.progress().norms.count);
-  CHECK(whole.progress().norms.mean == second.progress().norms.mean);
+  CHECK(whole.counters().step == second.counters().step);
+  CHECK(whole.counters().updates == second.counters().updates);
+  CHECK(whole.counters().norms.count == second.counters().norms.count);
+  CHECK(whole.counters().norms.mean == second.counters().norms.mean);
 }
 
 TEST_CASE("an update that is still to be validated is restored exactly, also a skipped one", "[checkpoint]") {
@@ -98,12 +98,12 @@ TEST_CASE("the counters of a checkpoint are restored exactly", "[checkpoint]") {
   saved.restore({.step = 9, .updates = 5, .skipped_in_a_row = 2, .norms = {.mean = 0.1 + 0.2, .count = 7}});
   save_checkpoint(directory / "last", saved);
   load_checkpoint(directory / "last", loaded);
-  const auto progress = loaded.progress();
-  CHECK(progress.step == 9);
-  CHECK(progress.updates == 5);
-  CHECK(progress.skipped_in_a_row == 2);
-  CHECK(progress.norms.mean == 0.1 + 0.2);
-  CHECK(progress.norms.count == 7);
+  const auto counters = loaded.counters();
+  CHECK(counters.step == 9);
+  CHECK(counters.updates == 5);
+  CHECK(counters.skipped_in_a_row == 2);
+  CHECK(counters.norms.mean == 0.1 + 0.2);
+  CHECK(counters.norms.count == 7);
 }
 
 TEST_CASE("weights are loaded for inference, also at another precision", "[checkpoint]") {
@@ -111,9 +111,9 @@ TEST_CASE("weights are loaded for inference, also at another precision", "[check
   SmallTrainer trainer = make();
   train(trainer, 0, 2);
   save_checkpoint(directory / "last", trainer);
-  auto single = load_weights<SmallModel, Cpu<Single>>(directory / "last");
+  auto single = load_checkpoint_weights<SmallModel, Cpu<Single>>(directory / "last");
   CHECK(equal_bits(single.flat(), trainer.weights().flat()));
-  const auto twice = load_weights<SmallModel, Cpu<Double>>(directory / "last");
+  const auto twice = load_checkpoint_weights<SmallModel, Cpu<Double>>(directory / "last");
   CHECK(std::ranges::equal(values_of(twice.flat()), values_of(trainer.weights().flat())));
 }
 
@@ -129,7 +129,7 @@ void refuses(const std::filesystem::path& path, T&& trainer, std::initializer_li
     CHECK(message.find(part) != std::string::npos);
   }
   CHECK(before == values_of(trainer.weights().flat()));
-  CHECK(trainer.progress().step == 0);
+  CHECK(trainer.counters().step == 0);
 }
 
 TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
@@ -149,8 +149,9 @@ TEST_CASE("a checkpoint of something else is refused", "[checkpoint]") {
   refuses(path, make<Lion>(), {"/optimizer", "AdamW", "Lion"});
   refuses(path, make(with_seed(8)), {"/seed", "is 7 where 8"});
   refuses(directory / "missing", make(), {"missing", "does not exist"});
-  CHECK(message_of<FileError>([&] { load_weights<PolicyModel<PreNorm>, Cpu<Single>>(path); }).find("/model/") !=
-        std::string::npos);
+  CHECK(message_of<FileError>([&] {
+          load_checkpoint_weights<PolicyModel<PreNorm>, Cpu<Single>>(path);
+        }).find("/model/") != std::string::npos);
 }
 
 template <int Width, class Attention, class FeedForward, class Norm = LayerNorm<Width>, int Depth = depth>
@@ -289,7 +290,7 @@ TEST_CASE("the average of the weights is saved, goes on, and is what inference l
   averaging.average = 0.9;
   SmallTrainer whole = make(averaging), first = make(averaging), second = make(averaging);
   save_checkpoint(path, first);  // before there is an average
-  CHECK(equal_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.weights().flat()));
+  CHECK(equal_bits(load_checkpoint_weights<SmallModel, Cpu<Single>>(path).flat(), first.weights().flat()));
   train(second, 0, 2);
   load_checkpoint(path, second);
   CHECK(second.average()->count() == 0);
@@ -297,7 +298,7 @@ TEST_CASE("the average of the weights is saved, goes on, and is what inference l
   train(whole, 0, 6);
   train(first, 0, 3);
   save_checkpoint(path, first);
-  CHECK(equal_bits(load_weights<SmallModel, Cpu<Single>>(path).flat(), first.average()->flat()));
+  CHECK(equal_bits(load_checkpoint_weights<SmallModel, Cpu<Single>>(path).flat(), first.average()->flat()));
   CHECK(!equal_bits(first.weights().flat(), first.average()->flat()));
   load_checkpoint(path, second);
   train(second, 3, 6);

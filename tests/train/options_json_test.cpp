@@ -117,9 +117,9 @@ TEST_CASE("a run with options at their limits goes on", "[options_json]") {
                                .average = 1};
   TinyTrainer<> saved({1, 1, 1}, options, {.beta1 = 1 - Limits::epsilon() / 2, .epsilon = 5e-324}, {.threads = 1});
   TinyTrainer<> loaded({1, 1, 1}, options, {.beta1 = 1 - Limits::epsilon() / 2, .epsilon = 5e-324}, {.threads = 1});
-  const CheckpointInfo info{.sampler_position = std::numeric_limits<std::uint64_t>::max()};
+  const CheckpointInfo info{.cursor = std::numeric_limits<std::uint64_t>::max()};
   save_checkpoint(folder / "last", saved, info);
-  CHECK(load_checkpoint(folder / "last", loaded).sampler_position == info.sampler_position);
+  CHECK(load_checkpoint(folder / "last", loaded).cursor == info.cursor);
 }
 
 /// A user's optimizer whose check forgets something.

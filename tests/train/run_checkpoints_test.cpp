@@ -53,9 +53,9 @@ BestValidation train(
   SmallTrainer trainer = make();
   CheckpointInfo start;
   if (const auto newest = newest_checkpoint(folder)) start = load_checkpoint(*newest, trainer);
-  SomeBatches batches(start.sampler_position);
+  SomeBatches batches(start.cursor);
   const auto metric = [&]() -> std::optional<double> {
-    const std::int64_t step = trainer.progress().step;
+    const std::int64_t step = trainer.counters().step;
     return step == stopped ? std::nullopt : std::optional(std::abs(double(step) - 12));
   };
   TrainingRun run(trainer, batches,
@@ -90,9 +90,9 @@ TEST_CASE("the last checkpoints and the best one are kept", "[run_checkpoints]")
   const CheckpointInfo best = read_checkpoint_info(folder / "best"),
                        last = read_checkpoint_info(folder / "checkpoints/00000020");
   CHECK(best.best == BestValidation{.step = 12, .metric = 0, .since = 0});
-  CHECK(best.sampler_position == 24);
+  CHECK(best.cursor == 24);
   CHECK(last.best == BestValidation{.step = 12, .metric = 0, .since = 3});
-  CHECK(last.sampler_position == 40);
+  CHECK(last.cursor == 40);
   CHECK(last.metadata.at("text") == "a.txt");
 }
 
@@ -142,7 +142,7 @@ TEST_CASE("a checkpoint that is written beside the training holds the moment it 
   for (const RunReport& report : run) {
     if (report.step % 4 != 0) continue;
     const std::string name = std::to_string(report.step);
-    const CheckpointInfo info{.sampler_position = run.position()};
+    const CheckpointInfo info{.cursor = run.cursor()};
     save_checkpoint(folder / "alone" / name, trainer, info);
     writer.start({folder / "beside" / name, folder / "again" / name}, trainer, info);
   }

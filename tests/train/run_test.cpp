@@ -53,10 +53,10 @@ struct NoPosition {
 };
 struct NoBatches {
   int next();
-  std::uint64_t position() const;
+  std::uint64_t cursor() const;
 };
 struct PositionInWords : SomeBatches {
-  std::string position() const;
+  std::string cursor() const;
 };
 static_assert(BatchSource<SomeBatches>);
 static_assert(!BatchSource<const SomeBatches> && !BatchSource<NoPosition> && !BatchSource<NoBatches>);
@@ -92,7 +92,7 @@ TEST_CASE("batches are accumulated as if they were given at once", "[run]") {
   }
   for (const RunReport& report : TrainingRun(by_run, batches, {.steps = 3, .accumulate = 2}))
     CHECK(report.tokens == 2 * SomeBatches::capacity.rows);
-  CHECK(batches.position() == 6);
+  CHECK(batches.cursor() == 6);
   CHECK(weights_of(by_hand) == weights_of(by_run));
 }
 
@@ -147,8 +147,8 @@ TEST_CASE("the body of the loop can end the run", "[run]") {
     if (report.step == 3) run.stop();
     CHECK(report.is_last == (report.step == 3));
   }
-  CHECK(trainer.progress().step == 3);
-  CHECK(batches.position() == 3);
+  CHECK(trainer.counters().step == 3);
+  CHECK(batches.cursor() == 3);
 }
 
 TEST_CASE("a validation that is stopped ends the run, and the next one begins with it, to the same reports", "[run]") {
@@ -159,7 +159,7 @@ TEST_CASE("a validation that is stopped ends the run, and the next one begins wi
     std::optional<StepReport> unvalidated;
     for (int runs = 0; runs < 5; ++runs) {
       const auto metric = [&]() -> std::optional<double> {
-        if (!stops.empty() && stops.front() == trainer.progress().step) {
+        if (!stops.empty() && stops.front() == trainer.counters().step) {
           stops.erase(stops.begin());
           return std::nullopt;
         }
@@ -182,7 +182,7 @@ TEST_CASE("a validation that is stopped ends the run, and the next one begins wi
   const auto [found, found_best] = run_it(stopped, one, {4, 10, 10});
   const auto [expected, best] = run_it(undisturbed, other, {});
   CHECK(found_best == best);
-  CHECK(one.position() == other.position());
+  CHECK(one.cursor() == other.cursor());
   CHECK(weights_of(stopped) == weights_of(undisturbed));
   REQUIRE(found.size() == 10);
   REQUIRE(expected.size() == 10);

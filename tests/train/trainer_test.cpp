@@ -100,21 +100,21 @@ TEST_CASE("a step that is not finite names the layer and leaves the weights", "[
   const auto weights_after = values_of(trainer.weights().flat()), state_after = values_of(trainer.optimizer_state());
   CHECK(std::memcmp(weights.data(), weights_after.data(), weights.size() * sizeof(float)) == 0);
   CHECK(std::memcmp(state.data(), state_after.data(), state.size() * sizeof(float)) == 0);
-  CHECK(trainer.progress().updates == 1);
-  CHECK(trainer.progress().skipped_in_a_row == 1);
+  CHECK(trainer.counters().updates == 1);
+  CHECK(trainer.counters().skipped_in_a_row == 1);
 
   set(healthy);
   CHECK(trainer.step(SomeBatch(2)).skipped.empty());  // no gradient is left over
-  CHECK(trainer.progress().skipped_in_a_row == 0);
+  CHECK(trainer.counters().skipped_in_a_row == 0);
 }
 
 TEST_CASE("a spike is skipped and training gives up after many", "[trainer]") {
   TrainerOptions options;
   options.patience = 2;
   TrainerIn<Single> trainer(capacity, options, {}, {.threads = 1});
-  typename TrainerIn<Single>::Progress progress;
-  progress.norms = {.mean = 1e-6, .count = NormTracker::settled};
-  trainer.restore(progress);
+  typename TrainerIn<Single>::Counters counters;
+  counters.norms = {.mean = 1e-6, .count = NormTracker::settled};
+  trainer.restore(counters);
   const auto weights = values_of(trainer.weights().flat());
   const StepReport report = trainer.step(SomeBatch(1));
   INFO(report.skipped);
@@ -206,7 +206,7 @@ TEST_CASE("no update makes weights that are not finite", "[trainer]") {
   const auto weights = values_of(trainer.weights().flat());
   for (const double rate : {1e300, 1e7, -1e-3, std::numeric_limits<double>::quiet_NaN()})
     CHECK(message_of<Error>([&] { trainer.step(SomeBatch(1), rate); }).find("learning rate") != std::string::npos);
-  CHECK(trainer.progress().step == 0);
+  CHECK(trainer.counters().step == 0);
   // Finite gradients whose squares are not.
   TrainerOptions options = without_limits();
   options.loss.z_loss = 1e25;
@@ -229,7 +229,7 @@ TEST_CASE("a gradient whose squares the optimizer cannot keep is skipped, unless
   CHECK(report.skipped.starts_with("the gradient is too large for its squares, its norm is 1.55e+19, largest in "));
   CHECK(weights == values_of(steep.weights().flat()));
   CHECK(std::ranges::count(values_of(steep.optimizer_state()), 0.f) == steep.optimizer_state().size());
-  CHECK((steep.progress().updates == 0 && steep.progress().norms.count == 0));
+  CHECK((steep.counters().updates == 0 && steep.counters().norms.count == 0));
 
   options.clip_norm = 1;
   TrainerIn<Single> clipped(capacity, options, {}, {.threads = 1});
@@ -313,7 +313,7 @@ TEST_CASE("a batch that does not fit is refused", "[trainer]") {
         }).find("forward_only") != std::string::npos);
   CHECK(message_of<Error>([&] { trainer.step(std::span<const TokenBatch>(), 1e-3); }).find("batches") !=
         std::string::npos);
-  CHECK(trainer.progress().step == 0);
+  CHECK(trainer.counters().step == 0);
 }
 
 }  // namespace

@@ -48,15 +48,15 @@ TEMPLATE_LIST_TEST_CASE("a model of two streams that is trained from a checkpoin
   T first(pair_capacity, options, {}, {.threads = 1});
   text::Prefetch begun(sampler);
   run(first, begun, 3);
-  save_checkpoint(folder / "last", first, {.sampler_position = begun.position()});
+  save_checkpoint(folder / "last", first, {.cursor = begun.cursor()});
 
   T second(pair_capacity, options, {}, {.threads = 3});
-  text::Prefetch resumed(sampler, load_checkpoint(folder / "last", second).sampler_position, 0);
+  text::Prefetch resumed(sampler, load_checkpoint(folder / "last", second).cursor, 0);
   run(second, resumed, 8);
   CHECK(values_of(whole.weights().flat()) == values_of(second.weights().flat()));
   CHECK(values_of(whole.optimizer_state()) == values_of(second.optimizer_state()));
   CHECK(whole.evaluate(text::Epoch(sampler)).mean() == second.evaluate(text::Epoch(sampler)).mean());
-  const auto loaded = load_weights<TestType, Cpu<>>(folder / "last");
+  const auto loaded = load_checkpoint_weights<TestType, Cpu<>>(folder / "last");
   CHECK(values_of(loaded.flat()) == values_of(first.average()->flat()));
 }
 

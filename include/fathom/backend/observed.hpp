@@ -34,7 +34,7 @@ class ScopePath {
 ///   begin(op), end(op, lane)       around an op; `lane` is B's
 /// and hears what else the lane does when it is a `Listener` and B's lanes have such to tell.
 template <class B, class Observer>
-struct Observed {
+struct Observed : NeedsMemoryOf<B> {
   using Precision = typename B::Precision;
   using Options = typename B::Options;
   template <class T>
@@ -110,12 +110,6 @@ struct Observed {
     lane.observer->begin(op);
     B::run(*lane.inner, op);
     lane.observer->end(op, *lane.inner);
-  }
-
-  static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
-  static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
-  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
-    return B::held_bytes(op, capacity);
   }
 };
 

@@ -19,6 +19,14 @@
 
 #define FATHOM_ABI v0_1
 
+/// What is no template may be defined in a header of its own, `…_inl.hpp`: what includes fathom has it inline, what
+/// links to fathom::compiled (which defines FATHOM_COMPILED) finds it there.
+#if defined(FATHOM_COMPILED)
+#define FATHOM_INLINE
+#else
+#define FATHOM_INLINE inline
+#endif
+
 namespace fathom::inline FATHOM_ABI {
 inline constexpr const char* version = FATHOM_VERSION;
 }

@@ -339,7 +339,7 @@ std::vector<ParameterInfo> describe() {
 }
 
 /// Counts parameters without alignment gaps.
-struct Counter : CountingVisitor<Counter> {
+struct ParameterCounter : CountingVisitor<ParameterCounter> {
   template <class View>
   constexpr void tensor(std::string_view, View&, Role, Init) {
     count += std::int64_t(View::rows) * View::columns;
@@ -350,7 +350,7 @@ struct Counter : CountingVisitor<Counter> {
 template <class Layer>
 constexpr std::int64_t parameter_count() {
   typename Layer::template Params<const float> params;
-  Counter counter;
+  ParameterCounter counter;
   params.each(counter);
   return counter.count;
 }

@@ -29,10 +29,10 @@ struct GeneratorOptions {
 };
 
 /// Why a sequence has no further token.
-enum class Ending {
-  none,       ///< it has not ended
+enum class FinishReason {
+  none,       ///< it is not finished
   stop,       ///< its last token is the stop token
-  tokens,     ///< it has as many tokens as the options allow
+  length,     ///< it has as many tokens as the options allow
   context,    ///< the model's context is full
   no_prompt,  ///< it was never started
 };
@@ -41,10 +41,10 @@ enum class Ending {
 ///
 ///   Generator<Model, Cpu<>> generator(weights, {.sequences = 2, .tokens = 100});
 ///   generator.start(prompts);
-///   while (generator.step()) …            each step adds a token to every sequence that has not ended
+///   while (generator.step()) …            each step adds a token to every sequence that is not finished
 ///   generator.text(s)                     the tokens of sequence s, its prompt first
 ///
-/// The first step reads the prompts in one pass, each later one a token per sequence; a sequence that has ended costs
+/// The first step reads the prompts in one pass, each later one a token per sequence; a finished sequence costs
 /// nothing. A sequence's tokens follow from the weights, its prompt and number, the options, and nothing else but
 /// rounding, which differs between passes of few rows and of many. Ownership, threads and memory as of `Inference`.
 template <class Model, class B>
@@ -58,7 +58,7 @@ class Generator {
         inference_(weights, inference_size(options_), machine),
         sampler_(Model::vocabulary, options.sampling, Key{options.seed}.child("sampling")),
         texts_(std::size_t(options_.sequences)),
-        endings_(std::size_t(options_.sequences), Ending::no_prompt),
+        finish_reasons_(std::size_t(options_.sequences), FinishReason::no_prompt),
         prompts_(std::size_t(options_.sequences)),
         dropped_(std::size_t(options_.sequences)),
         unread_(std::size_t(options_.sequences)) {
@@ -81,7 +81,7 @@ class Generator {
     for (std::size_t s = 0; s < texts_.size(); ++s) {
       const auto prompt = s < prompts.size() ? prompts[s] : std::span<const int>();
       texts_[s].assign(prompt.begin(), prompt.end());
-      endings_[s] = prompt.empty() ? Ending::no_prompt : Ending::none;
+      finish_reasons_[s] = prompt.empty() ? FinishReason::no_prompt : FinishReason::none;
       prompts_[s] = int(prompt.size());
       dropped_[s] = 0;
       inference_.rewind(int(s), 0);
@@ -89,12 +89,12 @@ class Generator {
   }
   void start(std::span<const int> prompt) { start(std::span(&prompt, 1)); }
 
-  /// Adds one token to every sequence that has not ended. False, with nothing done, when all have.
+  /// Adds one token to every sequence that is not finished. False, with nothing done, when all are.
   bool step() {
     bool any = false;
     for (int s = 0; s < sequences(); ++s) {
       unread_[s] = {};
-      if (endings_[s] != Ending::none) continue;
+      if (finish_reasons_[s] != FinishReason::none) continue;
       any = true;
       if (int(texts_[s].size()) - dropped_[s] > inference_.size().length) {
         dropped_[s] = int(texts_[s].size()) - kept_when_sliding;
@@ -105,10 +105,10 @@ class Generator {
     if (!any) return false;
     inference_.append(unread_);
     for (int s = 0; s < sequences(); ++s)
-      if (endings_[s] == Ending::none) {
+      if (finish_reasons_[s] == FinishReason::none) {
         const int token = sampler_(inference_.logits(s), s, int(texts_[s].size()));
         texts_[s].push_back(token);
-        endings_[s] = ending(s, token);
+        finish_reasons_[s] = finish_reason(s, token);
       }
     return true;
   }
@@ -118,7 +118,7 @@ class Generator {
   std::span<const int> text(int s) const { return texts_[s]; }
   /// Those that `step` added.
   std::span<const int> added(int s) const { return text(s).subspan(std::size_t(prompts_[s])); }
-  Ending ending(int s) const { return endings_[s]; }
+  FinishReason finish_reason(int s) const { return finish_reasons_[s]; }
   const Inference<Model, B>& inference() const { return inference_; }
 
  private:
@@ -142,17 +142,18 @@ class Generator {
             std::max(length, options.prompt)};
   }
 
-  Ending ending(int s, int token) const {
-    if (token == options_.stop) return Ending::stop;
-    if (std::ssize(added(s)) == options_.tokens) return Ending::tokens;
-    return !options_.slide && std::ssize(texts_[s]) > inference_.size().length ? Ending::context : Ending::none;
+  FinishReason finish_reason(int s, int token) const {
+    if (token == options_.stop) return FinishReason::stop;
+    if (std::ssize(added(s)) == options_.tokens) return FinishReason::length;
+    return !options_.slide && std::ssize(texts_[s]) > inference_.size().length ? FinishReason::context
+                                                                               : FinishReason::none;
   }
 
   GeneratorOptions options_;
   Inference<Model, B> inference_;
   TokenSampler sampler_;
   Indexed<std::vector<std::vector<int>>> texts_;
-  Indexed<std::vector<Ending>> endings_;
+  Indexed<std::vector<FinishReason>> finish_reasons_;
   Indexed<std::vector<int>> prompts_, dropped_;  // tokens of each text: its prompt, those that slid out of the context
   Indexed<std::vector<std::span<const int>>> unread_;
 };

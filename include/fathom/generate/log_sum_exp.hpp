@@ -20,17 +20,17 @@ using HostNumber = std::conditional_t<std::is_same_v<T, double>, double, float>;
 /// ln Σ exp(x). Errors: `Error` for values that are NaN, plus infinity or all minus infinity.
 template <class T>
 double log_sum_exp(std::span<const T> values) {
-  using Number = HostNumber<T>;
-  constexpr Number infinity = std::numeric_limits<Number>::infinity();
-  Number top = -infinity;
+  using Logit = HostNumber<T>;
+  constexpr Logit infinity = std::numeric_limits<Logit>::infinity();
+  Logit top = -infinity;
   bool finite = true;
-  for (const Number value : values) {
+  for (const Logit value : values) {
     top = value > top ? value : top;
     finite &= value < infinity;
   }
   if (!finite || !(top > -infinity)) throw Error(not_finite);
   double sum = 0;
-  for (const Number value : values) sum += double(std::exp(value - top));
+  for (const Logit value : values) sum += double(std::exp(value - top));
   return double(top) + std::log(sum);
 }
 

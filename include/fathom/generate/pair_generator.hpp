@@ -10,6 +10,7 @@
 #include <fathom/core/indexed.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/generate/log_sum_exp.hpp>
+#include <fathom/generate/pair_generator_options.hpp>
 #include <fathom/generate/pair_inference.hpp>
 #include <fathom/generate/sampling.hpp>
 #include <fathom/models/weights.hpp>
@@ -21,69 +22,6 @@
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
-
-/// What a hypothesis is worth: ln p(hypothesis | source) / length^alpha. The logarithm is the sum over its tokens and
-/// the end token. With alpha 0 it is that sum, with 1 its mean; larger ones favour longer translations.
-/// Sources: fairseq, sequence_generator.py, `eos_scores /= (step + 1) ** self.len_penalty`; CTranslate2, decoding.cc,
-/// `score /= std::pow(length, length_penalty)`. Both lengths count the end token.
-struct LengthPenalty {
-  double alpha = 1;
-  bool counts_end = true;  ///< whether the length does
-
-  /// Of a hypothesis of `tokens` tokens, its end token not among them.
-  double score(double log_probability, int tokens) const {
-    return log_probability / std::pow(double(std::max(1, counts_end ? tokens + 1 : tokens)), alpha);
-  }
-  /// What no hypothesis can exceed that goes on from `log_probability` and has `shortest` to `longest` tokens at last.
-  /// Exact: no probability is above 1, and between the two lengths the score is monotonic.
-  double bound(double log_probability, int shortest, int longest) const {
-    return std::max(score(log_probability, shortest), score(log_probability, longest));
-  }
-};
-
-/// Tokens of a translation, at most, without its end token: factor · tokens of the source + constant, rounded down,
-/// and never more than the decoder's context has room for. A hypothesis that is so long has only its end to come.
-struct LengthLimit {
-  double factor = 2;
-  int constant = 20;
-
-  int of(int source, int most) const {
-    return int(std::clamp(std::floor(factor * source + constant), 1.0, double(most)));
-  }
-};
-
-/// When the search for the translations of a sentence ends. With both rules it ends when no unfinished hypothesis can
-/// come among the n best any more, whatever its tokens are: a search without an end would give the same ones.
-enum class SearchEnd {
-  full_beam,  ///< also when as many hypotheses are finished as the beam is wide, as with fairseq and CTranslate2
-  exact,      ///< only then, so it may take long
-};
-
-struct PairGeneratorOptions {
-  int begin = -1;       ///< the token that a target begins with: must be given
-  int end = -1;         ///< the token that it ends with: must be given
-  int sentences = 32;   ///< side by side, at most
-  int source = 0;       ///< tokens of the longest source; 0: the encoder's context
-  LengthLimit limit = {};
-  int shortest = 1;     ///< tokens of a translation, at least
-  std::vector<int> never = {};  ///< tokens that no translation has, such as the unknown one
-
-  int beam = 1;  ///< hypotheses that are followed at a time; 1: greedy, the most probable token each time
-  int best = 1;  ///< translations of a sentence that are kept, at most as many as the beam is wide
-  LengthPenalty penalty = {};
-  SearchEnd search_end = SearchEnd::full_beam;
-
-  std::optional<Sampling> sampling = {};  ///< instead of a search: `best` translations of a sentence are drawn
-  std::uint64_t seed = 1;                 ///< of the draws
-};
-
-/// A translation, and what the model says of it.
-struct Hypothesis {
-  std::vector<int> tokens;                ///< without begin and end
-  std::vector<double> log_probabilities;  ///< of each token, and of the end token
-  double log_probability = 0;             ///< their sum
-  double score = 0;                       ///< by the length penalty
-};
 
 /// Translates sentences, several at once: by beam search, greedily, or by sampling.
 ///
@@ -103,8 +41,6 @@ struct Hypothesis {
 template <class Model, class B>
 class PairGenerator {
  public:
-  using Inference = PairInference<Model, B>;
-
   /// Errors: `Error` for options without meaning, `ShapeError` for sizes that are negative or beyond the contexts.
   PairGenerator(const Weights<Model, B>& weights, const PairGeneratorOptions& options,
                 const typename B::Options& machine = {})
@@ -180,11 +116,11 @@ class PairGenerator {
     for (const Ended& ended : sentences_[sentence].ended) list.push_back(hypothesis(sentences_[sentence], ended));
     return list;
   }
-  const Inference& inference() const { return inference_; }
+  const PairInference<Model, B>& inference() const { return inference_; }
 
  private:
-  static constexpr int vocabulary = Inference::vocabulary;
-  using Number = HostNumber<typename Inference::Logit>;
+  static constexpr int vocabulary = PairInference<Model, B>::vocabulary;
+  using Logit = HostNumber<typename PairInference<Model, B>::Logit>;
 
   /// A token of a hypothesis, behind another one.
   struct Node {
@@ -306,7 +242,7 @@ class PairGenerator {
     const auto logits = inference_.logits(live.slot);
     const double log_sum = log_sum_exp(logits);
     std::copy(logits.begin(), logits.end(), logits_.begin());
-    constexpr Number none = -std::numeric_limits<Number>::infinity();
+    constexpr Logit none = -std::numeric_limits<Logit>::infinity();
     const int length = sentence.nodes[live.node].length;
     for (const int token : options_.never) logits_[token] = none;
     if (length < options_.shortest) logits_[options_.end] = none;
@@ -328,8 +264,7 @@ class PairGenerator {
       if (first) live.number = index;
       const double log_sum = read(sentence, live);
       const std::int64_t sequence = std::int64_t(sentence.number) * width_ + live.number;
-      const int token = sampler_(std::span<const Number>(logits_), sequence,
-                                 sentence.nodes[live.node].length);
+      const int token = sampler_(std::span<const Logit>(logits_), sequence, sentence.nodes[live.node].length);
       const double log_probability = double(logits_[token]) - log_sum;
       if (token == options_.end)
         end(sentence, live, log_probability);
@@ -393,11 +328,11 @@ class PairGenerator {
 
   PairGeneratorOptions options_;
   int width_;  // hypotheses of a sentence
-  Inference inference_;
+  PairInference<Model, B> inference_;
   TokenSampler sampler_;
   Indexed<std::vector<Sentence>> sentences_;
   Indexed<std::vector<char>> barred_;  // of each token, whether it is in `never`
-  Indexed<std::vector<Number>> logits_;
+  Indexed<std::vector<Logit>> logits_;
   std::vector<Live> next_;
   std::vector<Candidate> candidates_;
   Indexed<std::vector<char>> taken_;

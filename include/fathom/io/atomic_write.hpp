@@ -206,26 +206,39 @@ class DirectoryLock {
   std::optional<detail::Descriptor> directory_;
 };
 
-/// Writes `content` as the file `target`, whole or not at all; makes its folders.
-/// Errors: `FileError`, and the target is what it was before.
-inline void write_file(const std::filesystem::path& target, std::string_view content) {
-  const std::filesystem::path path = detail::resolve_target(target);
+namespace detail {
+
+/// Calls `write(path)` to write the file `path`, and puts it in the place of `target`; makes its folders.
+/// Errors: `FileError`, those of `write`, and the target is what it was before.
+template <class Write>
+void replace_file(const std::filesystem::path& target, Write&& write) {
+  const std::filesystem::path path = resolve_target(target);
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
     throw FileError(path.string() + ": is not a regular file; choose another path");
-  detail::make_directories(path.parent_path());
-  detail::remove_stale(path);
-  const std::filesystem::path fresh = detail::temporary_name(path);
+  make_directories(path.parent_path());
+  remove_stale(path);
+  const std::filesystem::path fresh = temporary_name(path);
   try {
-    OutputFile file(fresh);
-    file.write(content);
-    file.close();
-    detail::rename_path(fresh, path);
+    write(fresh);
+    rename_path(fresh, path);
   } catch (...) {
     ::unlink(fresh.c_str());
     throw;
   }
-  detail::sync_path(path.parent_path());
+  sync_path(path.parent_path());
+}
+
+}  // namespace detail
+
+/// Writes `content` as the file `target`, whole or not at all; makes its folders.
+/// Errors: `FileError`, and the target is what it was before.
+inline void write_file(const std::filesystem::path& target, std::string_view content) {
+  detail::replace_file(target, [content](const std::filesystem::path& path) {
+    OutputFile file(path);
+    file.write(content);
+    file.close();
+  });
 }
 
 /// A directory that is written whole. The caller writes files into `path()`, then calls `commit()`; destroyed without

@@ -128,14 +128,14 @@ class OutputFile {
   }
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
-  /// Replaces bytes from `position` on; does not move the end that `write` appends to.
-  void write_at(std::uint64_t position, std::span<const std::byte> bytes) {
+  /// Replaces bytes from `offset` on; does not move the end that `write` appends to.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t written = ::pwrite(*file_, bytes.data(), bytes.size(), static_cast<off_t>(position));
+      const ssize_t written = ::pwrite(*file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) detail::throw_system_error(path_, "write", written < 0 ? errno : ENOSPC);
       bytes = bytes.subspan(static_cast<std::size_t>(written));
-      position += static_cast<std::uint64_t>(written);
+      offset += static_cast<std::uint64_t>(written);
     }
   }
 

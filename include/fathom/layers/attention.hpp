@@ -22,7 +22,7 @@ namespace fathom::inline FATHOM_ABI {
 template <int Width, int Heads, class Mask = Causal, class... Options>
 struct Attention {
   static_assert(CheckMask<Mask>::value);
-  using Shape = AttentionShape<Width, Heads, Options...>;
+  using Shape = AttentionWidths<Width, Heads, Options...>;
   static constexpr const char* name = "attention";
   static constexpr int input_width = Width, output_width = Width;
   static constexpr Sees sees = Mask::causal ? Sees::earlier : Sees::all;
@@ -204,7 +204,7 @@ struct Attention {
 /// Otherwise as `Attention`, always full. Options: KeyValueHeads<n>, NoBias, InnerNorm or HeadScales.
 template <int Width, int Heads, int MemoryWidth = Width, class... Options>
 struct CrossAttention {
-  using Shape = AttentionShape<Width, Heads, Options...>;
+  using Shape = AttentionWidths<Width, Heads, Options...>;
   static_assert((!option_is_one_of<Options, SavedTag> && ...),
                 "CrossAttention: it saves q, k, v and o; leave SaveAll and SaveQueriesAndKeys out");
   static_assert(!Shape::rotates, "CrossAttention: rotary positions relate tokens of one sequence; leave Rotary out");

@@ -90,7 +90,7 @@ struct SaveAll {
 
 /// The head counts and widths that self- and cross-attention share, checked once.
 template <int Width, int Heads, class... Options>
-struct AttentionShape {
+struct AttentionWidths {
   static_assert(Width > 0 && Heads > 0, "Attention: width and heads must be positive");
   static_assert(Width % Heads == 0,
                 "Attention: the width is not divisible by the number of heads; choose heads that divide it");

@@ -131,9 +131,7 @@ concept HasShapes = requires {
   { L::name } -> std::convertible_to<const char*>;
 };
 template <class L>
-concept HasParams = requires(typename L::template Params<float> p, Counter& visitor) {
-  p.each(visitor);
-};
+concept HasParams = requires(typename L::template Params<float> p, ParameterCounter& visitor) { p.each(visitor); };
 template <class L>
 concept HasSaved = requires(Arena& arena, Capacity capacity) {
   { L::template Saved<Single>::take(arena, capacity) } -> std::same_as<typename L::template Saved<Single>>;

@@ -88,17 +88,18 @@ template <class S>
 using PackedBy = typename PackedOf<S>::type;
 
 /// An endless series of batches, of which any one can be made alone: a sampler has no state but what it was made from,
-/// and a run that saves one number, the position, resumes exactly.
+/// and a run that saves one number, the cursor, resumes exactly. What a cursor counts (batches, pieces, pairs) is the
+/// sampler's affair.
 ///
 ///   capacity()             of every batch
-///   epoch()                positions 0, …, epoch() - 1 are one pass over the text
-///   fill(position, batch)  overwrites batch, which has this capacity; returns the position of the next one.
+///   epoch()                cursors 0, …, epoch() - 1 are one pass over the text
+///   fill(cursor, batch)    overwrites batch, which has this capacity; returns the cursor of the next one.
 ///                          Allocates nothing; may be called by several threads
 template <class S>
-concept Sampler = std::copy_constructible<S> && requires(const S& sampler, std::uint64_t position, PackedBy<S>& batch) {
+concept Sampler = std::copy_constructible<S> && requires(const S& sampler, std::uint64_t cursor, PackedBy<S>& batch) {
   { sampler.capacity() } -> std::same_as<typename PackedBy<S>::Capacity>;
   { sampler.epoch() } -> std::same_as<std::uint64_t>;
-  { sampler.fill(position, batch) } -> std::same_as<std::uint64_t>;
+  { sampler.fill(cursor, batch) } -> std::same_as<std::uint64_t>;
 };
 
 }  // namespace fathom::inline FATHOM_ABI::text

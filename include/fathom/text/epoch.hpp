@@ -32,7 +32,7 @@ class Epoch {
   explicit Epoch(S sampler, std::uint64_t limit = all)
       : sampler_(std::move(sampler)), limit_(limit), batch_(sampler_.capacity()) {
     if (limit == 0) throw Error("Epoch: a limit of 0 batches; give at least 1");
-    // How many positions a batch takes is the sampler's affair: walking tells whether the limit is one.
+    // How far a batch moves the cursor only walking tells: whether the limit is one.
     std::uint64_t next = limit < sampler_.epoch() ? 0 : sampler_.epoch();
     for (std::uint64_t count = 0; count < limit && next < sampler_.epoch(); ++count) next = sampler_.fill(next, batch_);
     is_sample_ = next < sampler_.epoch();
@@ -81,7 +81,7 @@ class Epoch {
   std::uint64_t limit_;
   bool is_sample_ = false;  // of more batches than the limit
   Packed batch_;
-  std::uint64_t next_ = 0, count_ = 0;  // position of the batch that follows, batches of this walk
+  std::uint64_t next_ = 0, count_ = 0;  // cursor of the batch that follows, batches of this walk
   bool ended_ = false;
 };
 

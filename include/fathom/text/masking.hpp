@@ -31,7 +31,7 @@ struct MaskingOptions {
 /// The batches of another sampler for a `MaskedLanguageModel`: of every sequence some tokens are chosen; they alone
 /// have a target, themselves, and most of them are hidden from the model. A sequence has round(chosen · n) of them, at
 /// least one, where n counts the tokens that are not special; one without such tokens has none. The choice follows from
-/// (seed, position, sequence): another one every epoch, and the same again in a resumed run.
+/// (seed, cursor, sequence): another one every epoch, and the same again in a resumed run.
 ///
 ///   text::Masked(text::Windows(corpus, {.batch = 8, .length = 128}), {.mask = 256})
 ///
@@ -65,14 +65,14 @@ class Masked {
   Capacity capacity() const { return sampler_.capacity(); }
   std::uint64_t epoch() const { return sampler_.epoch(); }
 
-  std::uint64_t fill(std::uint64_t position, PackedTokens& batch) const {
-    const std::uint64_t next = sampler_.fill(position, batch);
+  std::uint64_t fill(std::uint64_t cursor, PackedTokens& batch) const {
+    const std::uint64_t next = sampler_.fill(cursor, batch);
     const std::span<const int> offsets = batch.packing().offsets;
     for (std::size_t sequence = 0; sequence + 1 < offsets.size(); ++sequence) {
       const auto first = static_cast<std::size_t>(offsets[sequence]);
       const std::size_t count = static_cast<std::size_t>(offsets[sequence + 1]) - first;
       mask(batch.tokens().subspan(first, count), batch.targets().subspan(first, count),
-           key_.child(position).child(sequence));
+           key_.child(cursor).child(sequence));
     }
     return next;
   }

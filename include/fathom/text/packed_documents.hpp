@@ -27,7 +27,7 @@ struct DocumentOptions {
 
 /// Whole documents, one after another with boundaries between them; one that is longer than `length` is cut into
 /// pieces. The last token of a document has nothing to predict, and the target `no_target`. Pieces come in another
-/// order every epoch and fill a batch until the next one does not fit. A position counts pieces.
+/// order every epoch and fill a batch until the next one does not fit. A cursor counts pieces.
 ///
 /// The corpus is viewed and must outlive the sampler.
 template <class Token>
@@ -53,17 +53,17 @@ class PackedDocuments {
   Capacity capacity() const { return {options_.rows, options_.sequences, options_.length}; }
   std::uint64_t epoch() const { return pieces_.size(); }
 
-  std::uint64_t fill(std::uint64_t position, PackedTokens& batch) const {
+  std::uint64_t fill(std::uint64_t cursor, PackedTokens& batch) const {
     batch.clear();
     do {
-      const Piece& piece = at(position);
+      const Piece& piece = at(cursor);
       if (!batch.fits(piece.count)) break;
       batch.append(text_.subspan(piece.first, piece.count),
                    piece.ends_document ? no_target : static_cast<int>(text_[piece.first + piece.count]));
-      ++position;
-    } while (options_.shuffle || position % epoch() != 0);
+      ++cursor;
+    } while (options_.shuffle || cursor % epoch() != 0);
     batch.pack();
-    return position;
+    return cursor;
   }
 
  private:
@@ -72,9 +72,9 @@ class PackedDocuments {
     bool ends_document;
   };
 
-  const Piece& at(std::uint64_t position) const {
-    const std::uint64_t index = position % epoch();
-    return pieces_[options_.shuffle ? Permutation{key_.child(position / epoch()), epoch()}(index) : index];
+  const Piece& at(std::uint64_t cursor) const {
+    const std::uint64_t index = cursor % epoch();
+    return pieces_[options_.shuffle ? Permutation{key_.child(cursor / epoch()), epoch()}(index) : index];
   }
 
   std::span<const Token> text_;

@@ -74,8 +74,8 @@ struct PairPlace {
 /// A batch has each source with its end token. Of each target it has the begin token and the target to read, the target
 /// and the end token to predict.
 ///
-/// A position counts pairs: those of all batches before it, in the order in which they come. It is all that a run needs
-/// to go on. A position within a batch means that batch, but without shuffling, where it begins one.
+/// A cursor counts pairs: those of all batches before it, in the order in which they come. It is all that a run needs
+/// to go on. A cursor within a batch means that batch, but without shuffling, where it begins one.
 ///
 /// The corpora are viewed and must outlive the sampler. Copies share a plan of the chunk that was asked for last, which
 /// no result depends on.
@@ -123,32 +123,31 @@ class PairBatches {
   Capacity source_capacity() const { return {options_.source_rows, options_.pairs, options_.longest_source}; }
   Capacity target_capacity() const { return {options_.target_rows, options_.pairs, options_.longest_target}; }
 
-  /// Pairs of the first epoch: positions 0, …, epoch() - 1. With weights that are no whole numbers, other epochs may
+  /// Pairs of the first epoch: cursors 0, …, epoch() - 1. With weights that are no whole numbers, other epochs may
   /// have one more or less of each corpus.
   std::uint64_t epoch() const { return begin_of(1); }
-  /// The epoch that a position is in.
-  std::uint64_t epoch_of(std::uint64_t position) const {
-    if (!options_.shuffle) return position / all_;
-    auto epoch = static_cast<std::uint64_t>(static_cast<double>(position) / per_epoch_);
-    while (begin_of(epoch) > position) --epoch;
-    while (begin_of(epoch + 1) <= position) ++epoch;
+  /// The epoch that a cursor is in.
+  std::uint64_t epoch_of(std::uint64_t cursor) const {
+    if (!options_.shuffle) return cursor / all_;
+    auto epoch = static_cast<std::uint64_t>(static_cast<double>(cursor) / per_epoch_);
+    while (begin_of(epoch) > cursor) --epoch;
+    while (begin_of(epoch + 1) <= cursor) ++epoch;
     return epoch;
   }
 
-  std::uint64_t fill(std::uint64_t position, Packed& batch) const {
+  std::uint64_t fill(std::uint64_t cursor, Packed& batch) const {
     batch.clear();
-    const std::uint64_t next = select(position, [&](PairPlace place) {
-      batch.append(source(place), target(place), corpora_[place.corpus]->end);
-    });
+    const std::uint64_t next = select(
+        cursor, [&](PairPlace place) { batch.append(source(place), target(place), corpora_[place.corpus]->end); });
     batch.pack();
     return next;
   }
 
-  /// Calls `take(place)` for each pair of the batch at `position`; returns the position of the next batch. Allocates
+  /// Calls `take(place)` for each pair of the batch at `cursor`; returns the cursor of the next batch. Allocates
   /// nothing; may be called by several threads.
   template <class Take>
-  std::uint64_t select(std::uint64_t position, Take&& take) const {
-    return options_.shuffle ? select_shuffled(position, take) : select_in_order(position, take);
+  std::uint64_t select(std::uint64_t cursor, Take&& take) const {
+    return options_.shuffle ? select_shuffled(cursor, take) : select_in_order(cursor, take);
   }
 
   std::span<const Token> source(PairPlace place) const { return corpora_[place.corpus]->source.document(place.pair); }
@@ -165,7 +164,7 @@ class PairBatches {
   };
   struct Part {
     std::size_t first = 0, count = 0;  ///< items of the batch
-    std::uint64_t position = 0;
+    std::uint64_t cursor = 0;
   };
   /// A chunk's pairs and its batches in the order in which they come. Memory for the longest chunk.
   struct Plan {
@@ -175,7 +174,7 @@ class PairBatches {
       parts.reserve(longest);
     }
     std::mutex mutex;
-    std::uint64_t begin = 0, end = 0;  ///< positions; equal: there is no plan yet
+    std::uint64_t begin = 0, end = 0;  ///< cursors; equal: there is no plan yet
     std::vector<Item> items;
     std::vector<Part> sorted, parts;
   };
@@ -242,14 +241,14 @@ class PairBatches {
     }
   }
 
-  /// Plans the chunk that has the position.
-  void make(Plan& plan, std::uint64_t position) const {
-    const std::uint64_t epoch = epoch_of(position), begin = begin_of(epoch), size = begin_of(epoch + 1) - begin;
+  /// Plans the chunk that has the cursor.
+  void make(Plan& plan, std::uint64_t cursor) const {
+    const std::uint64_t epoch = epoch_of(cursor), begin = begin_of(epoch), size = begin_of(epoch + 1) - begin;
     const auto chunk = static_cast<std::uint64_t>(options_.chunk);
     const std::uint64_t chunks = std::max<std::uint64_t>(1, (size + chunk / 2) / chunk);
     const auto first_of = [&](std::uint64_t n) { return size / chunks * n + size % chunks * n / chunks; };
-    std::uint64_t number = (position - begin) / (size / chunks + 1);
-    while (first_of(number + 1) <= position - begin) ++number;
+    std::uint64_t number = (cursor - begin) / (size / chunks + 1);
+    while (first_of(number + 1) <= cursor - begin) ++number;
     const std::uint64_t first = first_of(number), end = first_of(number + 1);
 
     plan.begin = plan.end = 0;
@@ -271,7 +270,7 @@ class PairBatches {
     std::uint64_t next = begin + first;
     for (std::size_t i = 0; i < plan.sorted.size(); ++i) {
       Part part = plan.sorted[order(i)];
-      part.position = next;
+      part.cursor = next;
       next += part.count;
       plan.parts.push_back(part);
     }
@@ -280,27 +279,27 @@ class PairBatches {
   }
 
   template <class Take>
-  std::uint64_t select_shuffled(std::uint64_t position, Take& take) const {
+  std::uint64_t select_shuffled(std::uint64_t cursor, Take& take) const {
     Plan& plan = *plan_;
     const std::lock_guard lock(plan.mutex);
-    if (position < plan.begin || position >= plan.end) make(plan, position);
-    const auto after = std::ranges::upper_bound(plan.parts, position, {}, &Part::position);
+    if (cursor < plan.begin || cursor >= plan.end) make(plan, cursor);
+    const auto after = std::ranges::upper_bound(plan.parts, cursor, {}, &Part::cursor);
     const Part& part = *(after - 1);
     for (std::size_t i = 0; i < part.count; ++i) take(plan.items[part.first + i].place);
-    return part.position + part.count;
+    return part.cursor + part.count;
   }
 
   template <class Take>
-  std::uint64_t select_in_order(std::uint64_t position, Take& take) const {
-    PairPlace place{0, static_cast<std::size_t>(position % all_)};
+  std::uint64_t select_in_order(std::uint64_t cursor, Take& take) const {
+    PairPlace place{0, static_cast<std::size_t>(cursor % all_)};
     while (place.pair >= corpora_[place.corpus]->size()) place.pair -= corpora_[place.corpus++]->size();
     for (Room left = room();;) {
       while (place.corpus < corpora_.size() && place.pair == corpora_[place.corpus]->size())
         place = {place.corpus + 1, 0};
-      if (place.corpus == corpora_.size() || !left.take(source_rows(place), target_rows(place))) return position;
+      if (place.corpus == corpora_.size() || !left.take(source_rows(place), target_rows(place))) return cursor;
       take(std::as_const(place));
       ++place.pair;
-      ++position;
+      ++cursor;
     }
   }
 

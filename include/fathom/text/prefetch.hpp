@@ -26,13 +26,13 @@ class Prefetch {
  public:
   using Packed = PackedBy<S>;
 
-  /// Starts at `position`, which is 0 or what `position()` returned in an earlier run. `ahead` is the number of batches
+  /// Starts at `cursor`, which is 0 or what `cursor()` returned in an earlier run. `ahead` is the number of batches
   /// that may be ready beside the one in use; with 0, or where the system gives none, there is no thread. Errors:
   /// `Error` for a negative one.
-  explicit Prefetch(S sampler, std::uint64_t position = 0, int ahead = 2)
-      : sampler_(std::move(sampler)), position_(position) {
+  explicit Prefetch(S sampler, std::uint64_t cursor = 0, int ahead = 2)
+      : sampler_(std::move(sampler)), cursor_(cursor) {
     if (ahead < 0) throw Error("Prefetch: " + std::to_string(ahead) + " batches ahead; give 0 or more");
-    for (int i = 0; i <= ahead; ++i) slots_.push_back({Packed(sampler_.capacity()), position});
+    for (int i = 0; i <= ahead; ++i) slots_.push_back({Packed(sampler_.capacity()), cursor});
     if (ahead == 0) return;
     try {
       thread_ = Thread([this] { prepare(); });
@@ -50,23 +50,23 @@ class Prefetch {
   /// The next batch, which stays as it is until the following call.
   const Packed& next() {
     const Slot& slot = thread_.joinable() ? wait_for_slot() : fill_slot();
-    position_ = slot.after;
+    cursor_ = slot.after;
     return slot.batch;
   }
 
-  /// The position after the last batch that `next` returned: what a checkpoint stores.
-  std::uint64_t position() const { return position_; }
+  /// The cursor after the last batch that `next` returned: what a checkpoint stores.
+  std::uint64_t cursor() const { return cursor_; }
   const S& sampler() const { return sampler_; }
 
  private:
   struct Slot {
     Packed batch;
-    std::uint64_t after;  // position of the batch that follows
+    std::uint64_t after;  // cursor of the batch that follows
   };
 
   const Slot& fill_slot() {
     Slot& slot = slots_.front();
-    slot.after = sampler_.fill(position_, slot.batch);
+    slot.after = sampler_.fill(cursor_, slot.batch);
     return slot;
   }
 
@@ -82,7 +82,7 @@ class Prefetch {
   }
 
   void prepare() try {
-    std::uint64_t position = position_at_start_;
+    std::uint64_t cursor = cursor_at_start_;
     for (std::size_t prepared = 0;; ++prepared) {
       Slot& slot = slots_[prepared % slots_.size()];
       {
@@ -90,7 +90,7 @@ class Prefetch {
         changed_.wait(lock, [&] { return over_ || ready_ + (in_use_ ? 1 : 0) < slots_.size(); });
         if (over_) return;
       }
-      position = slot.after = sampler_.fill(position, slot.batch);
+      cursor = slot.after = sampler_.fill(cursor, slot.batch);
       const std::lock_guard lock(mutex_);
       ++ready_;
       changed_.notify_all();
@@ -102,8 +102,8 @@ class Prefetch {
   }
 
   const S sampler_;
-  std::uint64_t position_;                             // of the consumer
-  const std::uint64_t position_at_start_ = position_;  // of the thread
+  std::uint64_t cursor_;                               // of the consumer
+  const std::uint64_t cursor_at_start_ = cursor_;      // of the thread
   std::vector<Slot> slots_;                            // a ring: the one in use, then the ready ones
   std::mutex mutex_;
   std::condition_variable changed_;

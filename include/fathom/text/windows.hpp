@@ -30,7 +30,7 @@ struct WindowOptions {
   std::uint64_t seed = 0;
 };
 
-/// Windows of a fixed length over a text, document boundaries or not. A position is the number of a batch.
+/// Windows of a fixed length over a text, document boundaries or not. A cursor is the number of a batch.
 ///
 /// The text is viewed and must outlive the sampler.
 template <class Token>
@@ -54,17 +54,17 @@ class Windows {
   /// The last batch of a shuffled epoch is filled up with windows of the next, that of a sequential one is not.
   std::uint64_t epoch() const { return (windows() + batch() - 1) / batch(); }
 
-  std::uint64_t fill(std::uint64_t position, PackedTokens& batch_) const {
+  std::uint64_t fill(std::uint64_t cursor, PackedTokens& batch_) const {
     batch_.clear();
     if (options_.order == Order::sequential) {
-      const std::uint64_t first = position % epoch() * batch();
+      const std::uint64_t first = cursor % epoch() * batch();
       for (std::uint64_t window = first; window < std::min(first + batch(), windows()); ++window)
         append(batch_, window * length());
     } else {
-      for (std::uint64_t i = 0; i < batch(); ++i) append(batch_, start(position * batch() + i));
+      for (std::uint64_t i = 0; i < batch(); ++i) append(batch_, start(cursor * batch() + i));
     }
     batch_.pack();
-    return position + 1;
+    return cursor + 1;
   }
 
  private:

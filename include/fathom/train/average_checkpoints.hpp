@@ -17,7 +17,7 @@ namespace fathom::inline FATHOM_ABI {
 
 /// The mean of the weights of the last `count` checkpoints in a run's folder (`RunCheckpointOptions::keep` says how
 /// many stay): what is often evaluated instead of the last weights (Vaswani et al. 2017, arXiv:1706.03762,
-/// section 6.1). Errors: `Error` when there are fewer, and as `load_weights`.
+/// section 6.1). Errors: `Error` when there are fewer, and as `load_checkpoint_weights`.
 template <class Model, class B>
 Weights<Model, B> average_last_checkpoints(const std::filesystem::path& folder, int count,
                                            const typename B::Options& machine = {}) {

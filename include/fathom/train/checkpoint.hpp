@@ -9,6 +9,8 @@
 #include <fathom/io/atomic_write.hpp>
 #include <fathom/io/background.hpp>
 #include <fathom/io/safetensors.hpp>
+#include <fathom/models/description.hpp>
+#include <fathom/models/tensor_file.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/train/checkpoint_config.hpp>
 #include <fathom/train/run.hpp>
@@ -28,7 +30,7 @@
 ///   state.safetensors   the optimizer's state, named as in `Optimizer::describe_state`
 ///   average.safetensors the average of the weights, where training keeps one; inference uses it then
 ///   config.json         format, what the model is, options of trainer and optimizer, progress, the sampler's
-///                       position, the best validation, an update whose validation is still to be made,
+///                       cursor, the best validation, an update whose validation is still to be made,
 ///                       metadata; see checkpoint_config.hpp
 ///
 /// All tensor files hold the checksum of config.json and say which of the three they are: it is as safe as they are,
@@ -37,18 +39,13 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What a checkpoint holds for the program, beside the trainer's state.
 struct CheckpointInfo {
-  std::uint64_t sampler_position = 0;          ///< where the data goes on
+  std::uint64_t cursor = 0;                    ///< of the sampler: where the data goes on
   BestValidation best = {};                    ///< of the run
   std::optional<StepReport> unvalidated = {};  ///< the last update, if its validation is still to be made
   safetensors::Metadata metadata = {};         ///< the program's own texts
 };
 
 namespace detail {
-
-inline safetensors::Shape shape_of(const ParameterInfo& info) {
-  return info.is_vector() ? safetensors::Shape{info.columns} : safetensors::Shape{info.rows, info.columns};
-}
-inline safetensors::Shape shape_of(const StateTensor& tensor) { return {tensor.rows, tensor.columns}; }
 
 /// A flat buffer of any machine.
 template <class T>
@@ -72,55 +69,14 @@ class FlatView {
 
 /// Errors: `Error` for a tensor that is not finite, which could not be loaded; `FileError` of the disk.
 template <class T, class Table>
-void write_tensors(const std::filesystem::path& directory, TensorRole role, const FlatView<T>& flat, const Table& table,
-                   const std::string& config_checksum) {
-  std::vector<T> values;
-  const auto read = [&](const auto& entry) {
-    values.resize(std::size_t(entry.size()));
-    flat.download(entry.offset, values);
-    return std::span<const T>(values);
-  };
-  safetensors::Writer writer;
-  writer.set("format", "pt");  // what other readers expect of a file whose matrices are (out, in)
-  writer.set(config_checksum_key, config_checksum);
-  writer.set(role_key, name_of(role));
-  for (const auto& entry : table) {
-    if (!all_finite(read(entry)))
-      throw Error("save_checkpoint: tensor '" + entry.name + "' of the " + name_of(role) +
-                  " is not finite, so nothing can go on from it; use an earlier checkpoint, or start again");
-    writer.add(entry.name, safetensors::dtype_of<T>, shape_of(entry),
-               [&](safetensors::Writer::Sink& sink) { sink.write(std::as_bytes(read(entry))); });
-  }
-  writer.write(directory / file_of(role));
-}
-
-/// Reads every tensor of the table without keeping it, and refuses values that are not finite and tensors that the
-/// table lacks.
-template <class T, class Table>
-void check_tensors(const safetensors::File& file, const Table& table, safetensors::Narrowing narrowing) {
-  std::vector<T> scratch;
-  for (const auto& entry : table) {
-    scratch.resize(std::size_t(entry.size()));
-    file.read(entry.name, shape_of(entry), std::span<T>(scratch), narrowing);
-    if (!all_finite(std::span<const T>(scratch)))
-      throw FileError(file.path().string() + ": tensor '" + entry.name +
-                      "' is not finite; use an earlier checkpoint, or restore this one from a copy");
-  }
-  if (file.tensors().size() == table.size()) return;
-  for (const safetensors::Tensor& tensor : file.tensors())
-    if (std::ranges::find(table, tensor.name, [](const auto& entry) { return entry.name; }) == table.end())
-      throw FileError(file.path().string() + ": tensor '" + tensor.name +
-                      "' has no place; the file belongs to another model");
-}
-
-template <class Memory, class Table>
-void read_tensors(const safetensors::File& file, Memory& flat, const Table& table, safetensors::Narrowing narrowing) {
-  std::vector<std::remove_cvref_t<decltype(*flat.data())>> values;
-  for (const auto& entry : table) {
-    values.resize(std::size_t(entry.size()));
-    file.read(entry.name, shape_of(entry), std::span(values), narrowing);
-    write_tensor(flat, entry, values);
-  }
+void write_role(const std::filesystem::path& directory, TensorRole role, const FlatView<T>& flat, const Table& table,
+                const std::string& config_checksum) {
+  write_tensors<T>(directory / file_of(role), {{config_checksum_key, config_checksum}, {role_key, name_of(role)}}, flat,
+                   table, [&](const std::string& name) {
+                     throw Error("save_checkpoint: tensor '" + name + "' of the " + name_of(role) +
+                                 " is not finite, so nothing can go on from it; use an earlier checkpoint, or start "
+                                 "again");
+                   });
 }
 
 template <class Trainer>
@@ -137,7 +93,7 @@ Json describe_optimizer(const typename Optimizer::Options& chosen) {
 
 inline CheckpointInfo read_info(const Config& config) {
   const auto metadata = config.get<std::map<std::string, std::string>>("metadata");
-  return {.sampler_position = config.get<std::uint64_t>("sampler_position"),
+  return {.cursor = config.get<std::uint64_t>("sampler_position"),
           .best = config.progress().best,
           .unvalidated = config.unvalidated(),
           .metadata = {metadata.begin(), metadata.end()}};
@@ -156,7 +112,7 @@ class TrainingState {
         table_(trainer.table()),
         optimizer_table_(detail::state_table(trainer)) {
     const auto& kept_average = trainer.average();
-    const auto [step, updates, skipped_in_a_row, norms] = trainer.progress();
+    const auto [step, updates, skipped_in_a_row, norms] = trainer.counters();
     const detail::SavedProgress progress{.step = step,
                                          .updates = updates,
                                          .skipped_in_a_row = skipped_in_a_row,
@@ -172,7 +128,7 @@ class TrainingState {
          {"trainer", trainer.options()},
          {"optimizer", detail::describe_optimizer<typename Trainer::Optimizer>(trainer.optimizer_options())},
          {"progress", detail::to_json(progress)},
-         {"sampler_position", info.sampler_position},
+         {"sampler_position", info.cursor},
          {"best", {{"step", info.best.step}, {"metric", info.best.metric}, {"since", info.best.since}}},
          {"metadata", std::map<std::string, std::string>(info.metadata.begin(), info.metadata.end())}});
     if (info.unvalidated) config["unvalidated"] = detail::to_json(*info.unvalidated);
@@ -184,9 +140,9 @@ class TrainingState {
     using detail::TensorRole;
     const std::string checksum = detail::text_checksum(config_);
     AtomicDirectory fresh(directory);
-    detail::write_tensors(fresh.path(), TensorRole::weights, weights, table_, checksum);
-    detail::write_tensors(fresh.path(), TensorRole::state, optimizer, optimizer_table_, checksum);
-    if (average.size() > 0) detail::write_tensors(fresh.path(), TensorRole::average, average, table_, checksum);
+    detail::write_role(fresh.path(), TensorRole::weights, weights, table_, checksum);
+    detail::write_role(fresh.path(), TensorRole::state, optimizer, optimizer_table_, checksum);
+    if (average.size() > 0) detail::write_role(fresh.path(), TensorRole::average, average, table_, checksum);
     OutputFile config(fresh.path() / "config.json");
     config.write(config_);
     config.close();
@@ -305,7 +261,7 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
 
 namespace detail {
 
-/// Overwrites a flat buffer as `load_weights` says.
+/// Overwrites a flat buffer as `load_checkpoint_weights` says.
 template <class Model, class Memory>
 void read_weights(const std::filesystem::path& directory, Memory& flat) {
   using T = std::remove_cvref_t<decltype(*flat.data())>;
@@ -322,9 +278,9 @@ void read_weights(const std::filesystem::path& directory, Memory& flat) {
 }  // namespace detail
 
 /// The weights alone, for inference: their average where training kept one. At a lower precision than they were trained
-/// in they are rounded. Errors as `load_checkpoint`.
+/// in they are rounded. Errors: as of `load_checkpoint`.
 template <class Model, class B>
-Weights<Model, B> load_weights(const std::filesystem::path& directory) {
+Weights<Model, B> load_checkpoint_weights(const std::filesystem::path& directory) {
   Weights<Model, B> weights;
   detail::read_weights<Model>(directory, weights.flat());
   return weights;

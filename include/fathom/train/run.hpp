@@ -22,11 +22,11 @@ namespace fathom::inline FATHOM_ABI {
 /// one.
 ///
 ///   next()       the next batch, valid until the following call
-///   position()   of the batch that follows: what a checkpoint stores
+///   cursor()     of the batch that follows: what a checkpoint stores
 template <class S, class Batch = TokenBatch>
 concept BatchSource = requires(S& source) {
   { source.next() } -> std::convertible_to<Batch>;
-  { source.position() } -> std::convertible_to<std::uint64_t>;
+  { source.cursor() } -> std::convertible_to<std::uint64_t>;
 };
 
 /// When and how a run is judged.
@@ -70,7 +70,7 @@ struct RunReport : StepReport {
 ///     std::cout << report.step << " " << report.loss << "\n";
 ///
 /// A run goes on where its trainer stands: resume by loading a checkpoint into the trainer, starting the batches at its
-/// position and handing over its `best` and `unvalidated`. Trainer and batches are viewed and must outlive the run.
+/// cursor and handing over its `best` and `unvalidated`. Trainer and batches are viewed and must outlive the run.
 ///
 /// An update is reported when its validation is done. A metric that was stopped has no value: the range then ends
 /// without that update's report, which is `unvalidated()`, and a run that is resumed with it makes the validation first
@@ -138,7 +138,7 @@ class TrainingRun {
 
   /// Updates of the whole run, and those that are done.
   std::int64_t steps() const { return options_.steps; }
-  std::int64_t step() const { return trainer_.progress().step; }
+  std::int64_t step() const { return trainer_.counters().step; }
   /// The update at hand.
   const RunReport& report() const { return report_; }
   const BestValidation& best() const { return best_; }
@@ -150,7 +150,7 @@ class TrainingRun {
   }
   Trainer& trainer() const { return trainer_; }
   /// Where the batches go on.
-  std::uint64_t position() const { return batches_.position(); }
+  std::uint64_t cursor() const { return batches_.cursor(); }
 
  private:
   void advance() {

@@ -191,13 +191,11 @@ class RunCheckpoints {
   }
 
   CheckpointInfo info() const {
-    return {.sampler_position = run_.position(),
-            .best = run_.best(),
-            .unvalidated = run_.unvalidated(),
-            .metadata = options_.metadata};
+    return {
+        .cursor = run_.cursor(), .best = run_.best(), .unvalidated = run_.unvalidated(), .metadata = options_.metadata};
   }
 
-  std::int64_t updates() const { return run_.trainer().progress().updates; }
+  std::int64_t updates() const { return run_.trainer().counters().updates; }
 
   bool best_is_missing() const try {
     const auto best = find_committed_directory(folder_.path() / "best");

@@ -271,18 +271,18 @@ class Trainer {
   Context<B>& context() { return context_; }
 
   /// Counters of the training state, which a checkpoint holds beside weights and optimizer state.
-  struct Progress {
+  struct Counters {
     std::int64_t step = 0;     ///< updates tried
     std::int64_t updates = 0;  ///< updates made: what Adam's bias correction counts
     std::int64_t skipped_in_a_row = 0;
     NormTracker norms;
   };
-  Progress progress() const { return {step_, updates_, skipped_in_a_row_, norms_}; }
-  void restore(const Progress& progress) {
-    step_ = progress.step;
-    updates_ = progress.updates;
-    skipped_in_a_row_ = progress.skipped_in_a_row;
-    norms_ = progress.norms;
+  Counters counters() const { return {step_, updates_, skipped_in_a_row_, norms_}; }
+  void restore(const Counters& counters) {
+    step_ = counters.step;
+    updates_ = counters.updates;
+    skipped_in_a_row_ = counters.skipped_in_a_row;
+    norms_ = counters.norms;
   }
 
   /// Bytes that were allocated, to compare with `training_memory`.

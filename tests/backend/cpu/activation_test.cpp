@@ -13,12 +13,12 @@ namespace cpu = fathom::cpu;
 
 namespace {
 
-double naive(cpu::Relu, double x) { return x > 0 ? x : 0; }
-double naive(cpu::Gelu, double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
-double naive(cpu::GeluTanh, double x) {
+double naive(cpu::ReluKernel, double x) { return x > 0 ? x : 0; }
+double naive(cpu::GeluKernel, double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
+double naive(cpu::GeluTanhKernel, double x) {
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
-double naive(cpu::Silu, double x) { return x / (1 + std::exp(-x)); }
+double naive(cpu::SiluKernel, double x) { return x / (1 + std::exp(-x)); }
 
 template <class Activation>
 double slope(Activation act, double x) {
@@ -83,10 +83,10 @@ void check(Activation act) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("activations and their gradients equal the naive formulas", "[activation]", float, double) {
-  check<TestType>(cpu::Relu{});
-  check<TestType>(cpu::Gelu{});
-  check<TestType>(cpu::GeluTanh{});
-  check<TestType>(cpu::Silu{});
+  check<TestType>(cpu::ReluKernel{});
+  check<TestType>(cpu::GeluKernel{});
+  check<TestType>(cpu::GeluTanhKernel{});
+  check<TestType>(cpu::SiluKernel{});
 }
 
 TEST_CASE("activations of large numbers are finite", "[activation]") {
@@ -97,9 +97,9 @@ TEST_CASE("activations of large numbers are finite", "[activation]") {
       CHECK(forward(act, x).value[0] == expected);
       CHECK(forward(act, x).slope[0] == (x > 0 ? 1.0f : 0.0f));
     };
-    both(cpu::Relu{});
-    both(cpu::Gelu{});
-    both(cpu::GeluTanh{});
-    both(cpu::Silu{});
+    both(cpu::ReluKernel{});
+    both(cpu::GeluKernel{});
+    both(cpu::GeluTanhKernel{});
+    both(cpu::SiluKernel{});
   }
 }

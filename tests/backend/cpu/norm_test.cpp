@@ -9,7 +9,7 @@
 #include "guarded.hpp"
 
 namespace cpu = fathom::cpu;
-using cpu::Normalization;
+using fathom::NormKind;
 
 namespace {
 
@@ -22,7 +22,7 @@ struct Expected {
 };
 
 template <class T>
-Expected expect(Normalization kind, std::size_t rows, std::size_t width, double epsilon, const std::vector<double>& z,
+Expected expect(NormKind kind, std::size_t rows, std::size_t width, double epsilon, const std::vector<double>& z,
                 const T* gain, const T* bias, const T* dy) {
   Expected e{std::vector<double>(rows * width), std::vector<double>(rows),  std::vector<double>(rows),
              std::vector<double>(rows * width), std::vector<double>(width), std::vector<double>(width)};
@@ -30,7 +30,7 @@ Expected expect(Normalization kind, std::size_t rows, std::size_t width, double 
   for (std::size_t r = 0; r < rows; ++r) {
     const double* row = &z[r * width];
     double mean = 0, variance = 0, g_sum = 0, product = 0;
-    for (std::size_t i = 0; i < width; ++i) mean += kind == Normalization::layer ? row[i] / n : 0;
+    for (std::size_t i = 0; i < width; ++i) mean += kind == NormKind::layer ? row[i] / n : 0;
     for (std::size_t i = 0; i < width; ++i) variance += (row[i] - mean) * (row[i] - mean) / n;
     const double rstd = 1 / std::sqrt(variance + epsilon);
     for (std::size_t i = 0; i < width; ++i) {
@@ -38,7 +38,7 @@ Expected expect(Normalization kind, std::size_t rows, std::size_t width, double 
       e.y[r * width + i] = x * gain[i] + (bias ? double{bias[i]} : 0);
       e.dgain[i] += d * x;
       e.dbias[i] += d;
-      g_sum += kind == Normalization::layer ? d * gain[i] / n : 0;
+      g_sum += kind == NormKind::layer ? d * gain[i] / n : 0;
       product += d * gain[i] * x / n;
     }
     for (std::size_t i = 0; i < width; ++i)
@@ -54,7 +54,7 @@ std::vector<double> plus(std::vector<double> v, double x) {
   return v;
 }
 
-template <class T, Normalization kind>
+template <class T, NormKind kind>
 void check(std::size_t rows, std::size_t width, bool with_bias) {
   INFO("rows " << rows << ", width " << width << ", bias " << with_bias);
   std::mt19937 random(static_cast<unsigned>(rows * 1000 + width));
@@ -64,7 +64,7 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
       bias(width, random), scales(width, random);
   const T* b = with_bias ? bias.data() : nullptr;
   Guarded<T> y(n), z(n), mean(rows), rstd(rows);
-  T* saved_mean = kind == Normalization::layer ? mean.data() : nullptr;
+  T* saved_mean = kind == NormKind::layer ? mean.data() : nullptr;
 
   // Alone.
   std::vector<double> input(x.data(), x.data() + n);
@@ -107,7 +107,7 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
     CHECK(difference(dx_out, scaled) < tolerance<T>);
     CHECK(difference(dg, e.dgain) < tolerance<T>);
   };
-  joined(cpu::Uniform<T>{a}, [&](std::size_t) { return a; });
+  joined(cpu::Everywhere<T>{a}, [&](std::size_t) { return a; });
   joined(cpu::PerColumn<T>{scales}, [&](std::size_t i) { return scales[i]; });
 }
 
@@ -116,11 +116,11 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
 TEMPLATE_TEST_CASE("norms equal the naive formulas", "[norm]", float, double) {
   for (std::size_t width : {1, 2, 7, 8, 16, 31, 64, 97, 256, 1021})
     for (std::size_t rows : {1, 3, 4, 9}) {
-      check<TestType, Normalization::layer>(rows, width, true);
-      check<TestType, Normalization::rms>(rows, width, false);
+      check<TestType, NormKind::layer>(rows, width, true);
+      check<TestType, NormKind::rms>(rows, width, false);
     }
-  check<TestType, Normalization::layer>(5, 48, false);
-  check<TestType, Normalization::rms>(5, 48, true);
+  check<TestType, NormKind::layer>(5, 48, false);
+  check<TestType, NormKind::rms>(5, 48, true);
 }
 
 TEST_CASE("the variance of a row far from zero is not cancelled away", "[norm]") {
@@ -128,8 +128,7 @@ TEST_CASE("the variance of a row far from zero is not cancelled away", "[norm]")
   std::vector<float> x(width), y(width), gain(width, 1);
   for (std::size_t i = 0; i < width; ++i) x[i] = 4096.0f + static_cast<float>(i % 2);
   float mean, rstd;
-  cpu::norm_forward<Normalization::layer, float>(1, width, 0.0f, gain.data(), nullptr, x.data(), y.data(), &mean,
-                                                 &rstd);
+  cpu::norm_forward<NormKind::layer, float>(1, width, 0.0f, gain.data(), nullptr, x.data(), y.data(), &mean, &rstd);
   CHECK(std::abs(rstd - 2) < 1e-3);
 }
 
@@ -137,14 +136,14 @@ TEST_CASE("norm gradients do not depend on how rows are cut, and may be written 
   std::mt19937 random(1);
   const std::size_t rows = 11, width = 75;
   Guarded<float> x(rows * width, random), dy(rows * width, random), gain(width, random), mean(rows), rstd(rows), y(x);
-  cpu::norm_forward<Normalization::layer, float>(rows, width, 1e-5f, gain, nullptr, y, y, mean, rstd);
+  cpu::norm_forward<NormKind::layer, float>(rows, width, 1e-5f, gain, nullptr, y, y, mean, rstd);
   Guarded<float> dx(rows * width), dgain(width, 0.0f), dbias(width, 0.0f), dgain_cut(dgain), dbias_cut(dbias),
       dx_cut(dy);
-  cpu::norm_backward<Normalization::layer, float>(rows, width, {x, mean, rstd}, gain, dy, dx, dgain, dbias);
+  cpu::norm_backward<NormKind::layer, float>(rows, width, {x, mean, rstd}, gain, dy, dx, dgain, dbias);
   for (std::size_t from : {0, 3, 8}) {
     const std::size_t count = from == 0 ? 3 : from == 3 ? 5 : 3, at = from * width;
-    cpu::norm_backward<Normalization::layer, float>(count, width, {x + at, mean + from, rstd + from}, gain, dx_cut + at,
-                                                    dx_cut + at, dgain_cut, dbias_cut);
+    cpu::norm_backward<NormKind::layer, float>(count, width, {x + at, mean + from, rstd + from}, gain, dx_cut + at,
+                                               dx_cut + at, dgain_cut, dbias_cut);
   }
   for (std::size_t i = 0; i < rows * width; ++i) REQUIRE(dx[i] == dx_cut[i]);
   for (std::size_t i = 0; i < width; ++i) REQUIRE((dgain[i] == dgain_cut[i] && dbias[i] == dbias_cut[i]));
@@ -155,8 +154,7 @@ TEST_CASE("one NaN or infinity makes its whole row NaN", "[norm]") {
     std::vector<float> x(70, 1), y(70), gain(70, 1);
     x[67] = bad;
     float mean, rstd;
-    cpu::norm_forward<Normalization::layer, float>(1, 70, 1e-5f, gain.data(), nullptr, x.data(), y.data(), &mean,
-                                                   &rstd);
+    cpu::norm_forward<NormKind::layer, float>(1, 70, 1e-5f, gain.data(), nullptr, x.data(), y.data(), &mean, &rstd);
     for (float number : y) REQUIRE(std::isnan(number));
   }
 }

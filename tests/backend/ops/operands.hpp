@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-/// What ops read and write, for tests and benchmarks of single ops. `sample.hpp` makes the ops.
+/// What ops read and write, for tests and benchmarks of single ops. `sample/` makes the ops.
 namespace fathom_test {
 using namespace fathom;
 

@@ -11,22 +11,22 @@
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// An activation and its derivative.
-template <Vector V>
+template <SimdVector V>
 struct Activated {
   V value, slope;
 };
 
 /// max(0, x); slope 0 at 0. NaN stays NaN.
-struct Relu {
-  template <Vector V>
+struct ReluKernel {
+  template <SimdVector V>
   static Activated<V> at(V x) {
     return {x < 0 ? V{} : x, x <= 0 ? V{} : broadcast(Element<V>(1))};
   }
 };
 
 /// x Φ(x), Φ the normal distribution (Hendrycks and Gimpel 2016, arXiv 1606.08415).
-struct Gelu {
-  template <Vector V>
+struct GeluKernel {
+  template <SimdVector V>
   static Activated<V> at(V x) {
     const auto [cumulative, density] = normal(x);
     return {x * cumulative, fma(x, density, cumulative)};
@@ -34,8 +34,8 @@ struct Gelu {
 };
 
 /// The same paper's approximation, x/2 · (1 + tanh u) = x σ(2u) with u = √(2/π) (x + 0.044715 x³).
-struct GeluTanh {
-  template <Vector V>
+struct GeluTanhKernel {
+  template <SimdVector V>
   static Activated<V> at(V x) {
     using T = Element<V>;
     constexpr T c = T(0.79788456080286535588);
@@ -46,8 +46,8 @@ struct GeluTanh {
 };
 
 /// x σ(x), also called swish.
-struct Silu {
-  template <Vector V>
+struct SiluKernel {
+  template <SimdVector V>
   static Activated<V> at(V x) {
     const V s = sigmoid(x);
     return {x * s, s + x * s * (Element<V>(1) - s)};

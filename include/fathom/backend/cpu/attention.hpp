@@ -41,8 +41,8 @@ class Visible {
       const std::size_t first = query + v * simd_width<T>;
       open_[v] = visible_keys(shape, first);
       end_[v] = round_up(visible_keys(shape, first + simd_width<T> - 1), AttentionTile<T>::rows);
-      const SimdBits<T> keys = SimdBits<T>{} + static_cast<Number>(shape.keys);
-      const auto offset = static_cast<Number>(first + 1 + shape.keys - shape.queries);
+      const SimdBits<T> keys = SimdBits<T>{} + static_cast<Integer>(shape.keys);
+      const auto offset = static_cast<Integer>(first + 1 + shape.keys - shape.queries);
       const SimdBits<T> seen = lane_numbers<T>() + offset;
       seen_[v] = shape.causal ? (seen < keys ? seen : keys) : keys;
     }
@@ -56,7 +56,7 @@ class Visible {
 
   /// x in the elements of vector v that see the key, `other` in those that do not.
   Simd<T> select(std::size_t v, std::size_t key, Simd<T> x, T other) const {
-    return seen_[v] > static_cast<Number>(key) ? x : broadcast(other);
+    return seen_[v] > static_cast<Integer>(key) ? x : broadcast(other);
   }
 
   /// f(std::integral_constant<n>, first, from, to): keys [from, to) of [begin, end) concern the n last vectors,
@@ -76,7 +76,7 @@ class Visible {
   }
 
  private:
-  using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
   SimdBits<T> seen_[vectors];  // how many keys each element sees
   std::size_t open_[vectors], end_[vectors];
 };
@@ -192,8 +192,8 @@ constexpr std::size_t attention_forward_scratch(const AttentionShape<T>& shape) 
 /// Up to `few_queries` queries, as a decoder has them, read K and V in place and once.
 /// A query that sees no key gets O = 0 and lse = -∞. `scratch`: attention_forward_scratch(shape) numbers.
 template <class T, class Dropout = NoDropout>
-void attention_forward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<T> o,
-                       Rows<T> lse, T* scratch, const Dropout& dropout = {}) {
+void attention_forward(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
+                       RowMajor<T> o, RowMajor<T> lse, T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
   if constexpr (!Dropout::active)
     if (shape.queries <= detail::few_queries) return detail::attend_few_queries(shape, q, k, v, o, lse, scratch);
@@ -278,17 +278,17 @@ constexpr std::size_t attention_backward_scratch(const AttentionShape<T>& shape)
 /// price of one more product.
 template <class T>
 struct AttentionOutput {
-  Rows<const T> given{};
-  Rows<T> restored{};
+  RowMajor<const T> given{};
+  RowMajor<T> restored{};
 };
 
 /// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
 /// order of its heads. dbias, as shape.bias, ADDED TO, or null: the gradient of each place. `scratch`:
 /// attention_backward_scratch(shape) numbers.
 template <class T, class Dropout = NoDropout>
-void attention_backward(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v,
-                        AttentionOutput<T> o, Rows<const T> lse, Rows<const T> d_o, Rows<T> dq, Rows<T> dk, Rows<T> dv,
-                        T* dbias, T* scratch, const Dropout& dropout = {}) {
+void attention_backward(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
+                        AttentionOutput<T> o, RowMajor<const T> lse, RowMajor<const T> d_o, RowMajor<T> dq,
+                        RowMajor<T> dk, RowMajor<T> dv, T* dbias, T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block;
   const detail::AttentionExtents<T> n(shape);

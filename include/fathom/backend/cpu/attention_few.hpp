@@ -63,8 +63,8 @@ constexpr std::size_t few_queries_scratch(const AttentionShape<T>& shape) {
 
 /// As attention_forward.
 template <class T>
-void attend_few_queries(const AttentionShape<T>& shape, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<T> o,
-                        Rows<T> lse, T* scratch) {
+void attend_few_queries(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
+                        RowMajor<T> o, RowMajor<T> lse, T* scratch) {
   constexpr std::size_t block = few_queries_key_block;
   const FewQueriesExtents<T> n(shape);
   const BiasPlaces<T> places(shape);

@@ -4,16 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <fathom/backend/cpu/config.hpp>
+#include <fathom/backend/cpu/row_major.hpp>
 
 /// What the attention kernels are told.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
-
-/// Rows of a larger row-major matrix: row i begins at data + i · stride.
-template <class T>
-struct Rows {
-  T* data;
-  std::size_t stride;
-};
 
 /// What one call computes.
 template <class T>

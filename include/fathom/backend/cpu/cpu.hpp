@@ -5,11 +5,14 @@
 #include <fathom/backend/backends.hpp>
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/matmul.hpp>
+#include <fathom/backend/cpu/ops/activation.hpp>
 #include <fathom/backend/cpu/ops/attention.hpp>
+#include <fathom/backend/cpu/ops/embedding.hpp>
 #include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/cpu/ops/loss.hpp>
-#include <fathom/backend/cpu/ops/rows.hpp>
-#include <fathom/backend/cpu/ops/streams.hpp>
+#include <fathom/backend/cpu/ops/norm.hpp>
+#include <fathom/backend/cpu/ops/residual.hpp>
+#include <fathom/backend/cpu/ops/update.hpp>
 #include <fathom/backend/cpu/slow_build.hpp>
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/buffer.hpp>
@@ -22,31 +25,35 @@ namespace cpu::inline FATHOM_CPU_ABI {
 /// Every op, for one lane's share of it.
 template <class P, class Matmul>
 struct Ops : NeedsNoMemory,
-             LinearOps<P, Matmul>,
+             ActivationOps<P, Matmul>,
              AttentionOps<P, Matmul>,
-             RowOps<P, Matmul>,
-             StreamOps<P, Matmul>,
-             UpdateOps<P, Matmul>,
-             LossOps<P, Matmul> {
+             EmbeddingOps<P, Matmul>,
+             LinearOps<P, Matmul>,
+             LossOps<P, Matmul>,
+             NormOps<P, Matmul>,
+             ResidualOps<P, Matmul>,
+             UpdateOps<P, Matmul> {
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
-  using LinearOps<P, Matmul>::run;
+  using ActivationOps<P, Matmul>::run;
   using AttentionOps<P, Matmul>::run;
-  using RowOps<P, Matmul>::run;
-  using StreamOps<P, Matmul>::run;
-  using UpdateOps<P, Matmul>::run;
+  using EmbeddingOps<P, Matmul>::run;
+  using LinearOps<P, Matmul>::run;
   using LossOps<P, Matmul>::run;
+  using NormOps<P, Matmul>::run;
+  using ResidualOps<P, Matmul>::run;
+  using UpdateOps<P, Matmul>::run;
   using NeedsNoMemory::scratch_bytes;
-  using LinearOps<P, Matmul>::scratch_bytes;
   using AttentionOps<P, Matmul>::scratch_bytes;
+  using LinearOps<P, Matmul>::scratch_bytes;
   using LossOps<P, Matmul>::scratch_bytes;
   using NeedsNoMemory::shared_bytes;
-  using UpdateOps<P, Matmul>::shared_bytes;
   using LossOps<P, Matmul>::shared_bytes;
+  using UpdateOps<P, Matmul>::shared_bytes;
   using NeedsNoMemory::held_bytes;
   using AttentionOps<P, Matmul>::held_bytes;
-  using RowOps<P, Matmul>::held_bytes;
-  using StreamOps<P, Matmul>::held_bytes;
+  using NormOps<P, Matmul>::held_bytes;
+  using ResidualOps<P, Matmul>::held_bytes;
 };
 
 /// The CPU with all cores that the process may use. Threads deal the sequences of a batch among themselves and run the

@@ -19,16 +19,16 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// Simd<float> or Simd<double>.
 template <class V>
-concept Vector = std::is_same_v<V, Simd<float>> || std::is_same_v<V, Simd<double>>;
+concept SimdVector = std::is_same_v<V, Simd<float>> || std::is_same_v<V, Simd<double>>;
 
 /// The number type of a vector.
-template <Vector V>
+template <SimdVector V>
 using Element = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double>;
 
 namespace detail {
 
 /// f of every element, one at a time.
-template <Vector V, class F>
+template <SimdVector V, class F>
 V map(V v, F f) {
   for (std::size_t i = 0; i < simd_width<Element<V>>; ++i) v[i] = f(v[i]);
   return v;
@@ -55,21 +55,21 @@ inline Simd<float> scale_by_power_of_two(Simd<float> twice, Simd<float> shifted_
 }  // namespace detail
 
 /// |x|.
-template <Vector V>
+template <SimdVector V>
 V abs(V x) {
   using T = Element<V>;
   return from_bits<T>(to_bits<T>(x) & ~to_bits<T>(broadcast(T(-0.0))));
 }
 
 /// The magnitude of x, which is not negative, with the sign of s.
-template <Vector V>
+template <SimdVector V>
 V copy_sign(V x, V s) {
   using T = Element<V>;
   return from_bits<T>(to_bits<T>(x) | (to_bits<T>(s) & to_bits<T>(broadcast(T(-0.0)))));
 }
 
 /// e^x. Error below 1.3 ulp; results below 2^-125 are zero.
-template <Vector V>
+template <SimdVector V>
 V exp(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double element) { return std::exp(element); });
@@ -86,7 +86,7 @@ V exp(V x) {
 }
 
 /// 2^x. Error below 1.3 ulp; results below 2^-125 are zero.
-template <Vector V>
+template <SimdVector V>
 V exp2(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double element) { return std::exp2(element); });
@@ -110,7 +110,7 @@ V exp2(V x) {
 }
 
 /// The natural logarithm. Error below 1.2 ulp; log 0 = -∞, NaN below zero.
-template <Vector V>
+template <SimdVector V>
 V log(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double element) { return std::log(element); });
@@ -136,7 +136,7 @@ V log(V x) {
 }
 
 /// Error below 2.5 ulp.
-template <Vector V>
+template <SimdVector V>
 V tanh(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double element) { return std::tanh(element); });
@@ -151,20 +151,20 @@ V tanh(V x) {
 }
 
 /// 1 / (1 + e^-x). Error below 3 ulp.
-template <Vector V>
+template <SimdVector V>
 V sigmoid(V x) {
   return Element<V>(1) / (Element<V>(1) + exp(-x));
 }
 
 /// The standard normal distribution at x.
-template <Vector V>
+template <SimdVector V>
 struct Normal {
   V cumulative;  ///< ½ (1 + erf(x / √2))
   V density;     ///< e^(-x²/2) / √(2π)
 };
 
 /// Both from one exponential. In float the error of either is below 2e-7 and, for x > -5, below 2e-5 of the value.
-template <Vector V>
+template <SimdVector V>
 Normal<V> normal(V x) {
   using T = Element<V>;
   constexpr T inverse_root_two_pi = T(0.39894228040143267794);
@@ -183,7 +183,7 @@ Normal<V> normal(V x) {
 }
 
 /// The error function. Error below 3 ulp.
-template <Vector V>
+template <SimdVector V>
 V erf(V x) {
   if constexpr (std::is_same_v<V, Simd<double>>) {
     return detail::map(x, [](double element) { return std::erf(element); });

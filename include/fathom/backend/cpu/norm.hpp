@@ -7,6 +7,7 @@
 #include <fathom/backend/cpu/shuffle.hpp>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/backend/ops/norm.hpp>
 #include <type_traits>
 
 /// Normalisation of rows, alone and joined with the residual sum before it.
@@ -20,11 +21,9 @@
 /// independent of each other and of how the caller cuts them; dgain and dbias are added to row by row.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
-enum class Normalization { layer, rms };
-
 /// The scale a of a residual stream: one number, or one for each column.
 template <class T>
-struct Uniform {
+struct Everywhere {
   T value;
   template <class Place>
   Simd<T> at(Place) const {
@@ -52,10 +51,10 @@ namespace detail {
 
 /// Statistics and output of `Rows` rows at once, so that their sums proceed side by side; `first(row, place)` gives a
 /// row's numbers (and may store them to z), once each.
-template <Normalization Kind, std::size_t Rows, class T, class First>
+template <NormKind Kind, std::size_t Rows, class T, class First>
 void norm_rows(std::size_t row, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
                T* y, T* saved_mean, T* saved_rstd) {
-  constexpr bool centered = Kind == Normalization::layer;
+  constexpr bool centered = Kind == NormKind::layer;
   const T n = static_cast<T>(width);
   Simd<T> sum[Rows] = {}, squares[Rows] = {};
   T mean[Rows] = {}, rstd[Rows];
@@ -94,12 +93,12 @@ void norm_rows(std::size_t row, std::size_t width, T epsilon, const T* gain, con
 }
 
 /// `Rows` rows at once, so that gain, dgain and dbias pass through the registers once for all of them.
-template <Normalization Kind, std::size_t Rows, class T, class Output>
+template <NormKind Kind, std::size_t Rows, class T, class Output>
 void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
                         T* dbias, Output output) {
   const auto normalized = [&](std::size_t r, auto place) {
     const Simd<T> z = place.load(saved.z + r * width);
-    if constexpr (Kind == Normalization::layer)
+    if constexpr (Kind == NormKind::layer)
       return place.select((z - saved.mean[r]) * saved.rstd[r], 0);
     else
       return z * saved.rstd[r];
@@ -122,7 +121,7 @@ void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, 
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < Rows; ++i) {
     const std::size_t r = row + i;
-    const T mean = Kind == Normalization::layer ? horizontal_sum(sum[i]) / static_cast<T>(width) : T(0);
+    const T mean = Kind == NormKind::layer ? horizontal_sum(sum[i]) / static_cast<T>(width) : T(0);
     const T correlation = horizontal_sum(product[i]) / static_cast<T>(width);
     sweep<T>(width, [&](auto place) {
       const Simd<T> g = place.load(dy + r * width) * place.load(gain);
@@ -140,7 +139,7 @@ void each_block(std::size_t rows, F f) {
   for (; row < rows; ++row) f(std::integral_constant<std::size_t, 1>{}, row);
 }
 
-template <Normalization Kind, class T, class First>
+template <NormKind Kind, class T, class First>
 void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
                   T* y, T* mean, T* rstd) {
   each_block(rows, [&](auto count, std::size_t row) {
@@ -149,7 +148,7 @@ void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain,
 }
 
 /// dgain and dbias (if not null) are added to; output(row, place, dz) is called once for each number.
-template <Normalization Kind, class T, class Output>
+template <NormKind Kind, class T, class Output>
 void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
                    T* dbias, Output output) {
   each_block(rows, [&](auto count, std::size_t row) {
@@ -160,7 +159,7 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
 }  // namespace detail
 
 /// y = norm(x), x and y (rows, width), y may be x; saves mean (not for rms) and rstd (rows). bias may be null.
-template <Normalization Kind, class T>
+template <NormKind Kind, class T>
 void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, const T* x, T* y,
                   T* mean, T* rstd) {
   const auto first = [&](std::size_t row, auto place) { return place.load(x + row * width); };
@@ -169,9 +168,9 @@ void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain,
 
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
 /// any of the three; otherwise as norm_forward.
-template <Normalization Kind, class T, class Scale>
+template <NormKind Kind, class T, class Scale>
 void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
-                       const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
+                               const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
   const auto join = [&](std::size_t row, auto place) {
     const Simd<T> v = fma(a.at(place), place.load(x + row * width), place.load(f + row * width));
     place.store(z + row * width, v);
@@ -181,7 +180,7 @@ void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, c
 }
 
 /// dx = gradient of the norm's input. dgain, dbias (width) are ADDED TO; dbias may be null. dx may be dy.
-template <Normalization Kind, class T>
+template <NormKind Kind, class T>
 void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dx, T* dgain,
                    T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias,
@@ -190,7 +189,7 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
 
 /// dx = skip_scale · skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or
 /// skip.
-template <Normalization Kind, class T>
+template <NormKind Kind, class T>
 void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy,
                              const T* skip, T skip_scale, T* dx, T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
@@ -199,9 +198,9 @@ void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> s
 }
 
 /// df = gradient of z = a · x + f, and dx = a · df. Either may be dy; they may not be each other.
-template <Normalization Kind, class T, class Scale>
-void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a, const T* dy,
-                        T* dx, T* df, T* dgain, T* dbias) {
+template <NormKind Kind, class T, class Scale>
+void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a,
+                                const T* dy, T* dx, T* df, T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
     place.store(df + row * width, dz);
     place.store(dx + row * width, a.at(place) * dz);

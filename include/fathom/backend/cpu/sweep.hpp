@@ -23,24 +23,24 @@ struct Whole {
 
 /// The last place of a sweep: `count` numbers from `begin`, fewer than `simd_width<T>`. Elements beyond them load zero.
 template <class T>
-struct Part {
+struct Remainder {
   std::size_t begin, count;
 
   Simd<T> load(const T* p) const { return load_first(p + begin, count); }
   void store(T* p, Simd<T> v) const { store_first(p + begin, v, count); }
   Simd<T> select(Simd<T> v, T other) const {
-    using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-    return lane_numbers<T>() < static_cast<Number>(count) ? v : broadcast(other);
+    using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    return lane_numbers<T>() < static_cast<Integer>(count) ? v : broadcast(other);
   }
 };
 
-/// f(place) for all places of n numbers, in order. The place is a Whole<T> or a Part<T>. Always inlined, because sums
-/// that f captures stay in registers only then.
+/// f(place) for all places of n numbers, in order. The place is a Whole<T> or a Remainder<T>. Always inlined, because
+/// sums that f captures stay in registers only then.
 template <class T, class F>
 [[gnu::always_inline]] inline void sweep(std::size_t n, F f) {
   std::size_t i = 0;
   for (; i + simd_width<T> <= n; i += simd_width<T>) f(Whole<T>{i});
-  if (i < n) f(Part<T>{i, n - i});
+  if (i < n) f(Remainder<T>{i, n - i});
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -20,17 +20,15 @@ namespace fathom::inline FATHOM_ABI {
 
 namespace ref {
 template <class P, class Op>
-concept Runs = requires(const Packing& packing, const Op& op) {
-  run<P>(packing, op);
-};
+concept Computes = requires(const Packing& packing, const Op& op) { run<P>(packing, op); };
 
 /// `Ref<float>` is short for the backend of `Uniform<float>`.
 template <class P>
-struct PrecisionOf {
+struct AsPrecision {
   using type = P;
 };
 template <Number T>
-struct PrecisionOf<T> {
+struct AsPrecision<T> {
   using type = Uniform<T>;
 };
 }  // namespace ref
@@ -42,7 +40,7 @@ struct PrecisionOf<T> {
 /// rounded once, where it is stored. Slow, and ops may allocate; meant for tests and for reading.
 template <class P>
 struct Ref : NeedsNoMemory {
-  using Precision = typename ref::PrecisionOf<P>::type;
+  using Precision = typename ref::AsPrecision<P>::type;
   struct Options {};
   template <class Element>
   using Buffer = fathom::Buffer<Element>;
@@ -61,13 +59,13 @@ struct Ref : NeedsNoMemory {
   static constexpr Options one_lane() { return {}; }
 
   template <class Op>
-  requires ref::Runs<typename ref::PrecisionOf<P>::type, Op>
+    requires ref::Computes<typename ref::AsPrecision<P>::type, Op>
   static void run(Lane& lane, const Op& op);
 };
 
 template <class P>
 template <class Op>
-requires ref::Runs<typename ref::PrecisionOf<P>::type, Op>
+  requires ref::Computes<typename ref::AsPrecision<P>::type, Op>
 void Ref<P>::run(Lane& lane, const Op& op) {
   ref::run<Precision>(*lane.packing, op);
 }

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <fathom/backend/cpu/attention.hpp>
 #include <fathom/backend/cpu/config.hpp>
+#include <fathom/backend/cpu/deferred.hpp>
 #include <fathom/backend/cpu/dropout.hpp>
-#include <fathom/backend/cpu/ops/linear.hpp>
 #include <fathom/backend/ops.hpp>
 #include <numeric>
 
@@ -45,8 +45,8 @@ struct AttentionOps {
   static void run(Lane& lane, const op::Attention<P>& op) {
     each_head(lane, op, [&](int sequence, int head) {
       auto shape = shape_of(op, sequence);
-      Rows<const T> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
-      Rows<const T> v = at(op.v, op.key_packing->offsets[sequence], head * op.head_width);
+      RowMajor<const T> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
+      RowMajor<const T> v = at(op.v, op.key_packing->offsets[sequence], head * op.head_width);
       if (op.cache.keys != nullptr) {
         k = append(op, op.cache.keys, op.k, sequence, head);
         v = append(op, op.cache.values, op.v, sequence, head);
@@ -57,7 +57,7 @@ struct AttentionOps {
       const std::size_t size = attention_forward_scratch(shape);
       T* scratch = lane.template scratch<T>(std::int64_t(size + bias_size(op, shape)));
       if (op.bias) shape.bias = spread_bias(op, shape, head, scratch + size);
-      const Rows<T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
+      const RowMajor<T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
         attention_forward<T>(shape, at(op.q, first, column), k, v, at(op.o, first, column), lse, scratch, dropout);
       });
@@ -82,7 +82,7 @@ struct AttentionOps {
       }
       const auto o = op.restored ? AttentionOutput<T>{.restored = at(op.restored, first, column)}
                                  : AttentionOutput<T>{.given = at(op.o, first, column)};
-      const Rows<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
+      const RowMajor<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
         attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv), o, lse,
                               at(op.d_o, first, column), at(op.dq, first, column), at(op.dk, key, kv),
@@ -126,7 +126,7 @@ struct AttentionOps {
 
  private:
   template <class U>
-  static Rows<U> at(const Matrix<U>& matrix, int row, int column) {
+  static RowMajor<U> at(const Matrix<U>& matrix, int row, int column) {
     return {matrix.row(row) + column, std::size_t(matrix.stride)};
   }
 
@@ -174,8 +174,8 @@ struct AttentionOps {
   /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
   /// behind another: it is reading them from memory that takes the time. The first lines of the next head's are
   /// fetched.
-  static Rows<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
-                              int head) {
+  static RowMajor<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
+                                  int head) {
     const Packing& packing = *op.key_packing;
     const int width = op.head_width, past = packing.past_of(sequence);
     T* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;

@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/cross_entropy.hpp>
-#include <fathom/backend/cpu/ops/linear.hpp>
+#include <fathom/backend/cpu/deferred.hpp>
+#include <fathom/backend/cpu/matmul.hpp>
 #include <fathom/backend/cpu/ranking.hpp>
 #include <fathom/backend/ops.hpp>
 

@@ -1,171 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <fathom/backend/cpu/adafactor.hpp>
 #include <fathom/backend/cpu/config.hpp>
-#include <fathom/backend/cpu/ops/rows.hpp>
-#include <fathom/backend/cpu/shuffle.hpp>
+#include <fathom/backend/cpu/deferred.hpp>
 #include <fathom/backend/cpu/update.hpp>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/random.hpp>
 #include <numeric>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
-
-/// Copies, sums of streams, and embeddings.
-template <class P, class Matmul>
-struct StreamOps {
-  using T = typename P::Stream;
-  using Gradient = typename P::Gradient;
-  using Lane = cpu::Lane<Deferred<P, Matmul>>;
-
-  static constexpr std::int64_t held_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
-    return align_up(std::int64_t(maximal_shards(capacity)) * op.count * std::int64_t(sizeof(Gradient)));
-  }
-
-  static void run(Lane& lane, const op::Copy<P>& op) {
-    const Range rows = lane.share().rows;
-    if (!op.add) return copy_rows<T>(rows, op.x, op.y);
-    each_piece(rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
-      axpy<T>(count * std::size_t(op.x.columns), T(1), op.x.row(first), op.y.row(first));
-    });
-  }
-
-  static void run(Lane& lane, const op::Zero<P>& op) {
-    each_piece(lane.share().rows, op.y.contiguous(), [&](int first, std::size_t count) {
-      std::fill_n(op.y.row(first), count * std::size_t(op.y.columns), T(0));
-    });
-  }
-
-  static void run(Lane& lane, const op::WeightedSum<P>& op) {
-    each_piece(lane.share().rows, op.first.contiguous() && op.y.contiguous(), [&](int first, std::size_t rows) {
-      const std::size_t count = rows * std::size_t(op.y.columns);
-      T* y = op.y.row(first);
-      std::fill_n(y, count, T(0));
-      for (int k = 0; k < op.count; ++k) axpy<T>(count, op.weights[k], op.first.row(first) + k * op.pitch, y);
-    });
-  }
-
-  static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
-    const int shards = lane.packing().shard_count();
-    const bool contiguous = op.first.contiguous() && op.dy.contiguous() && op.dfirst.contiguous();
-    Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * op.count);
-    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
-      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
-      for (int k = 0; k < op.count; ++k) {
-        Simd<T> sum{};
-        each_piece(rows, contiguous, [&](int first, std::size_t piece) {
-          const std::size_t count = piece * std::size_t(op.dy.columns);
-          const T *dy = op.dy.row(first), *x = op.first.row(first) + k * op.pitch;
-          axpy<T>(count, op.weights[k], dy, op.dfirst.row(first) + k * op.pitch);
-          Simd<T> products = sum;  // in a register
-          sweep<T>(count, [&](auto place) { products = fma(place.load(dy), place.load(x), products); });
-          sum = products;
-        });
-        partials[std::int64_t(shard) * op.count + k] = horizontal_sum(sum);
-      }
-    }
-    lane.defer({Reduction<Gradient>{partials, shards, op.count, op.dweights.data()}});
-  }
-
-  /// By one lane: the op is for one profiling pass.
-  static void run(Lane& lane, const op::Variance<P>& op) {
-    lane.barrier();
-    if (lane.first()) *op.result = variance(op.x);
-    lane.barrier();
-  }
-
-  static void run(Lane& lane, const op::Embedding<P>& op) {
-    const int width = op.y.columns;
-    each_run(lane.packing(), lane.share().rows, [&](int, int position, int first, int count) {
-      for (int r = 0; r < count; ++r) {
-        const T* token = op.table.row(op.tokens[first + r]);
-        T* y = op.y.row(first + r);
-        if (op.positions) {
-          const T* place_row = op.positions.row(position + r);
-          sweep<T>(std::size_t(width), [&](auto place) {
-            place.store(y, fma(broadcast(T(op.scale)), place.load(token), place.load(place_row)));
-          });
-        } else {
-          sweep<T>(std::size_t(width), [&](auto place) { place.store(y, place.load(token) * T(op.scale)); });
-        }
-        add_sinusoids(op.sinusoids, position + r, y, width);
-      }
-    });
-    if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y);
-  }
-
-  /// Each lane adds its own columns of all rows, in the order of the rows.
-  static void run(Lane& lane, const op::EmbeddingBackward<P>& op) {
-    lane.barrier();
-    const Range all{0, op.dy.rows}, columns = share_of(op.dy.columns, lane.number(), lane.parts(), 16);
-    if (columns.size() > 0 && op.dropout.active()) {
-      add_dropped(lane.packing(), all, columns, op);
-    } else if (columns.size() > 0) {
-      const auto count = std::size_t(columns.size());
-      each_run(lane.packing(), all, [&](int, int position, int first, int run) {
-        for (int r = 0; r < run; ++r) {
-          const T* dy = op.dy.row(first + r) + columns.begin;
-          if (op.dtable) axpy<T>(count, T(op.scale), dy, op.dtable.row(op.tokens[first + r]) + columns.begin);
-          if (op.dpositions) axpy<T>(count, T(1), dy, op.dpositions.row(position + r) + columns.begin);
-        }
-      });
-    }
-    lane.barrier();
-  }
-
- private:
-  static double variance(const Matrix<const T>& x) {
-    const auto mean_over_all = [&](auto&& f) {
-      double sum = 0;
-      for (int r = 0; r < x.rows; ++r)
-        for (int c = 0; c < x.columns; ++c) sum += f(double(x.row(r)[c]));
-      return sum / (double(x.rows) * x.columns);
-    };
-    const double mean = mean_over_all([](double value) { return value; });
-    return mean_over_all([mean](double value) { return (value - mean) * (value - mean); });
-  }
-
-  static void add_dropped(const Packing& packing, Range rows, Range columns, const op::EmbeddingBackward<P>& op) {
-    each_run(packing, rows, [&](int sequence, int position, int first, int run) {
-      each_dropout_block<T>(op.dropout, sequence, position, run, columns.begin, columns.end,
-                            [&](int r, int column, const T* factors) {
-                              const T* dy = op.dy.row(first + r) + column;
-                              Gradient* token = op.dtable ? op.dtable.row(op.tokens[first + r]) + column : nullptr;
-                              Gradient* place = op.dpositions ? op.dpositions.row(position + r) + column : nullptr;
-                              for (int i = 0; i < std::min(Dropout::block, columns.end - column); ++i) {
-                                const T d = dy[i] * factors[i];
-                                if (token != nullptr) token[i] += T(op.scale) * d;
-                                if (place != nullptr) place[i] += d;
-                              }
-                            });
-    });
-  }
-
-  static void add_sinusoids(const Sinusoids& sinusoids, int place, T* y, int width) {
-    const int position = sinusoids.first + place, half = width / 2;
-    switch (sinusoids.order) {
-      case Sinusoids::Order::none:
-        break;
-      case Sinusoids::Order::neighbours:
-        for (int c = 0; c < width; ++c) {
-          const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
-          y[c] += T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
-        }
-        break;
-      case Sinusoids::Order::halves:
-        for (int c = 0; c < half; ++c) {
-          const double angle = position * std::pow(10000.0, -double(c) / (half - 1));
-          y[c] += T(std::sin(angle));
-          y[half + c] += T(std::cos(angle));
-        }
-        break;
-    }
-  }
-};
 
 /// Passes over flat buffers. Every lane takes a range of fixed shards and waits for the others, because the next pass
 /// may cut otherwise; sums over shards are taken in their order.

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <fathom/backend/cpu/config.hpp>
+#include <fathom/backend/cpu/deferred.hpp>
+#include <fathom/backend/cpu/norm.hpp>
+#include <fathom/backend/cpu/ops/norm.hpp>
+#include <fathom/backend/cpu/rows.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
+#include <fathom/backend/cpu/update.hpp>
+#include <fathom/backend/ops.hpp>
+
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
+
+/// Residual adds, and the copies, sums and variance of streams. Every lane takes its own rows; gradients of learned
+/// scales are summed shard by shard, and the shards once a frame closes.
+template <class P, class Matmul>
+struct ResidualOps {
+  using T = typename P::Stream;
+  using Gradient = typename P::Gradient;
+  using Lane = cpu::Lane<Deferred<P, Matmul>>;
+
+  static constexpr std::int64_t held_bytes(const op::ResidualAddBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes<Gradient>(capacity, op.da.size()) + partials_bytes<Gradient>(capacity, op.db.size());
+  }
+  static constexpr std::int64_t held_bytes(const op::ShiftBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes<Gradient>(capacity, op.dshift.size());
+  }
+  static constexpr std::int64_t held_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes<Gradient>(capacity, std::size_t(op.count));
+  }
+
+  static void run(Lane& lane, const op::ResidualAddNorm<P>& op) {
+    const Range rows = lane.share().rows;
+    const bool plain_branch = op.b.constant == 1 && op.b.learned.empty() && !op.dropout.active();
+    if (!plain_branch) {
+      run(lane, op::ResidualAdd<P>{.x = op.x, .f = op.f, .a = op.a, .b = op.b, .dropout = op.dropout, .y = op.z});
+      return NormOps<P, Matmul>::run(lane, op::Norm<P>{.kind = op.kind,
+                                                       .epsilon = op.epsilon,
+                                                       .x = op.z,
+                                                       .gain = op.gain,
+                                                       .bias = op.bias,
+                                                       .y = op.y,
+                                                       .mean = op.mean,
+                                                       .rstd = op.rstd});
+    }
+    const bool contiguous = op.x.contiguous() && op.f.contiguous() && op.z.contiguous() && op.y.contiguous();
+    const auto forward = [&]<NormKind Kind>(auto a) {
+      each_piece(rows, contiguous, [&](int first, std::size_t count) {
+        residual_add_norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
+                                           op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(first),
+                                           op.f.row(first), op.z.row(first), op.y.row(first),
+                                           offset(op.mean.data(), first), op.rstd.data() + first);
+      });
+    };
+    with_scale(op.a, [&](auto a) {
+      op.kind == NormKind::layer ? forward.template operator()<NormKind::layer>(a)
+                                 : forward.template operator()<NormKind::rms>(a);
+    });
+  }
+
+  static void run(Lane& lane, const op::ResidualAdd<P>& op) {
+    const Range rows = lane.share().rows;
+    // With y = f the dropped branch can be formed in place; otherwise in y, before x is added.
+    Matrix<const T> f = op.f;
+    if (op.dropout.active()) {
+      if (op.y.data == op.x.data && op.y.data != op.f.data) {
+        add_dropped(lane.packing(), rows, op);
+        return;
+      }
+      if (op.y.data != op.f.data) copy_rows<T>(rows, op.f, op.y);
+      drop_rows(lane.packing(), rows, op.dropout, op.y);
+      f = op.y;
+    }
+    if (!op.x) return scale_rows(rows, op.b, f, op.y);
+    with_scale(op.a, [&](auto a) {
+      with_scale(op.b, [&](auto b) {
+        for (int r = rows.begin; r < rows.end; ++r) {
+          const T *x = op.x.row(r), *branch = f.row(r);
+          T* y = op.y.row(r);
+          sweep<T>(std::size_t(op.x.columns), [&](auto place) {
+            place.store(y, fma(a.at(place), place.load(x), b.at(place) * place.load(branch)));
+          });
+        }
+      });
+    });
+  }
+
+  static void run(Lane& lane, const op::ResidualAddBackward<P>& op) {
+    const Range rows = lane.share().rows;
+    Matrix<const T> dropped = op.dy;
+    if (op.df && op.dropout.active()) {
+      copy_rows<T>(rows, op.dy, op.df);
+      drop_rows(lane.packing(), rows, op.dropout, op.df);
+      dropped = op.df;
+    }
+    // The branch's factor sees the dropped gradient, so its sums come before df is scaled by b.
+    sum_products(lane, op.da, op.a.constant, op.dy, op.x);
+    sum_products(lane, op.db, op.b.constant, dropped, op.f);
+    scale_rows(rows, op.a, op.dy, op.dx);
+    scale_rows(rows, op.b, dropped, op.df);
+  }
+
+  static void run(Lane& lane, const op::Copy<P>& op) {
+    const Range rows = lane.share().rows;
+    if (!op.add) return copy_rows<T>(rows, op.x, op.y);
+    each_piece(rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      axpy<T>(count * std::size_t(op.x.columns), T(1), op.x.row(first), op.y.row(first));
+    });
+  }
+
+  static void run(Lane& lane, const op::Zero<P>& op) {
+    each_piece(lane.share().rows, op.y.contiguous(), [&](int first, std::size_t count) {
+      std::fill_n(op.y.row(first), count * std::size_t(op.y.columns), T(0));
+    });
+  }
+
+  static void run(Lane& lane, const op::WeightedSum<P>& op) {
+    each_piece(lane.share().rows, op.first.contiguous() && op.y.contiguous(), [&](int first, std::size_t rows) {
+      const std::size_t count = rows * std::size_t(op.y.columns);
+      T* y = op.y.row(first);
+      std::fill_n(y, count, T(0));
+      for (int k = 0; k < op.count; ++k) axpy<T>(count, op.weights[k], op.first.row(first) + k * op.pitch, y);
+    });
+  }
+
+  static void run(Lane& lane, const op::WeightedSumBackward<P>& op) {
+    const int shards = lane.packing().shard_count();
+    const bool contiguous = op.first.contiguous() && op.dy.contiguous() && op.dfirst.contiguous();
+    Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * op.count);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+      for (int k = 0; k < op.count; ++k) {
+        Simd<T> sum{};
+        each_piece(rows, contiguous, [&](int first, std::size_t piece) {
+          const std::size_t count = piece * std::size_t(op.dy.columns);
+          const T *dy = op.dy.row(first), *x = op.first.row(first) + k * op.pitch;
+          axpy<T>(count, op.weights[k], dy, op.dfirst.row(first) + k * op.pitch);
+          Simd<T> products = sum;  // in a register
+          sweep<T>(count, [&](auto place) { products = fma(place.load(dy), place.load(x), products); });
+          sum = products;
+        });
+        partials[std::int64_t(shard) * op.count + k] = horizontal_sum(sum);
+      }
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, op.count, op.dweights.data()}});
+  }
+
+  /// By one lane: the op is for one profiling pass.
+  static void run(Lane& lane, const op::Variance<P>& op) {
+    lane.barrier();
+    if (lane.first()) *op.result = variance(op.x);
+    lane.barrier();
+  }
+
+  static void run(Lane& lane, const op::Shift<P>& op) {
+    each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      const Simd<T> shift = broadcast(T(op.shift[0]));
+      const T* x = op.x.row(first);
+      T* y = op.y.row(first);
+      sweep<T>(count * std::size_t(op.x.columns), [&](auto place) { place.store(y, place.load(x) + shift); });
+    });
+  }
+
+  static void run(Lane& lane, const op::ShiftBackward<P>& op) {
+    const int shards = lane.packing().shard_count();
+    Gradient* partials = lane.workspace().template take<Gradient>(shards);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+      Simd<T> sum{};
+      each_piece(rows, op.dy.contiguous(), [&](int first, std::size_t count) {
+        const T* dy = op.dy.row(first);
+        Simd<T> total = sum;  // in a register
+        sweep<T>(count * std::size_t(op.dy.columns), [&](auto place) { total += place.load(dy); });
+        sum = total;
+      });
+      partials[shard] = horizontal_sum(sum);
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, 1, op.dshift.data()}});
+  }
+
+ private:
+  /// f(scale) with the kernel's form of a residual scale: one number, or one for each column.
+  template <class F>
+  static void with_scale(const ResidualScale<P>& scale, F&& f) {
+    if (scale.learned.size() > 1 && scale.constant == 1)
+      f(PerColumn<T>{scale.learned.data()});
+    else if (scale.learned.size() > 1)
+      f(ScaledColumns{PerColumn<T>{scale.learned.data()}, T(scale.constant)});
+    else
+      f(Everywhere<T>{T(scale.constant) * (scale.learned.empty() ? T(1) : scale.learned[0])});
+  }
+  struct ScaledColumns {
+    PerColumn<T> values;
+    T constant;
+    template <class Place>
+    Simd<T> at(Place place) const {
+      return values.at(place) * constant;
+    }
+  };
+
+  static void add_dropped(const Packing& packing, Range rows, const op::ResidualAdd<P>& op) {
+    const int width = op.x.columns;
+    const auto at = [](const ResidualScale<P>& s, int c) {
+      return T(s.constant) * (s.learned.empty() ? T(1) : s.learned[s.learned.size() > 1 ? c : 0]);
+    };
+    each_dropped<T>(packing, rows, {0, width}, op.dropout, [&](int row, int column, const T* factors) {
+      T* y = op.y.row(row);
+      const T* f = op.f.row(row);
+      for (int c = column; c < std::min(width, column + Dropout::block); ++c)
+        y[c] = at(op.a, c) * y[c] + at(op.b, c) * (factors[c - column] * f[c]);
+    });
+  }
+
+  /// sum += constant · Σ a ⊙ b over all rows: per column, or in one number.
+  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const Matrix<const T>& a,
+                           const Matrix<const T>& b) {
+    if (sum.empty()) return;
+    const int size = int(sum.size()), shards = lane.packing().shard_count();
+    Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * size);
+    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+      Gradient* partial = partials + std::int64_t(shard) * size;
+      std::fill_n(partial, size, Gradient(0));
+      for (int r = lane.packing().shards[shard]; r < lane.packing().shards[shard + 1]; ++r) {
+        const T *x = a.row(r), *y = b.row(r);
+        for (int c = 0; c < a.columns; ++c) partial[size > 1 ? c : 0] += Gradient(constant) * x[c] * y[c];
+      }
+    }
+    lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
+  }
+
+  static void scale_rows(Range rows, const ResidualScale<P>& scale, const Matrix<const T>& x, const Matrix<T>& y) {
+    if (!y) return;
+    with_scale(scale, [&](auto s) {
+      for (int r = rows.begin; r < rows.end; ++r) {
+        const T* from = x.row(r);
+        T* to = y.row(r);
+        sweep<T>(std::size_t(x.columns), [&](auto place) { place.store(to, s.at(place) * place.load(from)); });
+      }
+    });
+  }
+
+  static double variance(const Matrix<const T>& x) {
+    const auto mean_over_all = [&](auto&& f) {
+      double sum = 0;
+      for (int r = 0; r < x.rows; ++r)
+        for (int c = 0; c < x.columns; ++c) sum += f(double(x.row(r)[c]));
+      return sum / (double(x.rows) * x.columns);
+    };
+    const double mean = mean_over_all([](double value) { return value; });
+    return mean_over_all([mean](double value) { return (value - mean) * (value - mean); });
+  }
+};
+
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/ops/check_op.hpp"
+
+using namespace fathom_test;
+
+namespace {
+
+using sample::Into;
+
+constexpr int width = 36;
+constexpr auto activations = {ActivationKind::relu, ActivationKind::gelu, ActivationKind::gelu_tanh,
+                              ActivationKind::silu};
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("activation", "[ops][threads]", Backends) {
+  for (const auto kind : activations)
+    for (const bool gated : {false, true})
+      check_op<TestType>([=](auto& o) { return sample::activation(o, kind, gated, width); }, {.dropout = true});
+}
+
+TEMPLATE_LIST_TEST_CASE("activation, backward", "[ops][threads]", Backends) {
+  for (const auto kind : activations)
+    for (const bool gated : {false, true})
+      for (const Into into : {Into::own, Into::dy}) {
+        if (gated && into == Into::dy) continue;
+        check_op<TestType>([=](auto& o) { return sample::activation_backward(o, kind, gated, width, into); },
+                           {.dropout = true});
+      }
+}
