@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "fathom/backend/cpu/matmul/unit.hpp"
 #include "fathom/backend/cpu/matmul/upcoming.hpp"
 #include "fathom/backend/cpu/simd.hpp"
 
@@ -41,11 +42,12 @@ struct Left {
   Left at(std::size_t i, std::size_t p) const { return {data + i * row + p * column, row, column}; }
 };
 
-/// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns], each element one chain of fma over ascending depth.
-/// B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns whatever `columns` is. start may be C itself.
-/// Meanwhile it fetches what it comes to of `ahead`, in that order; the operands' lines it takes off there.
-template <std::size_t Rows, class T>
-void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
+/// C[Rows, columns] = start + A[Rows, depth]·B[depth, columns] of units, each element one chain of `multiply_add` over
+/// ascending depth. B(p, j) is b[p·b_step + j] and is read for j < RegisterTile::columns whatever `columns` is. start
+/// may be C itself. Meanwhile it fetches what it comes to of `ahead`, in that order; the operands' lines it takes off
+/// there.
+template <std::size_t Rows, class Unit, class T = SumOf<Unit>>
+void micro_kernel(std::size_t depth, Left<Unit> a, const Unit* b, std::size_t b_step, Start<T> start, T* c,
                   std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
   constexpr std::size_t vectors = RegisterTile<T>::vectors;
   constexpr std::size_t width = simd_width<T>, prefetch_steps = 16;
@@ -83,23 +85,23 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
   constexpr std::size_t reached = 7;
   const std::size_t triple = 3 * a.row;
   const std::size_t steps[reached] = {0, a.row, 2 * a.row, triple, 4 * a.row, 5 * a.row, 2 * triple};
-  const T* first = a.data;
-  const T* second = a.data + reached * a.row;
+  const Unit* first = a.data;
+  const Unit* second = a.data + reached * a.row;
   const auto step = [&]() __attribute__((always_inline)) {
     // The last row of A stands for all: where A's columns are the rows of dY, which lie far apart, a tile's part of them
     // is a line or two, and the tile before had the first. B comes from L2 or beyond, in rows far apart.
     __builtin_prefetch(first + prefetch_steps * a.column + (Rows - 1) * a.row);
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < vectors; ++v) __builtin_prefetch(b + prefetch_steps * b_step + v * width);
-    Simd<T> row[vectors];
+    UnitVector<Unit> row[vectors];
 #pragma GCC unroll 16
-    for (std::size_t v = 0; v < vectors; ++v) row[v] = load(b + v * width);
+    for (std::size_t v = 0; v < vectors; ++v) row[v] = load_units(b + v * width);
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < Rows; ++i) {
-      const T* const from = i < reached ? first : second;
-      const Simd<T> x = broadcast(from[steps[i % reached]]);
+      const Unit* const from = i < reached ? first : second;
+      const UnitVector<Unit> x = broadcast_unit(from[steps[i % reached]]);
 #pragma GCC unroll 16
-      for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
+      for (std::size_t v = 0; v < vectors; ++v) sum[i][v] = multiply_add<Unit>(x, row[v], sum[i][v]);
     }
     first += a.column, second += a.column, b += b_step;
   };
@@ -134,13 +136,13 @@ void micro_kernel(std::size_t depth, Left<T> a, const T* b, std::size_t b_step, 
 }
 
 /// `micro_kernel` for a number of rows known at run time, 1 … RegisterTile::rows.
-template <class T>
-void micro_kernel(std::size_t rows, std::size_t depth, Left<T> a, const T* b, std::size_t b_step, Start<T> start, T* c,
-                  std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
+template <class Unit, class T = SumOf<Unit>>
+void micro_kernel(std::size_t rows, std::size_t depth, Left<Unit> a, const Unit* b, std::size_t b_step, Start<T> start,
+                  T* c, std::size_t c_stride, std::size_t columns, Ahead<T>& ahead) {
   [&]<std::size_t... R>(std::index_sequence<R...>) {
-    using Kernel = void (*)(std::size_t, Left<T>, const T*, std::size_t, Start<T>, T*, std::size_t, std::size_t,
-                            Ahead<T>&);
-    static constexpr Kernel kernels[] = {&micro_kernel<R + 1, T>...};
+    using Kernel =
+        void (*)(std::size_t, Left<Unit>, const Unit*, std::size_t, Start<T>, T*, std::size_t, std::size_t, Ahead<T>&);
+    static constexpr Kernel kernels[] = {&micro_kernel<R + 1, Unit>...};
     kernels[rows - 1](depth, a, b, b_step, start, c, c_stride, columns, ahead);
   }(std::make_index_sequence<RegisterTile<T>::rows>{});
 }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fathom/core/half.hpp>
+#include <type_traits>
+
+#include "fathom/backend/cpu/bf16.hpp"
+#include "fathom/backend/cpu/matmul/micro_kernel.hpp"
+#include "fathom/backend/cpu/matmul/operands.hpp"
+#include "fathom/backend/cpu/matmul/unit.hpp"
+#include "fathom/backend/cpu/shuffle.hpp"
+#include "fathom/backend/cpu/simd.hpp"
+
+/// Copies of bf16 operands as units. `depth` counts numbers of the summed index; the last unit is filled up with zero.
+namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail {
+
+/// bf16 numbers in a unit, and units of `depth` numbers.
+template <class Unit>
+inline constexpr std::size_t numbers_in = std::is_same_v<Unit, Bf16Pair> ? 2 : 1;
+template <class Unit>
+constexpr std::size_t units_of(std::size_t depth) {
+  return (depth + numbers_in<Unit> - 1) / numbers_in<Unit>;
+}
+
+/// A register of units from the neighbours at p.
+template <class Unit>
+UnitVector<Unit> read_units(const Bf16* p) {
+  if constexpr (std::is_same_v<Unit, Bf16Pair>) {
+    UnitVector<Unit> v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  } else {
+    return load(p);
+  }
+}
+/// The same of n numbers, at most a register full, and zeros. Nothing beyond p[n) is touched.
+template <class Unit>
+UnitVector<Unit> read_first_units(const Bf16* p, std::size_t n) {
+  if constexpr (std::is_same_v<Unit, Bf16Pair>) {
+    Bf16 numbers[simd_bytes / sizeof(Bf16)]{};
+    std::copy_n(p, n, numbers);
+    return read_units<Unit>(numbers);
+  } else {
+    return load_first(p, n);
+  }
+}
+
+/// Units of two rows of the summed index, `even` and `odd`: n columns, at most a register full, and zeros. A null odd
+/// row is zero. Where a unit is one number, there is no odd row.
+template <class Unit>
+UnitVector<Unit> zip_units(const Bf16* even, const Bf16* odd, std::size_t n) {
+  const auto read = [n](const Bf16* p) { return n == simd_width<float> ? load(p) : load_first(p, n); };
+  if constexpr (std::is_same_v<Unit, Bf16Pair>) {
+    const WordRegister low = (WordRegister)read(even) >> 16, high = odd ? (WordRegister)read(odd) : WordRegister{};
+    return (UnitVector<Unit>)(low | high);
+  } else {
+    return read(even);
+  }
+}
+
+/// a[rows, depth] with rows of `Stride` units.
+template <std::size_t Stride, class Unit>
+void pack_bf16_rows(RowMajor<const Bf16> a, std::size_t rows, std::size_t depth, Unit* packed) {
+  constexpr std::size_t step = simd_width<float> * numbers_in<Unit>;
+  for (std::size_t i = 0; i < rows; ++i) {
+    const Bf16* row = a.row(i);
+    Unit* out = packed + i * Stride;
+    std::size_t p = 0;
+    for (; p + step <= depth; p += step, out += simd_width<float>) store_units(out, read_units<Unit>(row + p));
+    if (p < depth) store_units(out, read_first_units<Unit>(row + p, depth - p));  // Stride has room for whole registers
+  }
+}
+
+/// The transpose of a[depth, columns]: unit p of column i at packed[p · Stride + i]; columns <= Stride, whole
+/// registers.
+template <std::size_t Stride, class Unit>
+void pack_bf16_columns(RowMajor<const Bf16> a, std::size_t depth, std::size_t columns, Unit* packed) {
+  static_assert(Stride % simd_width<float> == 0);
+  for (std::size_t p = 0; p < depth; p += numbers_in<Unit>)
+    for (std::size_t v = 0; v < Stride; v += simd_width<float>, packed += simd_width<float>) {
+      const std::size_t from = std::min(v, columns), n = std::min(columns - from, simd_width<float>);
+      const Bf16* const odd = numbers_in<Unit> == 2 && p + 1 < depth ? a.row(p + 1) + from : nullptr;
+      store_units(packed, zip_units<Unit>(a.row(p) + from, odd, n));
+    }
+}
+
+/// Panels of b[depth, columns] for the micro-kernel, each of RegisterTile::columns columns, one after the other.
+template <class Unit>
+void pack_bf16_panels(RowMajor<const Bf16> b, std::size_t depth, std::size_t columns, Unit* packed) {
+  constexpr std::size_t panel = RegisterTile<float>::columns;
+  for (std::size_t j = 0; j < columns; j += panel, packed += panel * units_of<Unit>(depth))
+    pack_bf16_columns<panel>({b.data + j, b.stride}, depth, std::min(columns - j, panel), packed);
+}
+
+/// Panels of the transpose of w[columns, depth].
+template <class Unit>
+void pack_bf16_transposed(RowMajor<const Bf16> w, std::size_t columns, std::size_t depth, Unit* packed) {
+  constexpr std::size_t width = simd_width<float>, panel = RegisterTile<float>::columns;
+  constexpr std::size_t step = width * numbers_in<Unit>;
+  const std::size_t units = units_of<Unit>(depth);
+  for (std::size_t j = 0; j < columns; j += width) {
+    const Bf16* rows[width];
+    for (std::size_t i = 0; i < width; ++i) rows[i] = w.row(std::min(j + i, columns - 1));
+    Unit* out = packed + j / panel * panel * units + j % panel;
+    const auto square = [&](std::size_t p, std::size_t count, auto read) {
+      UnitVector<Unit> v[width];
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < width; ++i) v[i] = read(rows[i] + p);
+      transpose(v);
+      for (std::size_t i = 0; i < count; ++i) store_units(out + i * panel, v[i]);
+    };
+    std::size_t p = 0;
+    for (; p + step <= depth; p += step, out += width * panel) square(p, width, read_units<Unit>);
+    if (p < depth)
+      square(p, units_of<Unit>(depth - p), [&](const Bf16* from) { return read_first_units<Unit>(from, depth - p); });
+  }
+}
+
+/// sums[columns] += the sums over the rows of a[rows, columns], in ascending order of the rows.
+inline void add_column_sums(RowMajor<const Bf16> a, std::size_t rows, std::size_t columns, float* sums) {
+  for (std::size_t j = 0; j < columns; j += simd_width<float>) {
+    const std::size_t n = std::min(columns - j, simd_width<float>);
+    Simd<float> sum = load_first(sums + j, n);
+    for (std::size_t i = 0; i < rows; ++i)
+      sum += n == simd_width<float> ? load(a.row(i) + j) : load_first(a.row(i) + j, n);
+    store_first(sums + j, sum, n);
+  }
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail
