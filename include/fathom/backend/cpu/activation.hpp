@@ -55,14 +55,15 @@ struct SiluKernel {
 };
 
 /// a = act(h), n numbers. a may be h.
-template <class Activation, class T>
-void activation_forward(std::size_t n, const T* h, T* a) {
-  sweep<T>(n, [&](auto place) { place.store(a, Activation::at(place.load(h)).value); });
+template <class Activation, class Stored>
+void activation_forward(std::size_t n, const Stored* h, Stored* a) {
+  sweep<Computed<Stored>>(n, [&](auto place) { place.store(a, Activation::at(place.load(h)).value); });
 }
 
 /// dh = da · act'(h) and a = act(h), n numbers. dh may be da or h; a may be h or, if dh is not, da.
-template <class Activation, class T>
-void activation_backward(std::size_t n, const T* h, const T* da, T* dh, T* a) {
+template <class Activation, class Stored>
+void activation_backward(std::size_t n, const Stored* h, const Stored* da, Stored* dh, Stored* a) {
+  using T = Computed<Stored>;
   sweep<T>(n, [&](auto place) {
     const Simd<T> d = place.load(da);
     const auto [value, slope] = Activation::at(place.load(h));
@@ -73,15 +74,17 @@ void activation_backward(std::size_t n, const T* h, const T* da, T* dh, T* a) {
 
 /// a = act(gate) · up with h = [gate | up] (rows, 2 width), a (rows, width): GLU variants of Shazeer 2020, arXiv
 /// 2002.05202. The first rows of h may not be a.
-template <class Activation, class T>
-void gated_forward(std::size_t rows, std::size_t width, const T* h, T* a) {
+template <class Activation, class Stored>
+void gated_forward(std::size_t rows, std::size_t width, const Stored* h, Stored* a) {
+  using T = Computed<Stored>;
   for (std::size_t row = 0; row < rows; ++row, h += 2 * width, a += width)
     sweep<T>(width, [&](auto place) { place.store(a, Activation::at(place.load(h)).value * place.load(h + width)); });
 }
 
 /// dh = [da · up · act'(gate) | da · act(gate)] (rows, 2 width) and a = act(gate) · up. dh may be h; a may be da.
-template <class Activation, class T>
-void gated_backward(std::size_t rows, std::size_t width, const T* h, const T* da, T* dh, T* a) {
+template <class Activation, class Stored>
+void gated_backward(std::size_t rows, std::size_t width, const Stored* h, const Stored* da, Stored* dh, Stored* a) {
+  using T = Computed<Stored>;
   for (std::size_t row = 0; row < rows; ++row, h += 2 * width, dh += 2 * width, da += width, a += width)
     sweep<T>(width, [&](auto place) {
       const Simd<T> d = place.load(da), up = place.load(h + width);

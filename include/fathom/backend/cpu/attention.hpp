@@ -15,7 +15,8 @@
 #include <type_traits>
 #include <utility>
 
-/// Attention of one sequence and one key/value head: O = softmax(scale · Q Kᵀ) V, without ever storing all scores.
+/// Attention of one sequence and one key/value head: O = softmax(scale · Q Kᵀ) V, without ever storing all scores. All
+/// is computed in T; Q, K, V, O and their gradients may be stored otherwise (Stored).
 ///
 /// A block of queries lies side by side in registers, so the row statistics of the softmax are plain vector operations
 /// and every head width fills them. Keys are taken in blocks that stay in L1; a causal block stops at its diagonal.
@@ -191,9 +192,10 @@ constexpr std::size_t attention_forward_scratch(const AttentionShape<T>& shape) 
 /// Q and O: (queries, group · width); K and V: (keys, width); lse: row i of head g at lse.data[g · lse.stride + i].
 /// Up to `few_queries` queries, as a decoder has them, read K and V in place and once.
 /// A query that sees no key gets O = 0 and lse = -∞. `scratch`: attention_forward_scratch(shape) numbers.
-template <class T, class Dropout = NoDropout>
-void attention_forward(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
-                       RowMajor<T> o, RowMajor<T> lse, T* scratch, const Dropout& dropout = {}) {
+template <class T, class Stored = T, class Dropout = NoDropout>
+void attention_forward(const AttentionShape<T>& shape, RowMajor<const Stored> q, RowMajor<const Stored> k,
+                       RowMajor<const Stored> v, RowMajor<Stored> o, RowMajor<T> lse, T* scratch,
+                       const Dropout& dropout = {}) {
   using detail::AttentionTile;
   if constexpr (!Dropout::active)
     if (shape.queries <= detail::few_queries) return detail::attend_few_queries(shape, q, k, v, o, lse, scratch);
@@ -285,10 +287,11 @@ struct AttentionOutput {
 /// dQ, dK, dV of attention_forward with the same arguments: all OVERWRITTEN; dK and dV are sums over the group, in the
 /// order of its heads. dbias, as shape.bias, ADDED TO, or null: the gradient of each place. `scratch`:
 /// attention_backward_scratch(shape) numbers.
-template <class T, class Dropout = NoDropout>
-void attention_backward(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
-                        AttentionOutput<T> o, RowMajor<const T> lse, RowMajor<const T> d_o, RowMajor<T> dq,
-                        RowMajor<T> dk, RowMajor<T> dv, T* dbias, T* scratch, const Dropout& dropout = {}) {
+template <class T, class Stored = T, class Dropout = NoDropout>
+void attention_backward(const AttentionShape<T>& shape, RowMajor<const Stored> q, RowMajor<const Stored> k,
+                        RowMajor<const Stored> v, AttentionOutput<Stored> o, RowMajor<const T> lse,
+                        RowMajor<const Stored> d_o, RowMajor<Stored> dq, RowMajor<Stored> dk, RowMajor<Stored> dv,
+                        T* dbias, T* scratch, const Dropout& dropout = {}) {
   using detail::AttentionTile;
   constexpr std::size_t queries = AttentionTile<T>::queries, block = detail::backward_key_block;
   const detail::AttentionExtents<T> n(shape);
@@ -316,8 +319,8 @@ void attention_backward(const AttentionShape<T>& shape, RowMajor<const T> q, Row
     for (std::size_t query = 0; query < shape.queries; query += queries) {
       const std::size_t count = std::min(shape.queries - query, queries), column = head * shape.width;
       const detail::Visible<T> visible(shape, query);
-      const T* q_rows = q.data + query * q.stride + column;
-      const T* d_o_rows = d_o.data + query * d_o.stride + column;
+      const Stored* q_rows = q.data + query * q.stride + column;
+      const Stored* d_o_rows = d_o.data + query * d_o.stride + column;
       detail::to_columns(count, shape.width, q_rows, q.stride, shape.scale * detail::log2_e<T>, query_columns);
       detail::to_columns(count, shape.width, d_o_rows, d_o.stride, T(1), do_columns);
       detail::pack_rows(count, shape.width, q_rows, q.stride, shape.scale, queries, n.register_width, query_rows);

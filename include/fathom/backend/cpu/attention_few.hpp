@@ -24,9 +24,9 @@ inline constexpr std::size_t few_queries_key_block = 64;
 
 /// products[i] = the inner product of a and row i of b (count, width); zero up to a whole register. Fetches as much
 /// from `next` on.
-template <class T>
-void row_products(std::size_t count, std::size_t width, const T* a, const T* b, std::size_t stride, const T* next,
-                  T* products) {
+template <class T, class Stored>
+void row_products(std::size_t count, std::size_t width, const T* a, const Stored* b, std::size_t stride,
+                  const Stored* next, T* products) {
   for (std::size_t begin = 0; begin < count; begin += simd_width<T>, b += simd_width<T> * stride) {
     Simd<T> sum[simd_width<T>];
 #pragma GCC unroll 16
@@ -62,9 +62,9 @@ constexpr std::size_t few_queries_scratch(const AttentionShape<T>& shape) {
 }
 
 /// As attention_forward.
-template <class T>
-void attend_few_queries(const AttentionShape<T>& shape, RowMajor<const T> q, RowMajor<const T> k, RowMajor<const T> v,
-                        RowMajor<T> o, RowMajor<T> lse, T* scratch) {
+template <class T, class Stored>
+void attend_few_queries(const AttentionShape<T>& shape, RowMajor<const Stored> q, RowMajor<const Stored> k,
+                        RowMajor<const Stored> v, RowMajor<Stored> o, RowMajor<T> lse, T* scratch) {
   constexpr std::size_t block = few_queries_key_block;
   const FewQueriesExtents<T> n(shape);
   const BiasPlaces<T> places(shape);
@@ -85,7 +85,7 @@ void attend_few_queries(const AttentionShape<T>& shape, RowMajor<const T> q, Row
       const std::size_t end = std::min(begin + block, visible_keys(shape, row % shape.queries));
       if (end <= begin) continue;
       const std::size_t count = end - begin;
-      const T* keys = k.data + begin * k.stride;
+      const Stored* keys = k.data + begin * k.stride;
       row_products(count, shape.width, queries + row * n.width, keys, k.stride, keys + shape.ahead, scores);
       if (shape.bias != nullptr) {
         const std::size_t query = row % shape.queries, head = row / shape.queries;
@@ -106,7 +106,7 @@ void attend_few_queries(const AttentionShape<T>& shape, RowMajor<const T> q, Row
       sums[row] = sums[row] * fade + horizontal_sum(total);
 
       T* out = outs + row * n.width;
-      const T *values = v.data + begin * v.stride, *next = values + shape.ahead;
+      const Stored *values = v.data + begin * v.stride, *next = values + shape.ahead;
       sweep<T>(shape.width, [&](auto place) {
         Simd<T> even = place.load(out) * fade, odd{};
         std::size_t j = 0;

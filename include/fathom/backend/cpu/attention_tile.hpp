@@ -78,16 +78,16 @@ void multiply(std::size_t depth, A a, const T* b, std::size_t b_stride, T* c, st
 }
 
 /// to (count, width) = factor · from.
-template <class T>
-void copy_rows(std::size_t count, std::size_t width, const T* from, std::size_t from_stride, T factor, T* to,
+template <class T, class From, class To>
+void copy_rows(std::size_t count, std::size_t width, const From* from, std::size_t from_stride, T factor, To* to,
                std::size_t to_stride) {
   for (std::size_t i = 0; i < count; ++i, from += from_stride, to += to_stride)
     sweep<T>(width, [&](auto place) { place.store(to, place.load(from) * factor); });
 }
 
 /// packed (packed_rows, packed_width) = factor · rows (count, width), zero where it is larger.
-template <class T>
-void pack_rows(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor,
+template <class T, class Stored>
+void pack_rows(std::size_t count, std::size_t width, const Stored* rows, std::size_t stride, T factor,
                std::size_t packed_rows, std::size_t packed_width, T* packed) {
   if (packed_width > width)
     std::fill_n(packed, packed_rows * packed_width, T(0));
@@ -98,9 +98,9 @@ void pack_rows(std::size_t count, std::size_t width, const T* rows, std::size_t 
 
 /// out (columns, out_width) = the transpose of in (rows, columns) whose row has been multiplied by `factor` element by
 /// element; rows, columns, out_width <= simd_width. Elements of `out` from `rows` on are zero.
-template <class T>
-void transpose_block(std::size_t rows, std::size_t columns, const T* in, std::size_t in_stride, Simd<T> factor, T* out,
-                     std::size_t out_stride, std::size_t out_width) {
+template <class T, class From, class To>
+void transpose_block(std::size_t rows, std::size_t columns, const From* in, std::size_t in_stride, Simd<T> factor,
+                     To* out, std::size_t out_stride, std::size_t out_width) {
   Simd<T> block[simd_width<T>];
   if (rows == simd_width<T> && columns == simd_width<T>) {
 #pragma GCC unroll 16
@@ -123,24 +123,26 @@ void transpose_block(std::size_t rows, std::size_t columns, const T* in, std::si
 
 /// columns (width, AttentionTile::queries) = factor · the transpose of rows (count, width); those from count on
 /// are 0.
-template <class T>
-void to_columns(std::size_t count, std::size_t width, const T* rows, std::size_t stride, T factor, T* columns) {
+template <class T, class Stored>
+void to_columns(std::size_t count, std::size_t width, const Stored* rows, std::size_t stride, T factor, T* columns) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
   for (std::size_t v = 0; v < queries; v += simd_width<T>)
     for (std::size_t d = 0; d < width; d += simd_width<T>)
-      transpose_block(std::min(count - std::min(count, v), simd_width<T>), std::min(width - d, simd_width<T>),
-                      rows + v * stride + d, stride, broadcast(factor), columns + d * queries + v, queries,
-                      simd_width<T>);
+      transpose_block<T>(std::min(count - std::min(count, v), simd_width<T>), std::min(width - d, simd_width<T>),
+                         rows + v * stride + d, stride, broadcast(factor), columns + d * queries + v, queries,
+                         simd_width<T>);
 }
 
 /// rows (count, width) = the transpose of columns (width, AttentionTile::queries), element i multiplied by factor[i].
-template <class T>
-void to_rows(std::size_t count, std::size_t width, const T* columns, const T* factor, T* rows, std::size_t stride) {
+template <class T, class Stored>
+void to_rows(std::size_t count, std::size_t width, const T* columns, const T* factor, Stored* rows,
+             std::size_t stride) {
   constexpr std::size_t queries = AttentionTile<T>::queries;
   for (std::size_t v = 0; v < count; v += simd_width<T>)
     for (std::size_t d = 0; d < width; d += simd_width<T>)
-      transpose_block(std::min(width - d, simd_width<T>), std::min(count - v, simd_width<T>), columns + d * queries + v,
-                      queries, load(factor + v), rows + v * stride + d, stride, std::min(width - d, simd_width<T>));
+      transpose_block<T>(std::min(width - d, simd_width<T>), std::min(count - v, simd_width<T>),
+                         columns + d * queries + v, queries, load(factor + v), rows + v * stride + d, stride,
+                         std::min(width - d, simd_width<T>));
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail

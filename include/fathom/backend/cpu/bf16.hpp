@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fathom/backend/cpu/simd.hpp>
 #include <fathom/core/half.hpp>
+#include <type_traits>
 
 /// bf16 numbers in memory, floats in registers: `load` and `store` of simd.hpp for them. Loading is exact; storing
 /// rounds as `Bf16` does, bit for bit (the instruction of AVX512_BF16 would take subnormal numbers for zero).
@@ -27,6 +28,10 @@ inline HalfRegister rounded(Simd<float> v) {
   return __builtin_convertvector((quiet & is_nan) | (nearest & ~is_nan), HalfRegister);
 }
 }  // namespace detail
+
+/// What numbers that are stored as T are computed with.
+template <class T>
+using Computed = std::conditional_t<std::is_same_v<T, Bf16>, float, T>;
 
 inline Simd<float> load(const Bf16* p) {
   detail::HalfRegister bits;

@@ -46,6 +46,7 @@ struct Ops : NeedsNoMemory,
   using NeedsNoMemory::scratch_bytes;
   using AttentionOps<P, Matmul>::scratch_bytes;
   using LinearOps<P, Matmul>::scratch_bytes;
+  using EmbeddingOps<P, Matmul>::scratch_bytes;
   using LossOps<P, Matmul>::scratch_bytes;
   using NeedsNoMemory::shared_bytes;
   using LossOps<P, Matmul>::shared_bytes;

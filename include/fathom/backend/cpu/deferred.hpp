@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/lane.hpp>
-#include <fathom/backend/cpu/matmul.hpp>
+#include <fathom/backend/cpu/products.hpp>
 #include <fathom/backend/ops.hpp>
 #include <variant>
 
@@ -43,20 +43,18 @@ struct Deferred {
   }
   int grain() const {
     constexpr int worth_a_product = 64;
-    static_assert(worth_a_product % Matmul::row_granularity == 0);
+    static_assert(worth_a_product % Products<P, Matmul>::row_granularity == 0);
     return worth_a_product;
   }
   void run(auto& lane, Range range) const {
     const auto* weight = std::get_if<Weight>(&work);
     if (weight == nullptr) return std::get<1>(work).run(lane, range);
-    using T = typename P::Gradient;
+    using Engine = Products<P, Matmul>;
     const MatmulSize size{std::size_t(weight->x.rows), std::size_t(range.size()), std::size_t(weight->x.columns)};
-    Matmul::template weight_gradient<T>(
-        size, {weight->dy.data + range.begin, std::size_t(weight->dy.stride)},
-        {weight->x.data, std::size_t(weight->x.stride)},
-        RowMajor<T>{weight->dweight.row(range.begin), std::size_t(weight->dweight.stride)},
-        weight->dbias.empty() ? nullptr : weight->dbias.data() + range.begin,
-        lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(size))));
+    Engine::weight_gradient(size, row_major(weight->dy, 0, range.begin), row_major(weight->x),
+                            row_major(weight->dweight, range.begin),
+                            weight->dbias.empty() ? nullptr : weight->dbias.data() + range.begin,
+                            lane.template scratch<typename Engine::Number>(std::int64_t(Engine::scratch_size(size))));
   }
 };
 

@@ -18,7 +18,8 @@
 ///   dgain = Σ dy · x̂,   dbias = Σ dy   over the rows.
 /// Kind `layer` is LayerNorm (Ba, Kiros, Hinton 2016, arXiv 1607.06450). Kind `rms` is RMSNorm (Zhang, Sennrich 2019,
 /// arXiv 1910.07467): mean = 0, and mean(g) is left out. A row is read two or three times while it lies in L1. Rows are
-/// independent of each other and of how the caller cuts them; dgain and dbias are added to row by row.
+/// independent of each other and of how the caller cuts them; dgain and dbias are added to row by row. T is what is
+/// computed in; gain, bias, f and y may be stored otherwise (Weight, Branch, and Out, which place.store knows).
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 /// The scale a of a residual stream: one number, or one for each column.
@@ -30,9 +31,9 @@ struct Everywhere {
     return broadcast(value);
   }
 };
-template <class T>
+template <class T, class Stored = T>
 struct PerColumn {
-  const T* values;  // (width)
+  const Stored* values;  // (width)
   template <class Place>
   Simd<T> at(Place place) const {
     return place.load(values);
@@ -51,9 +52,9 @@ namespace detail {
 
 /// Statistics and output of `Rows` rows at once, so that their sums proceed side by side; `first(row, place)` gives a
 /// row's numbers (and may store them to z), once each.
-template <NormKind Kind, std::size_t Rows, class T, class First>
-void norm_rows(std::size_t row, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
-               T* y, T* saved_mean, T* saved_rstd) {
+template <NormKind Kind, std::size_t Rows, class T, class Weight, class First, class Out>
+void norm_rows(std::size_t row, std::size_t width, T epsilon, const Weight* gain,
+               const std::type_identity_t<Weight>* bias, First first, const T* z, Out y, T* saved_mean, T* saved_rstd) {
   constexpr bool centered = Kind == NormKind::layer;
   const T n = static_cast<T>(width);
   Simd<T> sum[Rows] = {}, squares[Rows] = {};
@@ -93,9 +94,9 @@ void norm_rows(std::size_t row, std::size_t width, T epsilon, const T* gain, con
 }
 
 /// `Rows` rows at once, so that gain, dgain and dbias pass through the registers once for all of them.
-template <NormKind Kind, std::size_t Rows, class T, class Output>
-void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
-                        T* dbias, Output output) {
+template <NormKind Kind, std::size_t Rows, class T, class Weight, class Output>
+void norm_backward_rows(std::size_t row, std::size_t width, NormSaved<T> saved, const Weight* gain, const T* dy,
+                        T* dgain, T* dbias, Output output) {
   const auto normalized = [&](std::size_t r, auto place) {
     const Simd<T> z = place.load(saved.z + r * width);
     if constexpr (Kind == NormKind::layer)
@@ -139,17 +140,17 @@ void each_block(std::size_t rows, F f) {
   for (; row < rows; ++row) f(std::integral_constant<std::size_t, 1>{}, row);
 }
 
-template <NormKind Kind, class T, class First>
-void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, First first, const T* z,
-                  T* y, T* mean, T* rstd) {
+template <NormKind Kind, class T, class Weight, class First, class Out>
+void norm_forward(std::size_t rows, std::size_t width, T epsilon, const Weight* gain,
+                  const std::type_identity_t<Weight>* bias, First first, const T* z, Out y, T* mean, T* rstd) {
   each_block(rows, [&](auto count, std::size_t row) {
     norm_rows<Kind, count()>(row, width, epsilon, gain, bias, first, z, y, mean, rstd);
   });
 }
 
 /// dgain and dbias (if not null) are added to; output(row, place, dz) is called once for each number.
-template <NormKind Kind, class T, class Output>
-void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dgain,
+template <NormKind Kind, class T, class Weight, class Output>
+void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const Weight* gain, const T* dy, T* dgain,
                    T* dbias, Output output) {
   each_block(rows, [&](auto count, std::size_t row) {
     norm_backward_rows<Kind, count()>(row, width, saved, gain, dy, dgain, dbias, output);
@@ -159,18 +160,19 @@ void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, cons
 }  // namespace detail
 
 /// y = norm(x), x and y (rows, width), y may be x; saves mean (not for rms) and rstd (rows). bias may be null.
-template <NormKind Kind, class T>
-void norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, const T* x, T* y,
-                  T* mean, T* rstd) {
+template <NormKind Kind, class T, class Weight, class Out>
+void norm_forward(std::size_t rows, std::size_t width, T epsilon, const Weight* gain,
+                  const std::type_identity_t<Weight>* bias, const T* x, Out y, T* mean, T* rstd) {
   const auto first = [&](std::size_t row, auto place) { return place.load(x + row * width); };
   detail::norm_forward<Kind>(rows, width, epsilon, gain, bias, first, x, y, mean, rstd);
 }
 
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
 /// any of the three; otherwise as norm_forward.
-template <NormKind Kind, class T, class Scale>
-void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, const T* gain, const T* bias, Scale a,
-                               const T* x, const T* f, T* z, T* y, T* mean, T* rstd) {
+template <NormKind Kind, class T, class Weight, class Scale, class Branch, class Out>
+void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, const Weight* gain,
+                               const std::type_identity_t<Weight>* bias, Scale a, const T* x, const Branch* f, T* z,
+                               Out y, T* mean, T* rstd) {
   const auto join = [&](std::size_t row, auto place) {
     const Simd<T> v = fma(a.at(place), place.load(x + row * width), place.load(f + row * width));
     place.store(z + row * width, v);
@@ -180,17 +182,17 @@ void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, c
 }
 
 /// dx = gradient of the norm's input. dgain, dbias (width) are ADDED TO; dbias may be null. dx may be dy.
-template <NormKind Kind, class T>
-void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy, T* dx, T* dgain,
-                   T* dbias) {
+template <NormKind Kind, class T, class Weight>
+void norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const Weight* gain, const T* dy, T* dx,
+                   T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias,
                               [&](std::size_t row, auto place, Simd<T> dz) { place.store(dx + row * width, dz); });
 }
 
 /// dx = skip_scale · skip + gradient of the norm's input: a residual branch that begins with a norm. dx may be dy or
 /// skip.
-template <NormKind Kind, class T>
-void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, const T* dy,
+template <NormKind Kind, class T, class Weight>
+void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> saved, const Weight* gain, const T* dy,
                              const T* skip, T skip_scale, T* dx, T* dgain, T* dbias) {
   detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
     place.store(dx + row * width, fma(broadcast(skip_scale), place.load(skip + row * width), dz));

@@ -26,11 +26,11 @@ constexpr std::size_t rank_logits_scratch(std::size_t width) {
 }
 
 /// As op::RankLogits, for one row of `width` logits; returns the logarithm of the sum.
-template <class T>
-T rank_logits(std::size_t width, const T* logits, std::size_t count, T* values, int* indices, T* scratch) {
+template <class T, class Stored>
+T rank_logits(std::size_t width, const Stored* logits, std::size_t count, Stored* values, int* indices, T* scratch) {
   constexpr std::size_t block = detail::ranking_block<T>;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
-  std::fill_n(values, count, lowest);
+  std::fill_n(values, count, Stored(lowest));
   std::fill_n(indices, count, -1);
   const std::size_t blocks = rank_logits_scratch<T>(width) / 2;
   T *const maxima = scratch, *const sorted = scratch + blocks;
@@ -58,14 +58,14 @@ T rank_logits(std::size_t width, const T* logits, std::size_t count, T* values, 
   for (std::size_t b = 0; b < blocks; ++b) {
     if (maxima[b] < least) continue;
     for (std::size_t i = b * block; i < std::min(width, (b + 1) * block); ++i) {
-      const T value = logits[i];
-      if (value < least || !(value > (found < count ? lowest : values[count - 1]))) continue;
+      const T value = T(logits[i]);
+      if (value < least || !(value > (found < count ? lowest : T(values[count - 1])))) continue;
       std::size_t place = found < count ? found++ : count - 1;
-      for (; place > 0 && value > values[place - 1]; --place) {
+      for (; place > 0 && value > T(values[place - 1]); --place) {
         values[place] = values[place - 1];
         indices[place] = indices[place - 1];
       }
-      values[place] = value;
+      values[place] = logits[i];
       indices[place] = int(i);
     }
   }

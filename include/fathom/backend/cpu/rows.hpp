@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/dropout.hpp>
 #include <fathom/backend/cpu/lane.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/backend/ops.hpp>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
@@ -18,6 +20,73 @@ void each_piece(Range rows, bool contiguous, F&& f) {
   const auto piece = [&](int first, std::size_t count) __attribute__((noinline)) { f(first, count); };
   const int step = contiguous ? rows.size() : 1;
   for (int first = rows.begin; first < rows.end; first += step) piece(first, std::size_t(step));
+}
+
+/// A row of what ops write for the stream, for branches, or for both.
+template <class Stream, class Branch>
+struct StreamRow {
+  Stream* stream = nullptr;
+  Branch* branch = nullptr;
+
+  StreamRow operator+(std::size_t columns) const {
+    return {stream ? stream + columns : nullptr, branch ? branch + columns : nullptr};
+  }
+};
+template <class Stream, class Branch>
+void store(StreamRow<Stream, Branch> to, Simd<Stream> v) {
+  if (to.stream) store(to.stream, v);
+  if (to.branch) store(to.branch, v);
+}
+template <class Stream, class Branch>
+void store_first(StreamRow<Stream, Branch> to, Simd<Stream> v, std::size_t n) {
+  if (to.stream) store_first(to.stream, v, n);
+  if (to.branch) store_first(to.branch, v, n);
+}
+
+/// Row `index` of what may be of one type or of two, and whether rows lie one behind another without gaps.
+template <class T>
+T* row_of(const Matrix<T>& matrix, int index) {
+  return matrix.row(index);
+}
+template <class Stream, class Branch>
+StreamRow<Stream, Branch> row_of(const StreamMatrix<Stream, Branch>& matrix, int index) {
+  return {matrix.stream ? matrix.stream.row(index) : nullptr, matrix.branch ? matrix.branch.row(index) : nullptr};
+}
+template <class T>
+bool is_contiguous(const Matrix<T>& matrix) {
+  return matrix.contiguous();
+}
+template <class Stream, class Branch>
+bool is_contiguous(const StreamMatrix<Stream, Branch>& matrix) {
+  return matrix.stream.contiguous() && matrix.branch.contiguous();
+}
+
+/// f(place, kept) for the places of a row of `width` numbers, in order: kept(v) is v times the factors of `dropout`.
+template <class T, class F>
+void sweep_dropped(const Dropout& dropout, int sequence, int position, int width, F&& f) {
+  if (!dropout.active())
+    return sweep<T>(std::size_t(width), [&](auto place) { f(place, [](Simd<T> v) { return v; }); });
+  each_dropout_block<T>(dropout, sequence, position, 1, 0, width, [&](int, int column, const T* factors) {
+    const int end = std::min(width - column, Dropout::block);
+    for (int c = 0; c < end; c += int(simd_width<T>)) {
+      const auto count = std::min(std::size_t(end - c), simd_width<T>);
+      const auto kept = [&](Simd<T> v) { return v * load_first(factors + c, count); };
+      if (count == simd_width<T>)
+        f(Whole<T>{std::size_t(column + c)}, kept);
+      else
+        f(Remainder<T>{std::size_t(column + c), count}, kept);
+    }
+  });
+}
+
+/// f(row, place, kept) for the places of rows of `width` numbers.
+template <class T, class F>
+void each_place(const Packing& packing, Range rows, const Dropout& dropout, int width, F&& f) {
+  each_run(packing, rows, [&](int sequence, int position, int first, int count) {
+    for (int r = 0; r < count; ++r)
+      sweep_dropped<T>(dropout, sequence, position + r, width,
+                       [&](auto place, auto kept) { f(first + r, place, kept); });
+  });
 }
 
 /// y = x, for the rows of a share.
@@ -35,25 +104,6 @@ void each_dropped(const Packing& packing, Range rows, Range columns, const Dropo
   each_run(packing, rows, [&](int sequence, int position, int first, int count) {
     each_dropout_block<T>(dropout, sequence, position, count, columns.begin, columns.end,
                           [&](int row, int column, const T* factors) { f(first + row, column, factors); });
-  });
-}
-
-/// x *= the factors of `dropout`, for the rows of a share.
-template <class T>
-void drop_rows(const Packing& packing, Range rows, const Dropout& dropout, Matrix<T> matrix) {
-  const int width = matrix.columns;
-  each_dropped<T>(packing, rows, {0, width}, dropout, [&](int row, int column, const T* factors) {
-    T* x = matrix.row(row) + column;
-    if (width - column >= Dropout::block) {
-      using Eight [[gnu::vector_size(Dropout::block * sizeof(T))]] = T;
-      Eight values, eight_factors;
-      std::memcpy(&values, x, sizeof values);
-      std::memcpy(&eight_factors, factors, sizeof eight_factors);
-      values *= eight_factors;
-      std::memcpy(x, &values, sizeof values);
-    } else {
-      for (int i = 0; i < width - column; ++i) x[i] *= factors[i];
-    }
   });
 }
 

@@ -28,43 +28,58 @@ void with_activation(ActivationKind kind, F&& f) {
 template <class P, class Matmul>
 struct ActivationOps {
   using T = typename P::Activation;
+  using C = Computed<T>;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
   static void run(Lane& lane, const op::Activation<P>& op) {
     const Range rows = lane.share().rows;
-    const auto width = std::size_t(op.y.columns);
+    const int width = op.y.columns;
     with_activation(op.kind, [&]<class Kind>(Kind) {
+      if (op.dropout.active())
+        return each_place<C>(lane.packing(), rows, op.dropout, width, [&](int r, auto place, auto kept) {
+          const T* x = op.x.row(r);
+          const Simd<C> value = Kind::at(place.load(x)).value;
+          place.store(op.y.row(r), kept(op.gated ? value * place.load(x + width) : value));
+        });
       each_piece(rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
         if (op.gated)
-          gated_forward<Kind, T>(count, width, op.x.row(first), op.y.row(first));
+          gated_forward<Kind>(count, std::size_t(width), op.x.row(first), op.y.row(first));
         else
-          activation_forward<Kind, T>(count * width, op.x.row(first), op.y.row(first));
+          activation_forward<Kind>(count * std::size_t(width), op.x.row(first), op.y.row(first));
       });
     });
-    if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y);
   }
 
   static void run(Lane& lane, const op::ActivationBackward<P>& op) {
     const Range rows = lane.share().rows;
-    const auto width = std::size_t(op.dy.columns);
-    Matrix<const T> dy = op.dy;
-    if (op.dropout.active()) {  // the factors act on dy before the slope and on y behind the activation
-      copy_rows<T>(rows, dy, op.y);
-      drop_rows(lane.packing(), rows, op.dropout, op.y);
-      dy = op.y;
-    }
-    const bool contiguous = op.x.contiguous() && dy.contiguous() && op.dx.contiguous() && op.y.contiguous();
+    const int width = op.dy.columns;
+    const bool contiguous = op.x.contiguous() && op.dy.contiguous() && op.dx.contiguous() && op.y.contiguous();
     with_activation(op.kind, [&]<class Kind>(Kind) {
+      if (op.dropout.active())
+        return each_place<C>(lane.packing(), rows, op.dropout, width, [&](int r, auto place, auto kept) {
+          const T* x = op.x.row(r);
+          T* dx = op.dx.row(r);
+          const Simd<C> d = kept(place.load(op.dy.row(r)));  // the factors act on dy before the slope, and on y
+          const auto [value, slope] = Kind::at(place.load(x));
+          if (op.gated) {
+            const Simd<C> up = place.load(x + width);
+            place.store(dx, d * up * slope);
+            place.store(dx + width, d * value);
+            place.store(op.y.row(r), kept(value * up));
+          } else {
+            place.store(dx, d * slope);
+            place.store(op.y.row(r), kept(value));
+          }
+        });
       each_piece(rows, contiguous, [&](int first, std::size_t count) {
-        const T *x = op.x.row(first), *d = dy.row(first);
+        const T *x = op.x.row(first), *dy = op.dy.row(first);
         T *dx = op.dx.row(first), *y = op.y.row(first);
         if (op.gated)
-          gated_backward<Kind, T>(count, width, x, d, dx, y);
+          gated_backward<Kind>(count, std::size_t(width), x, dy, dx, y);
         else
-          activation_backward<Kind, T>(count * width, x, d, dx, y);
+          activation_backward<Kind>(count * std::size_t(width), x, dy, dx, y);
       });
     });
-    if (op.dropout.active()) drop_rows(lane.packing(), rows, op.dropout, op.y);
   }
 };
 

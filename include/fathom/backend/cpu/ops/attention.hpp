@@ -18,7 +18,8 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 /// and takes every n-th pair (sequence, key/value head).
 template <class P, class Matmul>
 struct AttentionOps {
-  using T = typename P::Activation;
+  using Stored = typename P::Activation;
+  using T = Computed<Stored>;
   using Gradient = typename P::Gradient;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
@@ -45,8 +46,8 @@ struct AttentionOps {
   static void run(Lane& lane, const op::Attention<P>& op) {
     each_head(lane, op, [&](int sequence, int head) {
       auto shape = shape_of(op, sequence);
-      RowMajor<const T> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
-      RowMajor<const T> v = at(op.v, op.key_packing->offsets[sequence], head * op.head_width);
+      RowMajor<const Stored> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
+      RowMajor<const Stored> v = at(op.v, op.key_packing->offsets[sequence], head * op.head_width);
       if (op.cache.keys != nullptr) {
         k = append(op, op.cache.keys, op.k, sequence, head);
         v = append(op, op.cache.values, op.v, sequence, head);
@@ -80,8 +81,8 @@ struct AttentionOps {
         dbias = scratch + size + bias_size(op, shape);
         std::fill_n(dbias, bias_size(op, shape), T(0));
       }
-      const auto o = op.restored ? AttentionOutput<T>{.restored = at(op.restored, first, column)}
-                                 : AttentionOutput<T>{.given = at(op.o, first, column)};
+      const auto o = op.restored ? AttentionOutput<Stored>{.restored = at(op.restored, first, column)}
+                                 : AttentionOutput<Stored>{.given = at(op.o, first, column)};
       const RowMajor<const T> lse{op.lse.row(head * int(shape.group)) + first, std::size_t(op.lse.stride)};
       with_dropout(op, sequence, head, [&](const auto& dropout) {
         attention_backward<T>(shape, at(op.q, first, column), at(op.k, key, kv), at(op.v, key, kv), o, lse,
@@ -101,11 +102,11 @@ struct AttentionOps {
         for (int r = 0; r < count; ++r) {
           const double angle = (position + r) * frequency;
           const T cosine = T(std::cos(angle)), sine = T(op.backward ? -std::sin(angle) : std::sin(angle));
-          T* row = op.x.row(first + r) + 2 * pair;
+          Stored* row = op.x.row(first + r) + 2 * pair;
           for (int head = 0; head < op.x.columns / op.head_width; ++head, row += op.head_width) {
-            const T even = row[0], odd = row[1];
-            row[0] = even * cosine - odd * sine;
-            row[1] = even * sine + odd * cosine;
+            const T even = T(row[0]), odd = T(row[1]);
+            row[0] = Stored(even * cosine - odd * sine);
+            row[1] = Stored(even * sine + odd * cosine);
           }
         }
       }
@@ -117,9 +118,9 @@ struct AttentionOps {
     const std::int64_t head = std::int64_t(op.length) * op.width, sequence = head * op.heads;
     for (int item = lane.number(); item < int(op.copies.size()) * op.heads; item += lane.parts()) {
       const CacheCopy& copy = op.copies[item / op.heads];
-      T* const first = op.slabs + item % op.heads * head;
-      std::memcpy(first + copy.to * sequence, first + copy.from * sequence,
-                  std::size_t(copy.rows) * std::size_t(op.width) * sizeof(T));
+      Stored* const first = op.slabs + item % op.heads * head;
+      std::memcpy(static_cast<void*>(first + copy.to * sequence), first + copy.from * sequence,
+                  std::size_t(copy.rows) * std::size_t(op.width) * sizeof(Stored));
     }
     lane.barrier();
   }
@@ -174,16 +175,16 @@ struct AttentionOps {
   /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
   /// behind another: it is reading them from memory that takes the time. The first lines of the next head's are
   /// fetched.
-  static RowMajor<const T> append(const op::Attention<P>& op, T* cache, const Matrix<const T>& rows, int sequence,
-                                  int head) {
+  static RowMajor<const Stored> append(const op::Attention<P>& op, Stored* cache, const Matrix<const Stored>& rows,
+                                       int sequence, int head) {
     const Packing& packing = *op.key_packing;
     const int width = op.head_width, past = packing.past_of(sequence);
-    T* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;
+    Stored* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;
     for (int r = 0; r < packing.length(sequence); ++r)
-      std::memcpy(slab + std::int64_t(past + r) * width, rows.row(packing.offsets[sequence] + r) + head * width,
-                  std::size_t(width) * sizeof(T));
-    const T* next = slab + std::int64_t(op.cache.length) * width;
-    for (int line = 0; line < 8; ++line) __builtin_prefetch(next + line * (alignment / std::int64_t(sizeof(T))));
+      std::memcpy(static_cast<void*>(slab + std::int64_t(past + r) * width),
+                  rows.row(packing.offsets[sequence] + r) + head * width, std::size_t(width) * sizeof(Stored));
+    const Stored* next = slab + std::int64_t(op.cache.length) * width;
+    for (int line = 0; line < 8; ++line) __builtin_prefetch(next + line * (alignment / std::int64_t(sizeof(Stored))));
     return {slab, std::size_t(width)};
   }
 

@@ -19,24 +19,27 @@ struct EmbeddingOps {
   using Gradient = typename P::Gradient;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
+  static constexpr std::int64_t scratch_bytes(const op::Embedding<P>& op) {
+    return has_sinusoids(op) ? std::int64_t(op.y.columns) * std::int64_t(sizeof(T)) : 0;
+  }
+
   static void run(Lane& lane, const op::Embedding<P>& op) {
     const int width = op.y.columns;
-    each_run(lane.packing(), lane.share().rows, [&](int, int position, int first, int count) {
+    T* const sinusoids = has_sinusoids(op) ? lane.template scratch<T>(width) : nullptr;
+    each_run(lane.packing(), lane.share().rows, [&](int sequence, int position, int first, int count) {
       for (int r = 0; r < count; ++r) {
-        const T* token = op.table.row(op.tokens[first + r]);
-        T* y = op.y.row(first + r);
-        if (op.positions) {
-          const T* place_row = op.positions.row(position + r);
-          sweep<T>(std::size_t(width), [&](auto place) {
-            place.store(y, fma(broadcast(T(op.scale)), place.load(token), place.load(place_row)));
-          });
-        } else {
-          sweep<T>(std::size_t(width), [&](auto place) { place.store(y, place.load(token) * T(op.scale)); });
-        }
-        add_sinusoids(op.sinusoids, position + r, y, width);
+        const auto* token = op.table.row(op.tokens[first + r]);
+        const auto* learned = op.positions ? op.positions.row(position + r) : nullptr;
+        const auto y = row_of(op.y, first + r);
+        if (has_sinusoids(op)) set_sinusoids(op.sinusoids, position + r, sinusoids, width);
+        sweep_dropped<T>(op.dropout, sequence, position + r, width, [&](auto place, auto kept) {
+          Simd<T> v = learned ? fma(broadcast(T(op.scale)), place.load(token), place.load(learned))
+                              : place.load(token) * T(op.scale);
+          if (has_sinusoids(op)) v += place.load(sinusoids);
+          place.store(y, kept(v));
+        });
       }
     });
-    if (op.dropout.active()) drop_rows(lane.packing(), lane.share().rows, op.dropout, op.y);
   }
 
   /// Each lane adds its own columns of all rows, in the order of the rows.
@@ -59,6 +62,10 @@ struct EmbeddingOps {
   }
 
  private:
+  static constexpr bool has_sinusoids(const op::Embedding<P>& op) {
+    return op.sinusoids.order != Sinusoids::Order::none;
+  }
+
   static void add_dropped(const Packing& packing, Range rows, Range columns, const op::EmbeddingBackward<P>& op) {
     each_run(packing, rows, [&](int sequence, int position, int first, int run) {
       each_dropout_block<T>(op.dropout, sequence, position, run, columns.begin, columns.end,
@@ -75,7 +82,7 @@ struct EmbeddingOps {
     });
   }
 
-  static void add_sinusoids(const Sinusoids& sinusoids, int place, T* y, int width) {
+  static void set_sinusoids(const Sinusoids& sinusoids, int place, T* y, int width) {
     const int position = sinusoids.first + place, half = width / 2;
     switch (sinusoids.order) {
       case Sinusoids::Order::none:
@@ -83,14 +90,15 @@ struct EmbeddingOps {
       case Sinusoids::Order::neighbours:
         for (int c = 0; c < width; ++c) {
           const double angle = position * std::pow(10000.0, -double(c / 2 * 2) / width);
-          y[c] += T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+          y[c] = T(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
         }
         break;
       case Sinusoids::Order::halves:
+        if (width % 2 == 1) y[width - 1] = 0;
         for (int c = 0; c < half; ++c) {
           const double angle = position * std::pow(10000.0, -double(c) / (half - 1));
-          y[c] += T(std::sin(angle));
-          y[half + c] += T(std::cos(angle));
+          y[c] = T(std::sin(angle));
+          y[half + c] = T(std::cos(angle));
         }
         break;
     }

@@ -5,8 +5,9 @@
 #include <fathom/backend/cpu/config.hpp>
 #include <fathom/backend/cpu/cross_entropy.hpp>
 #include <fathom/backend/cpu/deferred.hpp>
-#include <fathom/backend/cpu/matmul.hpp>
+#include <fathom/backend/cpu/products.hpp>
 #include <fathom/backend/cpu/ranking.hpp>
+#include <fathom/backend/cpu/sweep.hpp>
 #include <fathom/backend/ops.hpp>
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
@@ -15,7 +16,8 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 /// rows for the softmax and some of the vocabulary for the weight gradient. And the ranks of logits.
 template <class P, class Matmul>
 struct LossOps {
-  using T = typename P::Activation;
+  using Engine = Products<P, Matmul>;
+  using T = typename Engine::Logits;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
   /// Rows of a chunk: its logits take about 8 MiB, or the 32 rows that a chunk has at least, whatever the number of
@@ -28,49 +30,47 @@ struct LossOps {
     return std::min(op.x.rows, chunk_rows(op.weight.rows));
   }
   static constexpr std::int64_t shared_bytes(const op::LinearCrossEntropy<P>& op) {
-    const std::int64_t rows = largest_chunk(op);
-    return align_up(rows * op.weight.rows * std::int64_t(sizeof(T))) +
-           align_up(rows * std::int64_t(sizeof(RowLoss<T>)));
+    const std::int64_t rows = largest_chunk(op), logits = rows * op.weight.rows;
+    return align_up(logits * std::int64_t(sizeof(T))) + align_up(rows * std::int64_t(sizeof(RowLoss<T>))) +
+           (Engine::rounds_gradients && op.dx ? align_up(logits * std::int64_t(sizeof(typename P::Activation))) : 0);
   }
   static constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
-    return std::int64_t(Matmul::template scratch_size<T>(chunk_size(op, largest_chunk(op))) * sizeof(T));
+    return std::int64_t(Engine::scratch_size(chunk_size(op, largest_chunk(op))) * sizeof(typename Engine::Number));
   }
 
   static void run(Lane& lane, const op::LinearCrossEntropy<P>& op) {
     const std::int64_t mark = lane.workspace().used();
     const int vocabulary = op.weight.rows, chunk = largest_chunk(op);
-    T* logits = lane.workspace().template take<T>(std::int64_t(chunk) * vocabulary);
+    const Matrix<T> logits(lane.workspace().template take<T>(std::int64_t(chunk) * vocabulary), chunk, vocabulary);
     RowLoss<T>* losses = lane.workspace().template take<RowLoss<T>>(chunk);
-    T* scratch = lane.template scratch<T>(std::int64_t(Matmul::template scratch_size<T>(chunk_size(op, chunk))));
-    const RowMajor<const T> weight{op.weight.data, std::size_t(op.weight.stride)};
+    const auto gradient = gradient_of(lane, op, logits);
+    auto* const scratch =
+        lane.template scratch<typename Engine::Number>(std::int64_t(Engine::scratch_size(chunk_size(op, chunk))));
+    const auto weight = row_major(op.weight);
     LossSums sums;
     lane.barrier();  // rows of x are other lanes' work
     for (int begin = 0; begin < op.x.rows; begin += chunk) {
       const int rows = std::min(chunk, op.x.rows - begin);
-      const Range own = share_of(rows, lane.number(), lane.parts(), int(Matmul::row_granularity));
+      const Range own = share_of(rows, lane.number(), lane.parts(), int(Engine::row_granularity));
       if (own.size() > 0) {
         const MatmulSize size = chunk_size(op, own.size());
-        RowMajor<T> y{logits + std::int64_t(own.begin) * vocabulary, std::size_t(vocabulary)};
-        Matmul::template forward<T>(size, {op.x.row(begin + own.begin), std::size_t(op.x.stride)}, weight,
-                                    op.bias.empty() ? nullptr : op.bias.data(), y, scratch);
-        for (int r = own.begin; r < own.end; ++r)
-          losses[r] = row_loss(op, begin + r, logits + std::int64_t(r) * vocabulary);
+        Engine::forward(size, row_major(op.x, begin + own.begin), weight, op.bias.empty() ? nullptr : op.bias.data(),
+                        row_major(logits, own.begin), scratch);
+        for (int r = own.begin; r < own.end; ++r) losses[r] = row_loss(op, begin + r, logits.row(r), gradient.row(r));
         if (op.dx)
-          Matmul::template input_gradient<T>(size, y, weight, {nullptr, 0}, T(0),
-                                             RowMajor<T>{op.dx.row(begin + own.begin), std::size_t(op.dx.stride)},
-                                             scratch);
+          Engine::input_gradient(size, row_major(gradient, own.begin), weight, {}, 0,
+                                 Engine::result(op.dx, begin + own.begin), scratch);
       }
       lane.barrier();
       if (lane.number() == 0) add(op, begin, rows, losses, sums);
       if (op.dx) {
         const Range words =
-            share_of(vocabulary, lane.number(), lane.parts(), std::max(16, int(Matmul::row_granularity)));
+            share_of(vocabulary, lane.number(), lane.parts(), std::max(16, int(Engine::row_granularity)));
         if (words.size() > 0)
-          Matmul::template weight_gradient<T>(
-              {std::size_t(rows), std::size_t(words.size()), std::size_t(op.weight.columns)},
-              {logits + words.begin, std::size_t(vocabulary)}, {op.x.row(begin), std::size_t(op.x.stride)},
-              RowMajor<T>{op.dweight.row(words.begin), std::size_t(op.dweight.stride)},
-              op.dbias.empty() ? nullptr : op.dbias.data() + words.begin, scratch);
+          Engine::weight_gradient({std::size_t(rows), std::size_t(words.size()), std::size_t(op.weight.columns)},
+                                  row_major(gradient, 0, words.begin), row_major(op.x, begin),
+                                  row_major(op.dweight, words.begin),
+                                  op.dbias.empty() ? nullptr : op.dbias.data() + words.begin, scratch);
       }
       lane.barrier();
     }
@@ -105,11 +105,26 @@ struct LossOps {
     return {std::size_t(rows), std::size_t(op.weight.rows), std::size_t(op.weight.columns)};
   }
 
-  static RowLoss<T> row_loss(const op::LinearCrossEntropy<P>& op, int row, T* logits) {
+  /// Where products read the gradient of logits: over the logits, or in a matrix of its own, rounded.
+  static auto gradient_of(Lane& lane, const op::LinearCrossEntropy<P>& op, const Matrix<T>& logits) {
+    if constexpr (Engine::rounds_gradients) {
+      using Rounded = typename P::Activation;
+      if (!op.dx) return Matrix<Rounded>();
+      return Matrix<Rounded>(lane.workspace().template take<Rounded>(std::int64_t(logits.rows) * logits.columns),
+                             logits.rows, logits.columns);
+    } else {
+      return logits;
+    }
+  }
+
+  static RowLoss<T> row_loss(const op::LinearCrossEntropy<P>& op, int row, T* logits, auto* gradient) {
     const auto vocabulary = std::size_t(op.weight.rows);
     if (!op.dx) return cross_entropy<T>(vocabulary, logits, op.targets[row]);
     const CrossEntropy<T> options{.smoothing = T(op.options.smoothing), .z_loss = T(op.options.z_loss)};
-    return cross_entropy_backward<T>(vocabulary, logits, op.targets[row], T(op.target_weight), options);
+    const auto loss = cross_entropy_backward<T>(vocabulary, logits, op.targets[row], T(op.target_weight), options);
+    if constexpr (Engine::rounds_gradients)
+      sweep<T>(vocabulary, [&](auto place) { place.store(gradient, place.load(logits)); });
+    return loss;
   }
 
   static void add(const op::LinearCrossEntropy<P>& op, int begin, int rows, const RowLoss<T>* losses, LossSums& sums) {

@@ -14,7 +14,7 @@ namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 /// frame closes.
 template <class P, class Matmul>
 struct NormOps {
-  using T = typename P::Activation;
+  using T = typename P::Stream;
   using Gradient = typename P::Gradient;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
 
@@ -24,9 +24,9 @@ struct NormOps {
 
   static void run(Lane& lane, const op::Norm<P>& op) {
     const auto forward = [&]<NormKind Kind>() {
-      each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      each_piece(lane.share().rows, op.x.contiguous() && is_contiguous(op.y), [&](int first, std::size_t count) {
         norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
-                              op.bias.empty() ? nullptr : op.bias.data(), op.x.row(first), op.y.row(first),
+                              op.bias.empty() ? nullptr : op.bias.data(), op.x.row(first), row_of(op.y, first),
                               offset(op.mean.data(), first), op.rstd.data() + first);
       });
     };

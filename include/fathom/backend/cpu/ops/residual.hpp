@@ -45,12 +45,12 @@ struct ResidualOps {
                                                        .mean = op.mean,
                                                        .rstd = op.rstd});
     }
-    const bool contiguous = op.x.contiguous() && op.f.contiguous() && op.z.contiguous() && op.y.contiguous();
+    const bool contiguous = op.x.contiguous() && op.f.contiguous() && op.z.contiguous() && is_contiguous(op.y);
     const auto forward = [&]<NormKind Kind>(auto a) {
       each_piece(rows, contiguous, [&](int first, std::size_t count) {
         residual_add_norm_forward<Kind, T>(count, std::size_t(op.x.columns), T(op.epsilon), op.gain.data(),
                                            op.bias.empty() ? nullptr : op.bias.data(), a, op.x.row(first),
-                                           op.f.row(first), op.z.row(first), op.y.row(first),
+                                           op.f.row(first), op.z.row(first), row_of(op.y, first),
                                            offset(op.mean.data(), first), op.rstd.data() + first);
       });
     };
@@ -61,45 +61,30 @@ struct ResidualOps {
   }
 
   static void run(Lane& lane, const op::ResidualAdd<P>& op) {
-    const Range rows = lane.share().rows;
-    // With y = f the dropped branch can be formed in place; otherwise in y, before x is added.
-    Matrix<const T> f = op.f;
-    if (op.dropout.active()) {
-      if (op.y.data == op.x.data && op.y.data != op.f.data) {
-        add_dropped(lane.packing(), rows, op);
-        return;
-      }
-      if (op.y.data != op.f.data) copy_rows<T>(rows, op.f, op.y);
-      drop_rows(lane.packing(), rows, op.dropout, op.y);
-      f = op.y;
-    }
-    if (!op.x) return scale_rows(rows, op.b, f, op.y);
-    with_scale(op.a, [&](auto a) {
-      with_scale(op.b, [&](auto b) {
-        for (int r = rows.begin; r < rows.end; ++r) {
-          const T *x = op.x.row(r), *branch = f.row(r);
-          T* y = op.y.row(r);
-          sweep<T>(std::size_t(op.x.columns), [&](auto place) {
-            place.store(y, fma(a.at(place), place.load(x), b.at(place) * place.load(branch)));
-          });
-        }
-      });
+    with_scales(op, [&](auto a, auto b) {
+      const auto add = [&](const auto& f) {
+        each_place<T>(lane.packing(), lane.share().rows, op.dropout, op.y.columns, [&](int r, auto place, auto kept) {
+          const Simd<T> branch = b.at(place) * kept(place.load(f.row(r)));
+          place.store(row_of(op.y, r), op.x ? fma(a.at(place), place.load(op.x.row(r)), branch) : branch);
+        });
+      };
+      if constexpr (branches_read_stream<P>)
+        add(op.f);
+      else
+        op.f.stream ? add(op.f.stream) : add(op.f.branch);
     });
   }
 
   static void run(Lane& lane, const op::ResidualAddBackward<P>& op) {
-    const Range rows = lane.share().rows;
-    Matrix<const T> dropped = op.dy;
-    if (op.df && op.dropout.active()) {
-      copy_rows<T>(rows, op.dy, op.df);
-      drop_rows(lane.packing(), rows, op.dropout, op.df);
-      dropped = op.df;
-    }
-    // The branch's factor sees the dropped gradient, so its sums come before df is scaled by b.
-    sum_products(lane, op.da, op.a.constant, op.dy, op.x);
-    sum_products(lane, op.db, op.b.constant, dropped, op.f);
-    scale_rows(rows, op.a, op.dy, op.dx);
-    scale_rows(rows, op.b, dropped, op.df);
+    sum_products(lane, op.da, op.a.constant, Dropout{}, op.dy, op.x);
+    sum_products(lane, op.db, op.b.constant, op.dropout, op.dy, op.f);
+    with_scales(op, [&](auto a, auto b) {
+      each_place<T>(lane.packing(), lane.share().rows, op.dropout, op.dy.columns, [&](int r, auto place, auto kept) {
+        const Simd<T> dy = place.load(op.dy.row(r));
+        if (op.dx) place.store(op.dx.row(r), a.at(place) * dy);
+        if (op.df) place.store(row_of(op.df, r), b.at(place) * kept(dy));
+      });
+    });
   }
 
   static void run(Lane& lane, const op::Copy<P>& op) {
@@ -117,11 +102,11 @@ struct ResidualOps {
   }
 
   static void run(Lane& lane, const op::WeightedSum<P>& op) {
-    each_piece(lane.share().rows, op.first.contiguous() && op.y.contiguous(), [&](int first, std::size_t rows) {
-      const std::size_t count = rows * std::size_t(op.y.columns);
-      T* y = op.y.row(first);
-      std::fill_n(y, count, T(0));
-      for (int k = 0; k < op.count; ++k) axpy<T>(count, op.weights[k], op.first.row(first) + k * op.pitch, y);
+    each_place<T>(lane.packing(), lane.share().rows, Dropout{}, op.y.columns, [&](int r, auto place, auto) {
+      Simd<T> sum{};
+      for (int k = 0; k < op.count; ++k)
+        sum = fma(broadcast(T(op.weights[k])), place.load(op.first.row(r) + k * op.pitch), sum);
+      place.store(row_of(op.y, r), sum);
     });
   }
 
@@ -136,7 +121,7 @@ struct ResidualOps {
         each_piece(rows, contiguous, [&](int first, std::size_t piece) {
           const std::size_t count = piece * std::size_t(op.dy.columns);
           const T *dy = op.dy.row(first), *x = op.first.row(first) + k * op.pitch;
-          axpy<T>(count, op.weights[k], dy, op.dfirst.row(first) + k * op.pitch);
+          axpy<T>(count, T(op.weights[k]), dy, op.dfirst.row(first) + k * op.pitch);
           Simd<T> products = sum;  // in a register
           sweep<T>(count, [&](auto place) { products = fma(place.load(dy), place.load(x), products); });
           sum = products;
@@ -181,18 +166,24 @@ struct ResidualOps {
   }
 
  private:
+  /// f(a, b) with the kernel's forms of both scales.
+  template <class F>
+  static void with_scales(const auto& op, F&& f) {
+    with_scale(op.a, [&](auto a) { with_scale(op.b, [&](auto b) { f(a, b); }); });
+  }
   /// f(scale) with the kernel's form of a residual scale: one number, or one for each column.
   template <class F>
   static void with_scale(const ResidualScale<P>& scale, F&& f) {
     if (scale.learned.size() > 1 && scale.constant == 1)
-      f(PerColumn<T>{scale.learned.data()});
+      f(Columns{scale.learned.data()});
     else if (scale.learned.size() > 1)
-      f(ScaledColumns{PerColumn<T>{scale.learned.data()}, T(scale.constant)});
+      f(ScaledColumns{Columns{scale.learned.data()}, T(scale.constant)});
     else
-      f(Everywhere<T>{T(scale.constant) * (scale.learned.empty() ? T(1) : scale.learned[0])});
+      f(Everywhere<T>{T(scale.constant) * (scale.learned.empty() ? T(1) : T(scale.learned[0]))});
   }
+  using Columns = PerColumn<T, typename P::Weight>;
   struct ScaledColumns {
-    PerColumn<T> values;
+    Columns values;
     T constant;
     template <class Place>
     Simd<T> at(Place place) const {
@@ -200,45 +191,31 @@ struct ResidualOps {
     }
   };
 
-  static void add_dropped(const Packing& packing, Range rows, const op::ResidualAdd<P>& op) {
-    const int width = op.x.columns;
-    const auto at = [](const ResidualScale<P>& s, int c) {
-      return T(s.constant) * (s.learned.empty() ? T(1) : s.learned[s.learned.size() > 1 ? c : 0]);
-    };
-    each_dropped<T>(packing, rows, {0, width}, op.dropout, [&](int row, int column, const T* factors) {
-      T* y = op.y.row(row);
-      const T* f = op.f.row(row);
-      for (int c = column; c < std::min(width, column + Dropout::block); ++c)
-        y[c] = at(op.a, c) * y[c] + at(op.b, c) * (factors[c - column] * f[c]);
-    });
-  }
-
-  /// sum += constant · Σ a ⊙ b over all rows: per column, or in one number.
-  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const Matrix<const T>& a,
-                           const Matrix<const T>& b) {
+  /// sum += constant · Σ a ⊙ dropout(b) over all rows: per column, or in one number.
+  template <class A, class B>
+  static void sum_products(Lane& lane, Elements<Gradient> sum, double constant, const Dropout& dropout,
+                           const Matrix<const A>& a, const Matrix<const B>& b) {
     if (sum.empty()) return;
     const int size = int(sum.size()), shards = lane.packing().shard_count();
     Gradient* partials = lane.workspace().template take<Gradient>(std::int64_t(shards) * size);
     for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
       Gradient* partial = partials + std::int64_t(shard) * size;
       std::fill_n(partial, size, Gradient(0));
-      for (int r = lane.packing().shards[shard]; r < lane.packing().shards[shard + 1]; ++r) {
-        const T *x = a.row(r), *y = b.row(r);
-        for (int c = 0; c < a.columns; ++c) partial[size > 1 ? c : 0] += Gradient(constant) * x[c] * y[c];
-      }
+      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+      const auto add = [&](int r, int c, Gradient factor) {
+        partial[size > 1 ? c : 0] += Gradient(constant) * (factor * Gradient(a.row(r)[c])) * Gradient(b.row(r)[c]);
+      };
+      if (dropout.active())
+        each_dropped<Gradient>(lane.packing(), rows, {0, a.columns}, dropout,
+                               [&](int r, int column, const auto* factors) {
+                                 for (int c = column; c < std::min(a.columns, column + Dropout::block); ++c)
+                                   add(r, c, factors[c - column]);
+                               });
+      else
+        for (int r = rows.begin; r < rows.end; ++r)
+          for (int c = 0; c < a.columns; ++c) add(r, c, Gradient(1));
     }
     lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
-  }
-
-  static void scale_rows(Range rows, const ResidualScale<P>& scale, const Matrix<const T>& x, const Matrix<T>& y) {
-    if (!y) return;
-    with_scale(scale, [&](auto s) {
-      for (int r = rows.begin; r < rows.end; ++r) {
-        const T* from = x.row(r);
-        T* to = y.row(r);
-        sweep<T>(std::size_t(x.columns), [&](auto place) { place.store(to, s.at(place) * place.load(from)); });
-      }
-    });
   }
 
   static double variance(const Matrix<const T>& x) {

@@ -53,6 +53,14 @@ struct UpdateOps {
     lane.barrier();
   }
 
+  static void run(Lane& lane, const op::Round<P>& op)
+    requires(!updates_weights<P>)
+  {
+    each_shard(lane, op.x.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      sweep<Master>(count, [&](auto place) { place.store(op.y.data() + begin, place.load(op.x.data() + begin)); });
+    });
+  }
+
   static void run(Lane& lane, const op::TensorSquares<P>& op) {
     lane.barrier();
     for (std::size_t k = std::size_t(lane.number()); k < op.table.size(); k += std::size_t(lane.parts()))
@@ -158,7 +166,7 @@ struct UpdateOps {
   static std::int64_t first_non_finite(const Matrix<const T>& x) {
     for (int r = 0; r < x.rows; ++r)
       for (int c = 0; c < x.columns; ++c)
-        if (!std::isfinite(x.row(r)[c])) return std::int64_t(r) * x.columns + c;
+        if (!std::isfinite(Computed<T>(x.row(r)[c]))) return std::int64_t(r) * x.columns + c;
     return -1;
   }
 
