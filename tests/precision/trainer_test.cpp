@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstdio>
+#include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/optim/adafactor.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/lion.hpp>
@@ -26,8 +27,8 @@ constexpr int vocabulary = 31, length = 16;
 
 template <int Depth>
 using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<length>, deepnet::DecoderOnly<Depth, 16, 2, 32>>;
-template <class P, class Optimizer = AdamW>
-using SmallTrainer = Trainer<Model<2>, Ref<P>, Optimizer>;
+template <class B, class Optimizer = AdamW>
+using SmallTrainer = Trainer<Model<2>, B, Optimizer>;
 constexpr Capacity small{2 * length, 2, length};
 
 FollowingTokens<vocabulary> batch(std::int64_t step, int sequences = 2) {
@@ -48,6 +49,20 @@ std::vector<float> floats(const Memory& memory) {
   return {values.begin(), values.end()};
 }
 
+TEST_CASE("mixed: bits on the CPU do not depend on the number of threads", "[mixed][threads]") {
+  TrainerOptions options;
+  options.dropout = {0.1, 0.1, 0.1, 0.1};
+  constexpr Capacity capacity{6 * length, 6, length};
+  std::vector<float> first;
+  for (const int threads : {1, 2, 3}) {
+    SmallTrainer<Cpu<Mixed>> trainer(capacity, options, {}, {.threads = threads});
+    for (int step = 0; step < 5; ++step) trainer.step(batch(step, 6), 3e-3);
+    const std::vector<float> masters = floats(trainer.masters());
+    if (first.empty()) first = masters;
+    CHECK(masters == first);
+  }
+}
+
 /// Masters of double.
 struct DoubleMasters : MixedOf<F16> {
   using Master = double;
@@ -55,7 +70,7 @@ struct DoubleMasters : MixedOf<F16> {
 
 TEMPLATE_TEST_CASE("mixed: weights are the rounding of masters, for every optimizer", "[mixed]", Sgd, Adam, AdamW, Lion,
                    Adafactor) {
-  SmallTrainer<Mixed, TestType> trainer(small, {});
+  SmallTrainer<Ref<Mixed>, TestType> trainer(small, {});
   require_rounded(trainer);
   Weights<Model<2>, Ref<float>> initial(1);
   CHECK(floats(trainer.masters()) == floats(initial.flat()));
@@ -65,19 +80,19 @@ TEMPLATE_TEST_CASE("mixed: weights are the rounding of masters, for every optimi
   CHECK(floats(trainer.masters()) != floats(initial.flat()));
 }
 
-TEMPLATE_TEST_CASE("mixed: what a trainer allocates is what was planned", "[mixed]", Mixed, (MixedOf<Bf16, Bf16>), float,
-                   DoubleMasters) {
+TEMPLATE_TEST_CASE("mixed: what a trainer allocates is what was planned", "[mixed]", Ref<Mixed>, (Ref<MixedOf<Bf16, Bf16>>),
+                   Ref<float>, Ref<DoubleMasters>, Cpu<Mixed>) {
   TrainerOptions options;
   options.average = 0.9;
-  SmallTrainer<TestType> trainer(small, options);
-  constexpr MemoryPlan plan = training_memory<Model<2>, Ref<TestType>, AdamW>(small, 1, {}, true);
+  SmallTrainer<TestType> trainer(small, options, {}, TestType::one_lane());
+  constexpr MemoryPlan plan = training_memory<Model<2>, TestType, AdamW>(small, 1, {}, true);
   CHECK(trainer.allocated_bytes() == plan.total());
-  CHECK((plan.masters > 0) == !updates_weights<typename Ref<TestType>::Precision>);
+  CHECK((plan.masters > 0) == !updates_weights<typename TestType::Precision>);
   CHECK(plan.checkpoint_copy() == plan.average * 2 + plan.optimizer);
 }
 
-TEMPLATE_TEST_CASE("mixed: a resumed run ends in the bits of the uninterrupted one", "[mixed]", Mixed,
-                   (MixedOf<F16, F16>), DoubleMasters) {
+TEMPLATE_TEST_CASE("mixed: a resumed run ends in the bits of the uninterrupted one", "[mixed]", Ref<Mixed>,
+                   (Ref<MixedOf<F16, F16>>), Ref<DoubleMasters>, Cpu<Mixed>) {
   const TemporaryDirectory folder;
   TrainerOptions options;
   options.average = 0.9;
@@ -99,14 +114,14 @@ TEMPLATE_TEST_CASE("mixed: a resumed run ends in the bits of the uninterrupted o
   CHECK(second.evaluate(batch(99)).cross_entropy == whole.evaluate(batch(99)).cross_entropy);
   require_rounded(second);  // also after an evaluation with the average
 
-  using Master = typename TestType::Master;
+  using Master = typename TestType::Precision::Master;
   const safetensors::File file(folder / "checkpoint" / "model.safetensors");
   for (const safetensors::Tensor& tensor : file.tensors()) CHECK(tensor.dtype == safetensors::dtype_of<Master>);
 }
 
 TEST_CASE("mixed: a checkpoint's weights are rounded once, for inference and for means", "[mixed]") {
   const TemporaryDirectory folder;
-  SmallTrainer<Mixed> trainer(small, {});
+  SmallTrainer<Ref<Mixed>> trainer(small, {});
   std::vector<float> first;
   for (const char* name : {"run/checkpoints/1", "run/checkpoints/2", "checkpoint"}) {
     trainer.step(batch(1), 1e-2);
@@ -125,9 +140,9 @@ TEST_CASE("mixed: a checkpoint's weights are rounded once, for inference and for
 }
 
 /// The mean losses of each 20 of 200 updates.
-template <class M, class P>
+template <class M, class B>
 std::vector<double> losses(int sequences) {
-  Trainer<M, Ref<P>, AdamW> trainer({sequences * length, sequences, length}, {});
+  Trainer<M, B, AdamW> trainer({sequences * length, sequences, length}, {});
   std::vector<double> means(10);
   for (int step = 0; step < 200; ++step) {
     const StepReport report = trainer.step(batch(step, sequences), 3e-3 * std::min(1.0, (step + 1) / 20.0));
@@ -139,7 +154,7 @@ std::vector<double> losses(int sequences) {
 
 template <int Depth>
 void check_training(int sequences) {
-  const std::vector<double> exact = losses<Model<Depth>, float>(sequences);
+  const std::vector<double> exact = losses<Model<Depth>, Ref<float>>(sequences);
   std::printf("%3d layers, loss of updates 181 to 200: floats %.5f", Depth, exact.back());
   CHECK(exact.back() < 2);  // the logarithm of the vocabulary is 3.4: it learns
   const auto compare = [&](const char* name, const std::vector<double>& mixed) {
@@ -149,8 +164,9 @@ void check_training(int sequences) {
     std::printf("; %s %.5f (%+.2f %%; in any 20 at most %.2f %%)", name, mixed.back(), 100 * last, 100 * largest);
     return std::abs(last);
   };
-  CHECK(compare("mixed", losses<Model<Depth>, Mixed>(sequences)) < 0.01);
-  CHECK(compare("stream of 16 bits", losses<Model<Depth>, MixedOf<Bf16, Bf16>>(sequences)) < 0.03);
+  CHECK(compare("mixed", losses<Model<Depth>, Ref<Mixed>>(sequences)) < 0.01);
+  CHECK(compare("mixed on the CPU", losses<Model<Depth>, Cpu<Mixed>>(sequences)) < 0.01);
+  CHECK(compare("stream of 16 bits", losses<Model<Depth>, Ref<MixedOf<Bf16, Bf16>>>(sequences)) < 0.03);
   std::puts("");
 }
 
