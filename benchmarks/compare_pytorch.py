@@ -6,8 +6,10 @@
     python3 benchmarks/compare_pytorch.py --shapes W D --python python3 /usr/bin/python3
     python3 benchmarks/compare_pytorch.py --table              many more shapes, those of the target benchmarks_table
     python3 benchmarks/compare_pytorch.py --generation         tokens/s with a key/value cache, batch 1 and 16, W and D
+    python3 benchmarks/compare_pytorch.py --precision bf16     fathom's mixed precision and fp32 against the best of PyTorch's
+                                                               bf16 autocast and fp32
 
-Both sides train a decoder-only DeepNorm language model in fp32: learned positions, GELU, separate output, no dropout,
+Both sides train a decoder-only DeepNorm language model, in fp32 unless --precision says otherwise: learned positions, GELU, separate output, no dropout,
 AdamW, gradients clipped to a global norm of 1. The contenders stay and take turns of --seconds, in which the others
 wait; the figure of a turn is its median step. For generation and the rates of products each turn is its own process.
 A turn during which other processes used more than --limit of the CPU is repeated, and marked when it never was clean.
@@ -20,11 +22,13 @@ Share: what the products and the attention of a step would take at the fastest r
 shapes, over what the step took. That rate is measured in every round by sgemm_rates, with operands in the caches, by
 fathom's engine and by OpenBLAS, the better of the two for each product.
 
-fathom's side is one executable per shape in build/release/benchmarks, training_step_<name> and generation_<name>:
+fathom's side is one executable per shape in build/release/benchmarks, training_step_<name> and generation_<name>,
+and with --precision bf16 also mixed_training_step_<name> and mixed_generation_<name>:
     --shape                             prints layers,width,heads,feed-forward,vocabulary,batch,context
     --turns --threads N                 for each number on its standard input, trains so many steps and prints one line
                                         of JSON: tokens_per_second, seconds_per_step, parameters, peak_resident_bytes,
-                                        plan (weights, gradients, optimizer, activations, workspace: bytes),
+                                        plan (weights, masters, gradients, optimizer, activations, workspace:
+                                        bytes),
                                         flops_per_token
     --batch B --tokens K --threads N    (generation) prints tokens_per_second, parameters, peak_resident_bytes
 """
@@ -97,10 +101,8 @@ def wait_for_quiet(live, options):
 
 
 class Fathom:
-    name = "fathom"
-
-    def __init__(self, executable):
-        self.executable = executable
+    def __init__(self, executable, precision=""):
+        self.executable, self.name = executable, " ".join(["fathom", precision]).strip()
 
     def training(self, options):
         return [self.executable, "--turns", "--threads", str(options.threads)]
@@ -111,17 +113,17 @@ class Fathom:
 
     def memory(self, result):
         plan = result["plan"]
-        states = plan["weights"] + plan["gradients"] + plan["optimizer"]
+        states = plan["weights"] + plan["masters"] + plan["gradients"] + plan["optimizer"]
         return states, plan["activations"] + plan["workspace"]
 
 
 class PyTorch:
-    def __init__(self, python, version, shape, compiled):
-        self.python, self.shape, self.compiled = python, shape, compiled
-        self.name = f"PyTorch {version} {'compile' if compiled else 'eager'}"
+    def __init__(self, python, version, shape, compiled, autocast):
+        self.python, self.shape, self.compiled, self.autocast = python, shape, compiled, autocast
+        self.name = f"PyTorch {version} {'compile' if compiled else 'eager'}{' bf16' if autocast else ''}"
 
     def command(self, mode, options, *more):
-        flags = ["--compile"] * self.compiled + ["--tied"] * options.tied
+        flags = ["--compile"] * self.compiled + ["--autocast"] * self.autocast + ["--tied"] * options.tied
         script = [self.python, str(HERE / "peer_model.py"), mode, self.shape]
         return [*script, "--threads", str(options.threads), *flags, *more]
 
@@ -153,7 +155,8 @@ def peers(options, shape):
     for python, version in options.interpreters:
         for kind in options.peers:
             if kind == "eager" or not version.startswith("1."):
-                yield PyTorch(python, version, shape, kind == "compile")
+                for autocast in [False, True][: 1 + (options.precision == "bf16")]:
+                    yield PyTorch(python, version, shape, kind == "compile", autocast)
 
 
 def version_of(python):
@@ -284,7 +287,7 @@ def speed_of(rounds, limit):
 
 
 def sides_of(results):
-    """Our contender, or None, and the peers."""
+    """Our first contender, or None, and the peers."""
     ours = next((contender for contender in results if isinstance(contender, Fathom)), None)
     return ours, [contender for contender in results if isinstance(contender, PyTorch)]
 
@@ -308,6 +311,11 @@ def print_ratio(results):
     if found:
         ratio, each, best = found
         print(f"    ratio {ratio:.2f} {each} to {best.name}")
+    ours = [contender for contender in results if isinstance(contender, Fathom)]
+    if len(ours) == 2:
+        mixed, single = ([result["tokens_per_second"] for result in results[contender]] for contender in ours)
+        each = [a / b for a, b in zip(mixed, single)]
+        print(f"    {ours[0].name} {statistics.median(each):.2f} {spread(each)} of {ours[1].name}")
 
 
 def print_memory(results):
@@ -343,12 +351,16 @@ def print_share(results, products, limit):
 
 
 def contenders_of(kind, name, shape, options):
-    """Ours first, when it is built."""
-    executable = find_executable(kind, name, options)
-    if executable is None and not options.peer_only:
-        wanted = options.build / "benchmarks" / f"{kind}_{name}"
-        print(f"  {wanted} is not built (cmake --build {options.build} --target benchmarks); measuring the peers alone")
-    return ([Fathom(str(executable))] if executable else []) + list(peers(options, shape))
+    """Ours first, where they are built, that of the precision asked for before the other."""
+    ours = []
+    for prefix, precision in [("mixed_", "bf16"), ("", "")][options.precision != "bf16" :]:
+        executable = find_executable(prefix + kind, name, options)
+        if executable is not None:
+            ours.append(Fathom(str(executable), precision))
+        elif not options.peer_only:
+            wanted = options.build / "benchmarks" / f"{prefix}{kind}_{name}"
+            print(f"  {wanted} is not built (cmake --build {options.build} --target benchmarks); measured without it")
+    return ours + list(peers(options, shape))
 
 
 def find_executable(kind, name, options):
@@ -453,6 +465,7 @@ def main():
     parser.add_argument("--table", action="store_true", help="all other shapes that are built")
     parser.add_argument("--generation", action="store_true", help="generation with a key/value cache")
     parser.add_argument("--tokens", type=int, default=100, help="per sequence, of generation")
+    parser.add_argument("--precision", choices=["single", "bf16"], default="single")
     parser.add_argument("--tied", action="store_true", help="the peer's output shares the token embedding")
     parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--threads", type=int, default=2)

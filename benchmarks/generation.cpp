@@ -14,14 +14,15 @@ int main(int argc, char** argv) {
   using namespace fathom;
   using Shape = bench::Shape<FATHOM_SHAPE>;
   using Model = Shape::Model;
+  using B = Cpu<FATHOM_PRECISION>;
   if (argc == 2 && argv[1] == std::string_view("--shape")) {
     std::cout << Shape::text() << "\n";
     return 0;
   }
   const int batch = bench::option(argc, argv, "--batch", 1), tokens = bench::option(argc, argv, "--tokens", 100);
   const double seconds = bench::option(argc, argv, "--seconds", 3);
-  const Weights<Model, Cpu<>> weights(1);
-  Generator<Model, Cpu<>> generator(weights,
+  const Weights<Model, B> weights(1);
+  Generator<Model, B> generator(weights,
                                     {.sequences = batch, .prompt = 1, .tokens = tokens, .sampling = {.temperature = 0}},
                                     {.threads = bench::option(argc, argv, "--threads", 2)});
 

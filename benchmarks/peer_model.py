@@ -162,14 +162,18 @@ def train(options, shape):
     optimizer = make_optimizer(chosen, every)
     losses = []
 
-    def step():
-        tokens = torch.randint(shape.vocabulary, (shape.batch, shape.context + 1))
-        begin = time.perf_counter()
+    def loss_of(tokens):
         x = F.embedding(tokens[:, :-1], embeddings[0]) + embeddings[1]
         for parameters in blocks:
             x = block(x, *parameters, shape.heads, alpha, mask)
         logits = F.linear(x.view(-1, shape.width), output)
-        loss = F.cross_entropy(logits, tokens[:, 1:].reshape(-1))
+        return F.cross_entropy(logits, tokens[:, 1:].reshape(-1))
+
+    def step():
+        tokens = torch.randint(shape.vocabulary, (shape.batch, shape.context + 1))
+        begin = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.autocast):
+            loss = loss_of(tokens)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(every, 1.0)
         optimizer.step()
@@ -203,6 +207,11 @@ def generate(options, shape):
     fixed = torch.compile(fixed_cache_block, fullgraph=True, dynamic=False) if options.compile else None
     visible = torch.ones(shape.context, shape.context).tril().bool()
     places = torch.arange(shape.context).split(1)
+
+    if options.autocast:  # nothing is trained: all numbers are bf16
+        embeddings, output = [tensor.bfloat16() for tensor in embeddings], output.bfloat16()
+        blocks = [[tensor.bfloat16() for tensor in tensors] for tensors in blocks]
+        keys, values = ([tensor.bfloat16() for tensor in cache] for cache in (keys, values))
 
     @torch.inference_mode()
     def run():
@@ -244,6 +253,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--autocast", action="store_true", help="bf16 autocast; generation: weights and cache in bf16")
     parser.add_argument("--tied", action="store_true", help="the output shares the token embedding")
     parser.add_argument("--optimizer", choices=["auto", "fused", "foreach", "loop"], default="auto")
     parser.add_argument("--batch", type=int, default=1, help="of generation")

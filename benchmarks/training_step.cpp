@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   using namespace fathom;
   using Shape = bench::Shape<FATHOM_SHAPE>;
   using Model = Shape::Model;
+  using B = Cpu<FATHOM_PRECISION>;
   if (argc == 2 && argv[1] == std::string_view("--shape")) {
     std::cout << Shape::text() << "\n";
     return 0;
@@ -25,10 +26,10 @@ int main(int argc, char** argv) {
   const int steps = bench::option(argc, argv, "--steps", 5), threads = bench::option(argc, argv, "--threads", 2);
   const bench::RandomBatch<Shape> batch;
   const Capacity capacity = batch.rows.capacity();
-  Trainer<Model, Cpu<>, AdamW> trainer(capacity, {}, {.learning_rate = 1e-4}, {.threads = threads});
+  Trainer<Model, B, AdamW> trainer(capacity, {}, {.learning_rate = 1e-4}, {.threads = threads});
   for (int warm_up = 0; warm_up < 2; ++warm_up) trainer.step(batch);
 
-  const MemoryPlan plan = training_memory<Model, Cpu<>, AdamW>(capacity, threads);
+  const MemoryPlan plan = training_memory<Model, B, AdamW>(capacity, threads);
   const auto measure = [&](int count) {
     std::vector<double> seconds;
     for (int step = 0; step < count; ++step) seconds.push_back(bench::seconds_of([&] { trainer.step(batch); }));
@@ -37,7 +38,7 @@ int main(int argc, char** argv) {
     std::cout << "], \"tokens_per_second\": " << batch.rows.rows() / bench::median(seconds)
               << ", \"parameters\": " << Model::parameter_count
               << ", \"peak_resident_bytes\": " << bench::peak_resident_bytes()
-              << ", \"plan\": {\"weights\": " << plan.weights << ", \"gradients\": " << plan.gradients
+              << ", \"plan\": {\"weights\": " << plan.weights << ", \"masters\": " << plan.masters << ", \"gradients\": " << plan.gradients
               << ", \"optimizer\": " << plan.optimizer << ", \"activations\": " << plan.activations
               << ", \"workspace\": " << plan.workspace
               << "}, \"flops_per_token\": " << Model::flops_per_token(Shape::context) << "}" << std::endl;
