@@ -23,8 +23,8 @@ int main(int argc, char** argv) {
   const double seconds = bench::option(argc, argv, "--seconds", 3);
   const Weights<Model, B> weights(1);
   Generator<Model, B> generator(weights,
-                                    {.sequences = batch, .prompt = 1, .tokens = tokens, .sampling = {.temperature = 0}},
-                                    {.threads = bench::option(argc, argv, "--threads", 2)});
+                                {.sequences = batch, .prompt = 1, .tokens = tokens, .sampling = {.temperature = 0}},
+                                {.threads = bench::option(argc, argv, "--threads", 2)});
 
   const int first = 0;
   const std::vector<std::span<const int>> prompts(std::size_t(batch), std::span(&first, 1));

@@ -38,9 +38,9 @@ int main(int argc, char** argv) {
     std::cout << "], \"tokens_per_second\": " << batch.rows.rows() / bench::median(seconds)
               << ", \"parameters\": " << Model::parameter_count
               << ", \"peak_resident_bytes\": " << bench::peak_resident_bytes()
-              << ", \"plan\": {\"weights\": " << plan.weights << ", \"masters\": " << plan.masters << ", \"gradients\": " << plan.gradients
-              << ", \"optimizer\": " << plan.optimizer << ", \"activations\": " << plan.activations
-              << ", \"workspace\": " << plan.workspace
+              << ", \"plan\": {\"weights\": " << plan.weights << ", \"masters\": " << plan.masters
+              << ", \"gradients\": " << plan.gradients << ", \"optimizer\": " << plan.optimizer
+              << ", \"activations\": " << plan.activations << ", \"workspace\": " << plan.workspace
               << "}, \"flops_per_token\": " << Model::flops_per_token(Shape::context) << "}" << std::endl;
   };
   if (std::find(argv, argv + argc, std::string_view("--turns")) == argv + argc) return measure(steps), 0;

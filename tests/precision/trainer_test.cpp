@@ -80,8 +80,8 @@ TEMPLATE_TEST_CASE("mixed: weights are the rounding of masters, for every optimi
   CHECK(floats(trainer.masters()) != floats(initial.flat()));
 }
 
-TEMPLATE_TEST_CASE("mixed: what a trainer allocates is what was planned", "[mixed]", Ref<Mixed>, (Ref<MixedOf<Bf16, Bf16>>),
-                   Ref<float>, Ref<DoubleMasters>, Cpu<Mixed>) {
+TEMPLATE_TEST_CASE("mixed: what a trainer allocates is what was planned", "[mixed]", Ref<Mixed>,
+                   (Ref<MixedOf<Bf16, Bf16>>), Ref<float>, Ref<DoubleMasters>, Cpu<Mixed>) {
   TrainerOptions options;
   options.average = 0.9;
   SmallTrainer<TestType> trainer(small, options, {}, TestType::one_lane());

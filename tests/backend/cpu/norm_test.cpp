@@ -69,7 +69,7 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
   // Alone.
   std::vector<double> input(x.data(), x.data() + n);
   Expected e = expect<T>(kind, rows, width, epsilon, input, gain, b, dy);
-  cpu::norm_forward<kind, T>(rows, width, epsilon, gain, b, x, y, saved_mean, rstd);
+  cpu::norm_forward<kind, T, T>(rows, width, epsilon, gain, b, x, static_cast<T*>(y), saved_mean, rstd);
   CHECK(difference(y, e.y) < tolerance<T>);
   if (saved_mean) CHECK(difference(mean, e.mean) < tolerance<T>);
   CHECK(difference(rstd, e.rstd) < tolerance<T>);
@@ -77,7 +77,7 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
   Guarded<T> dx(n), dgain(width, T(1)), dbias(width, T(2));
   T* db = with_bias ? dbias.data() : nullptr;
   const cpu::NormSaved<T> saved{x, saved_mean, rstd};
-  cpu::norm_backward<kind, T>(rows, width, saved, gain, dy, dx, dgain, db);
+  cpu::norm_backward<kind, T, T>(rows, width, saved, gain, dy, dx, dgain, db);
   CHECK(difference(dx, e.dz) < tolerance<T>);
   CHECK(difference(dgain, plus(e.dgain, 1)) < tolerance<T>);
   CHECK(difference(dbias, with_bias ? plus(e.dbias, 2) : std::vector<double>(width, 2)) < tolerance<T>);
@@ -86,8 +86,8 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
   std::vector<double> with_skip = e.dz;
   for (std::size_t i = 0; i < n; ++i) with_skip[i] += 3 * double{skip[i]};
   Guarded<T> dx_skip(n), dgain_skip(width, T(1)), dbias_skip(width, T(2));
-  cpu::norm_backward_with_skip<kind, T>(rows, width, saved, gain, dy, skip, T(3), dx_skip, dgain_skip,
-                                        with_bias ? dbias_skip.data() : nullptr);
+  cpu::norm_backward_with_skip<kind, T, T>(rows, width, saved, gain, dy, skip, T(3), dx_skip, dgain_skip,
+                                           with_bias ? dbias_skip.data() : nullptr);
   CHECK(difference(dx_skip, with_skip) < tolerance<T>);
   CHECK(difference(dgain_skip, plus(e.dgain, 1)) < tolerance<T>);
 
@@ -96,7 +96,8 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
     for (std::size_t i = 0; i < n; ++i) input[i] = double{scale_of(i % width)} * x[i] + f[i];
     e = expect<T>(kind, rows, width, epsilon, input, gain, b, dy);
     Guarded<T> z_out(n), y_out(n), df(n), dx_out(n), dg(width, T(0)), dbb(width, T(0));
-    cpu::residual_add_norm_forward<kind, T>(rows, width, epsilon, gain, b, scale, x, f, z_out, y_out, saved_mean, rstd);
+    cpu::residual_add_norm_forward<kind, T, T, T>(rows, width, epsilon, gain, b, scale, x, f, z_out,
+                                                  static_cast<T*>(y_out), saved_mean, rstd);
     CHECK(difference(z_out, input) < tolerance<T>);
     CHECK(difference(y_out, e.y) < tolerance<T>);
     cpu::residual_add_norm_backward<kind, T>(rows, width, cpu::NormSaved<T>{z_out, saved_mean, rstd}, gain, scale, dy, dx_out,
@@ -128,7 +129,8 @@ TEST_CASE("the variance of a row far from zero is not cancelled away", "[norm]")
   std::vector<float> x(width), y(width), gain(width, 1);
   for (std::size_t i = 0; i < width; ++i) x[i] = 4096.0f + static_cast<float>(i % 2);
   float mean, rstd;
-  cpu::norm_forward<NormKind::layer, float>(1, width, 0.0f, gain.data(), nullptr, x.data(), y.data(), &mean, &rstd);
+  cpu::norm_forward<NormKind::layer, float, float>(1, width, 0.0f, gain.data(), nullptr, x.data(), y.data(), &mean,
+                                                   &rstd);
   CHECK(std::abs(rstd - 2) < 1e-3);
 }
 
@@ -136,14 +138,15 @@ TEST_CASE("norm gradients do not depend on how rows are cut, and may be written 
   std::mt19937 random(1);
   const std::size_t rows = 11, width = 75;
   Guarded<float> x(rows * width, random), dy(rows * width, random), gain(width, random), mean(rows), rstd(rows), y(x);
-  cpu::norm_forward<NormKind::layer, float>(rows, width, 1e-5f, gain, nullptr, y, y, mean, rstd);
+  cpu::norm_forward<NormKind::layer, float, float>(rows, width, 1e-5f, gain, nullptr, y, static_cast<float*>(y), mean,
+                                                   rstd);
   Guarded<float> dx(rows * width), dgain(width, 0.0f), dbias(width, 0.0f), dgain_cut(dgain), dbias_cut(dbias),
       dx_cut(dy);
-  cpu::norm_backward<NormKind::layer, float>(rows, width, {x, mean, rstd}, gain, dy, dx, dgain, dbias);
+  cpu::norm_backward<NormKind::layer, float, float>(rows, width, {x, mean, rstd}, gain, dy, dx, dgain, dbias);
   for (std::size_t from : {0, 3, 8}) {
     const std::size_t count = from == 0 ? 3 : from == 3 ? 5 : 3, at = from * width;
-    cpu::norm_backward<NormKind::layer, float>(count, width, {x + at, mean + from, rstd + from}, gain, dx_cut + at,
-                                               dx_cut + at, dgain_cut, dbias_cut);
+    cpu::norm_backward<NormKind::layer, float, float>(count, width, {x + at, mean + from, rstd + from}, gain,
+                                                      dx_cut + at, dx_cut + at, dgain_cut, dbias_cut);
   }
   for (std::size_t i = 0; i < rows * width; ++i) REQUIRE(dx[i] == dx_cut[i]);
   for (std::size_t i = 0; i < width; ++i) REQUIRE((dgain[i] == dgain_cut[i] && dbias[i] == dbias_cut[i]));
@@ -154,7 +157,8 @@ TEST_CASE("one NaN or infinity makes its whole row NaN", "[norm]") {
     std::vector<float> x(70, 1), y(70), gain(70, 1);
     x[67] = bad;
     float mean, rstd;
-    cpu::norm_forward<NormKind::layer, float>(1, 70, 1e-5f, gain.data(), nullptr, x.data(), y.data(), &mean, &rstd);
+    cpu::norm_forward<NormKind::layer, float, float>(1, 70, 1e-5f, gain.data(), nullptr, x.data(), y.data(), &mean,
+                                                     &rstd);
     for (float number : y) REQUIRE(std::isnan(number));
   }
 }

@@ -169,7 +169,7 @@ void norm_forward(std::size_t rows, std::size_t width, T epsilon, const Weight* 
 
 /// z = a · x + f and y = norm(z), all (rows, width): DeepNorm's residual (arXiv 2203.00555). z may be x or f, y may be
 /// any of the three; otherwise as norm_forward.
-template <NormKind Kind, class T, class Weight, class Scale, class Branch, class Out>
+template <NormKind Kind, class T, class Weight, class Branch, class Scale, class Out>
 void residual_add_norm_forward(std::size_t rows, std::size_t width, T epsilon, const Weight* gain,
                                const std::type_identity_t<Weight>* bias, Scale a, const T* x, const Branch* f, T* z,
                                Out y, T* mean, T* rstd) {
