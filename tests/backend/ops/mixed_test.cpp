@@ -79,13 +79,10 @@ TEMPLATE_LIST_TEST_CASE("mixed: ranks of logits", "[ops][mixed]", MixedBackends)
 
 TEMPLATE_LIST_TEST_CASE("mixed: attention", "[ops][mixed]", MixedBackends) {
   for (const bool cached : {false, true})
-    check_rounding<TestType>(
-        [=](auto& o) { return sample::attention(o, {6, 2, 8}, true, Keys::longer, cached, false); });
-  check_rounding<TestType>([](auto& o) { return sample::attention(o, {4, 4, 8}, false, Keys::other, false, false); });
-  check_rounding<TestType>(
-      [](auto& o) { return sample::attention_backward(o, {6, 2, 8}, true, Keys::own, false, false); });
-  check_rounding<TestType>(
-      [](auto& o) { return sample::attention_backward(o, {4, 4, 8}, false, Keys::other, false, false); });
+    check_rounding<TestType>([=](auto& o) { return sample::attention(o, {6, 2, 8}, true, Keys::longer, cached, false); });
+  check_rounding<TestType>([](auto& o) { return sample::attention(o, {4, 4, 8}, false, Keys::other, false, true); });
+  check_rounding<TestType>([](auto& o) { return sample::attention_backward(o, {6, 2, 8}, true, Keys::own, false, false); });
+  check_rounding<TestType>([](auto& o) { return sample::attention_backward(o, {4, 4, 8}, false, Keys::other, false, true); });
   for (const bool backward : {false, true})
     check_rounding<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
 }
