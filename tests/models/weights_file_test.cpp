@@ -105,7 +105,7 @@ TEST_CASE("weights that are not finite are neither saved nor loaded", "[models]"
   Weights<Model, Cpu<>> weights(5);
   save_weights(path, weights);
   const std::string before = read_file(path);
-  const ParameterInfo& info = describe<Model>().back();
+  const ParameterInfo info = describe<Model>().back();
   auto wrong = read_tensor(weights.flat(), info);
   wrong.back() = std::numeric_limits<float>::infinity();
   write_tensor(weights.flat(), info, wrong);

@@ -20,18 +20,21 @@ inline void rewrite_tensors(
     const std::filesystem::path& path,
     const std::function<void(fathom::safetensors::Metadata&, std::map<std::string, Bytes>&)>& change) {
   using namespace fathom::safetensors;
-  Writer writer;
   Metadata metadata;
   std::map<std::string, Bytes> data;
+  std::vector<Tensor> tensors;  // without their bytes, once the file is closed
   {
     const File file(path);
     metadata = file.metadata();
-    for (const Tensor& tensor : file.tensors()) data[tensor.name] = {tensor.bytes.begin(), tensor.bytes.end()};
-    for (const Tensor& tensor : file.tensors())
-      writer.add(tensor.name, *tensor.dtype, tensor.shape,
-                 [&data, name = tensor.name](Writer::Sink& sink) { sink.write(data.at(name)); });
+    tensors.assign(file.tensors().begin(), file.tensors().end());
+    for (const Tensor& tensor : tensors) data[tensor.name] = {tensor.bytes.begin(), tensor.bytes.end()};
   }
   change(metadata, data);
+  Writer writer;
+  for (const Tensor& tensor : tensors)
+    if (data.contains(tensor.name))
+      writer.add(tensor.name, *tensor.dtype, tensor.shape,
+                 [&bytes = data[tensor.name]](Writer::Sink& sink) { sink.write(bytes); });
   for (const auto& [key, value] : metadata) writer.set(key, value);
   writer.write(path);
 }

@@ -69,6 +69,7 @@ TEST_CASE("dropout of attention follows sequence, head, query and key", "[ref]")
                                .q = q,
                                .k = q,
                                .v = v,
+                               .bias = {},
                                .cache = {},
                                .o = o,
                                .lse = lse});
@@ -108,6 +109,7 @@ TEST_CASE("a sequence that is read in two pieces gets the dropout that it gets a
                                  .q = own_q,
                                  .k = own_k,
                                  .v = own_k,
+                                 .bias = {},
                                  .cache = {cache_keys.data.data(), cache_values.data.data(), length},
                                  .o = o,
                                  .lse = lse});
@@ -171,6 +173,7 @@ TEST_CASE("masked keys do not reach earlier queries, not even as NaN", "[ref]") 
                                .q = q,
                                .k = q,
                                .v = q,
+                               .bias = {},
                                .cache = {},
                                .o = o,
                                .lse = lse});
