@@ -24,11 +24,12 @@ struct ResidualOps {
   static constexpr std::int64_t held_bytes(const op::ResidualAddBackward<P>& op, const Capacity& capacity) {
     return partials_bytes<Gradient>(capacity, op.da.size()) + partials_bytes<Gradient>(capacity, op.db.size());
   }
-  static constexpr std::int64_t held_bytes(const op::ShiftBackward<P>& op, const Capacity& capacity) {
-    return partials_bytes<Gradient>(capacity, op.dshift.size());
-  }
   static constexpr std::int64_t held_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
     return partials_bytes<Gradient>(capacity, std::size_t(op.count));
+  }
+
+  static constexpr std::int64_t held_bytes(const op::ShiftBackward<P>& op, const Capacity& capacity) {
+    return partials_bytes<Gradient>(capacity, op.dshift.size());
   }
 
   static void run(Lane& lane, const op::ResidualAddNorm<P>& op) {
@@ -68,10 +69,7 @@ struct ResidualOps {
           place.store(row_of(op.y, r), op.x ? fma(a.at(place), place.load(op.x.row(r)), branch) : branch);
         });
       };
-      if constexpr (branches_read_stream<P>)
-        add(op.f);
-      else
-        op.f.stream ? add(op.f.stream) : add(op.f.branch);
+      in_its_type(op.f, add);
     });
   }
 
@@ -85,6 +83,34 @@ struct ResidualOps {
         if (op.df) place.store(row_of(op.df, r), b.at(place) * kept(dy));
       });
     });
+  }
+
+  static void run(Lane& lane, const op::Shift<P>& op) {
+    each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
+      const Simd<T> shift = broadcast(T(op.shift[0]));
+      const auto* x = op.x.row(first);
+      auto* y = op.y.row(first);
+      sweep<T>(count * std::size_t(op.x.columns), [&](auto place) { place.store(y, place.load(x) + shift); });
+    });
+  }
+
+  static void run(Lane& lane, const op::ShiftBackward<P>& op) {
+    const int shards = lane.packing().shard_count();
+    Gradient* partials = lane.workspace().template take<Gradient>(shards);
+    in_its_type(op.dy, [&](const auto& dy) {
+      for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
+        const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
+        Simd<T> sum{};
+        each_piece(rows, dy.contiguous(), [&](int first, std::size_t count) {
+          const auto* row = dy.row(first);
+          Simd<T> total = sum;  // in a register
+          sweep<T>(count * std::size_t(dy.columns), [&](auto place) { total += place.load(row); });
+          sum = total;
+        });
+        partials[shard] = horizontal_sum(sum);
+      }
+    });
+    lane.defer({Reduction<Gradient>{partials, shards, 1, op.dshift.data()}});
   }
 
   static void run(Lane& lane, const op::Copy<P>& op) {
@@ -139,33 +165,15 @@ struct ResidualOps {
     lane.barrier();
   }
 
-  static void run(Lane& lane, const op::Shift<P>& op) {
-    each_piece(lane.share().rows, op.x.contiguous() && op.y.contiguous(), [&](int first, std::size_t count) {
-      const Simd<T> shift = broadcast(T(op.shift[0]));
-      const T* x = op.x.row(first);
-      T* y = op.y.row(first);
-      sweep<T>(count * std::size_t(op.x.columns), [&](auto place) { place.store(y, place.load(x) + shift); });
-    });
-  }
-
-  static void run(Lane& lane, const op::ShiftBackward<P>& op) {
-    const int shards = lane.packing().shard_count();
-    Gradient* partials = lane.workspace().template take<Gradient>(shards);
-    for (int shard = lane.share().shards.begin; shard < lane.share().shards.end; ++shard) {
-      const Range rows{lane.packing().shards[shard], lane.packing().shards[shard + 1]};
-      Simd<T> sum{};
-      each_piece(rows, op.dy.contiguous(), [&](int first, std::size_t count) {
-        const T* dy = op.dy.row(first);
-        Simd<T> total = sum;  // in a register
-        sweep<T>(count * std::size_t(op.dy.columns), [&](auto place) { total += place.load(dy); });
-        sum = total;
-      });
-      partials[shard] = horizontal_sum(sum);
-    }
-    lane.defer({Reduction<Gradient>{partials, shards, 1, op.dshift.data()}});
-  }
-
  private:
+  /// f(matrix) with the one type that an operand has of two.
+  template <class F>
+  static void in_its_type(const StreamOperand<P>& operand, F&& f) {
+    if constexpr (branches_read_stream<P>)
+      f(operand);
+    else
+      operand.stream ? f(operand.stream) : f(operand.branch);
+  }
   /// f(a, b) with the kernel's forms of both scales.
   template <class F>
   static void with_scales(const auto& op, F&& f) {
