@@ -15,11 +15,11 @@ inline constexpr int width = 4;
 /// With dropout, at random parameters and at the initial ones.
 template <class Stack>
 void require_gradients_of_stack(const testing::LayerRows& batch) {
-  const testing::GradientCheckOptions options{
-      .batch = batch, .dropout = {0.1, 0.25, 0.4, 0.3}, .step = 0x1p-13, .samples = 6};
+  testing::GradientCheckOptions options{.batch = batch, .dropout = {0.1, 0.25, 0.4, 0.3}, .samples = 6};
   const auto report = testing::check_gradients<Stack>(options);
   INFO(report.text());
   REQUIRE(report.error <= 1e-6);
+  options.step /= 2;  // slopes along whole tensors bend more, and are larger than what rounding leaves
   require_initial_slopes<Stack, Ref<double>>(options, {});
 }
 
