@@ -45,7 +45,7 @@ void print_array(std::size_t count, PrintOne&& print_one) {
 
 void run(const char* checkpoint, const char* subwords_path, const char* text_path, int threads, int limit) {
   using Model = bench::FATHOM_TRANSLATOR;
-  const auto weights = load_weights<Model, Cpu<>>(checkpoint);
+  const auto weights = load_checkpoint_weights<Model, Cpu<>>(checkpoint);
   const auto subwords = text::Subwords::from_file(subwords_path);
   std::vector<std::vector<int>> sources;
   const text::Lines lines = text::read_lines(text_path);

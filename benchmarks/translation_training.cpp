@@ -92,9 +92,9 @@ void run(const std::array<std::filesystem::path, 5>& paths, int steps, int threa
   std::vector<text::PackedPairs> packed;
   std::vector<double> rates;
   Batches batches, validation_batches;
-  for (std::uint64_t position = 0; int(packed.size()) < steps;) {
+  for (std::uint64_t cursor = 0; int(packed.size()) < steps;) {
     packed.emplace_back(training.capacity());
-    position = training.fill(position, packed.back());
+    cursor = training.fill(cursor, packed.back());
     batches.add(packed.back());
     rates.push_back(rate(std::int64_t(packed.size())));
   }
