@@ -16,6 +16,8 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Gelu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt(LAYERS)
+    [PRECISION Single]        # Mixed: weights and activations of 16 bits, half of the memory that these take; the rest
+                              # as floats
     [COMPILED]                # link to fathom::compiled, which compiles in less time
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
@@ -34,9 +36,9 @@ include(${CMAKE_CURRENT_LIST_DIR}/fathomProgram.cmake)
 function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
-  set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION)
+  set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION PRECISION)
   set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
-                    "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu")
+                    "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
   cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;DECAYED_EMBEDDING"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_language_model REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
@@ -44,7 +46,7 @@ function(fathom_add_language_model)
     math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
   endif()
   _fathom_defaults(VOCABULARY=256 KV_HEADS=${MODEL_HEADS} POSITIONS=Learned EMBEDDING=Scaled OUTPUT=Separate
-                   NORM=LayerNorm ACTIVATION=Gelu)
+                   NORM=LayerNorm ACTIVATION=Gelu PRECISION=Single)
   foreach(argument values IN ZIP_LISTS choices choice_values)
     _fathom_check_choice(fathom_add_language_model ${argument} "${values}")
   endforeach()

@@ -16,6 +16,8 @@ A program that prepares texts for, trains and describes an encoder-decoder of yo
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Relu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt of all
+    [PRECISION Single]        # Mixed: weights and activations of 16 bits, half of the memory that these take; the rest
+                              # as floats
     [COMPILED]                # link to fathom::compiled, which compiles in less time
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
@@ -32,9 +34,9 @@ include(${CMAKE_CURRENT_LIST_DIR}/fathomProgram.cmake)
 function(fathom_add_translator)
   set(sizes ENCODER_LAYERS DECODER_LAYERS WIDTH HEADS VOCABULARY)
   set(optional_sizes CONTEXT FEED_FORWARD KV_HEADS)
-  set(choices POSITIONS EMBEDDING TIED LOGITS NORM ACTIVATION)
+  set(choices POSITIONS EMBEDDING TIED LOGITS NORM ACTIVATION PRECISION)
   set(choice_values "Sinusoidal|Learned|Rotary" "Scaled|Plain" "All|Output|Embeddings|None" "Scaled|Plain"
-                    "LayerNorm|RmsNorm" "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu")
+                    "LayerNorm|RmsNorm" "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
   cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_translator REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
@@ -42,7 +44,7 @@ function(fathom_add_translator)
     math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
   endif()
   _fathom_defaults(CONTEXT=256 KV_HEADS=${MODEL_HEADS} POSITIONS=Sinusoidal EMBEDDING=Scaled TIED=All NORM=LayerNorm
-                   ACTIVATION=Relu)
+                   ACTIVATION=Relu PRECISION=Single)
   foreach(argument values IN ZIP_LISTS choices choice_values)
     _fathom_check_choice(fathom_add_translator ${argument} "${values}")
   endforeach()

@@ -39,11 +39,10 @@
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
 namespace fathom::program {
 
-/// The commands for one model type.
-template <class Model>
+/// The commands for one model type, on one backend.
+template <class Model, class B>
 class LanguageModelProgram {
   static_assert(Model::vocabulary == text::Bytes::vocabulary(), "fathom: this program reads bytes; set VOCABULARY 256");
-  using B = Cpu<>;
   using Optimizer = AdamW;
   using Windows = text::Windows<text::Bytes::Token>;
   using Text = text::Split<text::Bytes::Token>;
@@ -256,13 +255,13 @@ class LanguageModelProgram {
 };
 
 /// The `main` of a language model's program.
-template <class Model>
+template <class Model, class B = Cpu<>>
 int language_model(int argc, char** argv) {
   return run_program([&] {
     LanguageModelOptions options;
     LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
     return run_command(command.app(), argc, argv, [&] {
-      const LanguageModelProgram<Model> program(options);
+      const LanguageModelProgram<Model, B> program(options);
       if (command.evaluate()) return program.evaluate();
       if (command.sample()) return program.sample();
       if (command.info()) return program.info();

@@ -41,12 +41,11 @@
 /// The program around a translator of subwords: what fathom_add_translator compiles.
 namespace fathom::program {
 
-/// The commands for one model type.
-template <class Model>
+/// The commands for one model type, on one backend.
+template <class Model, class B>
 class TranslatorProgram {
   static_assert(Model::Source::vocabulary == Model::Target::vocabulary,
                 "fathom: this program has one subword model for both languages; give both sides its vocabulary");
-  using B = Cpu<>;
   using Optimizer = AdamW;
   using Batches = text::PairBatches<text::Subwords::Token>;
   static constexpr int vocabulary = Model::Target::vocabulary;
@@ -445,13 +444,13 @@ class TranslatorProgram {
 };
 
 /// The `main` of a translator's program.
-template <class Model>
+template <class Model, class B = Cpu<>>
 int translator(int argc, char** argv) {
   return run_program([&] {
     TranslatorOptions options;
     TranslatorCommandLine command(options, Model::Source::Stack::depth, Model::Target::Stack::depth);
     return run_command(command.app(), argc, argv, [&] {
-      using Program = TranslatorProgram<Model>;
+      using Program = TranslatorProgram<Model, B>;
       const Program program(options);
       if (command.prepare()) return program.prepare();
       if (command.translate()) return program.translate();

@@ -15,9 +15,10 @@
 /// Runs of the programs that fathom_add_language_model makes.
 namespace fathom_test {
 
-/// The programs under test are models that differ in nothing but the residual policy: PreNorm, PostNorm, and Admin,
-/// which also computes activations again instead of keeping them.
+/// The programs under test are models that differ in nothing but the residual policy: PreNorm, also in mixed precision,
+/// PostNorm, and Admin, which also computes activations again instead of keeping them.
 inline std::string tiny_model() { return FATHOM_TEST_MODELS "/tiny-lm"; }
+inline std::string mixed_model() { return FATHOM_TEST_MODELS "/mixed-lm"; }
 inline std::string other_model() { return FATHOM_TEST_MODELS "/other-lm"; }
 inline std::string admin_model() { return FATHOM_TEST_MODELS "/admin-lm"; }
 

@@ -70,8 +70,8 @@ struct TwoLanguages {
 TEST_CASE("one translator learns two languages, and is told which", "[programs]") {
   const TwoLanguages two;
   const Ended trained =
-      run(two.train("run", {"--target-languages", "en,fr", "--weights", "1,1", "--steps", "160", "--dropout", "0",
-                            "--validation-every", "80"}));
+      run(two.train("run", {"--target-languages", "en,fr", "--weights", "1,1", "--steps", "600", "--dropout", "0",
+                            "--validation-every", "200"}));
   CAPTURE(trained.err, trained.out);
   REQUIRE(trained.code == 0);
   for (const std::size_t language : {1, 2}) {

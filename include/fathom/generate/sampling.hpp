@@ -62,13 +62,15 @@ class TokenSampler {
  private:
   template <class T>
   static int most_probable(std::span<const T> logits) {
-    T top = -std::numeric_limits<T>::infinity();
+    using Number = decltype(logits[0] + logits[0]);  // what T is compared as: a float for one of 16 bits
+    Number top = -std::numeric_limits<Number>::infinity();
     int best = -1;
     for (std::size_t i = 0; i < logits.size(); ++i) {
-      if (!(logits[i] < std::numeric_limits<T>::infinity()))
-        throw Error("TokenSampler: the logit of token " + std::to_string(i) + " is " + std::to_string(logits[i]) +
+      const Number logit = logits[i];
+      if (!(logit < std::numeric_limits<Number>::infinity()))
+        throw Error("TokenSampler: the logit of token " + std::to_string(i) + " is " + std::to_string(logit) +
                     "; the model's weights or its input are not finite");
-      if (logits[i] > top) top = logits[i], best = int(i);
+      if (logit > top) top = logit, best = int(i);
     }
     if (best < 0) throw Error("TokenSampler: no logit is above minus infinity, so there is no token to draw");
     return best;
