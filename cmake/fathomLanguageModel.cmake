@@ -7,7 +7,7 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [VOCABULARY 256]          # the program reads bytes, so there is no other
     [FEED_FORWARD 1024]       # 4 * WIDTH unless given
     [KV_HEADS 4]              # fewer than HEADS: grouped-query attention
-    [POSITIONS Learned]       # Learned, Sinusoidal or Rotary
+    [POSITIONS Learned]       # Learned, Sinusoidal, Rotary or Relative
     [EMBEDDING Scaled]        # Scaled by sqrt(WIDTH), as the paper's toolkit does, or Plain, as GPT-2
     [OUTPUT Separate]         # Separate: a matrix of its own, or Tied: the embedding's once more
     [LOGITS Scaled]           # Scaled by one learned factor, or Plain; unless given, Scaled where the output is tied and
@@ -37,7 +37,7 @@ function(fathom_add_language_model)
   set(sizes LAYERS WIDTH HEADS CONTEXT)
   set(optional_sizes VOCABULARY FEED_FORWARD KV_HEADS)
   set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION PRECISION)
-  set(choice_values "Learned|Sinusoidal|Rotary" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
+  set(choice_values "Learned|Sinusoidal|Rotary|Relative" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
                     "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
   cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;DECAYED_EMBEDDING"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")

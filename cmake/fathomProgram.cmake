@@ -78,6 +78,9 @@ macro(_fathom_attention_option)
   if(MODEL_POSITIONS STREQUAL "Rotary")  # in attention instead of on the embedding
     set(MODEL_ATTENTION_OPTION ", Rotary<>")
     set(MODEL_POSITIONS No)
+  elseif(MODEL_POSITIONS STREQUAL "Relative")
+    set(MODEL_ATTENTION_OPTION ", RelativePositions<>")
+    set(MODEL_POSITIONS No)
   endif()
 endmacro()
 

@@ -7,7 +7,7 @@ A program that prepares texts for, trains and describes an encoder-decoder of yo
     [CONTEXT 256]             # tokens of the longest sentence, its end among them
     [FEED_FORWARD 2048]       # 4 * WIDTH unless given
     [KV_HEADS 8]              # fewer than HEADS: grouped-query attention
-    [POSITIONS Sinusoidal]    # Sinusoidal, Learned or Rotary
+    [POSITIONS Sinusoidal]    # Sinusoidal, Learned, Rotary or Relative
     [EMBEDDING Scaled]        # Scaled by sqrt(WIDTH), as the paper's toolkit does, or Plain, as GPT-2
     [TIED All]                # All: source, target and output are one matrix; Output: target and output;
                               # Embeddings: source and target; None
@@ -15,6 +15,7 @@ A program that prepares texts for, trains and describes an encoder-decoder of yo
                               # RESIDUAL has a post-norm
     [NORM LayerNorm]          # LayerNorm or RmsNorm
     [ACTIVATION Relu]         # Relu, Gelu, GeluTanh, SwiGlu, GeGlu or ReGlu
+    [NO_BIAS]                 # linear layers without a bias
     [RECOMPUTE Sqrt]          # activations are computed again instead of kept, so many layers at a time, or sqrt of all
     [PRECISION Single]        # Mixed: weights and activations of 16 bits, half of the memory that these take; the rest
                               # as floats
@@ -35,9 +36,9 @@ function(fathom_add_translator)
   set(sizes ENCODER_LAYERS DECODER_LAYERS WIDTH HEADS VOCABULARY)
   set(optional_sizes CONTEXT FEED_FORWARD KV_HEADS)
   set(choices POSITIONS EMBEDDING TIED LOGITS NORM ACTIVATION PRECISION)
-  set(choice_values "Sinusoidal|Learned|Rotary" "Scaled|Plain" "All|Output|Embeddings|None" "Scaled|Plain"
+  set(choice_values "Sinusoidal|Learned|Rotary|Relative" "Scaled|Plain" "All|Output|Embeddings|None" "Scaled|Plain"
                     "LayerNorm|RmsNorm" "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED"
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;NO_BIAS"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_translator REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
   if(NOT DEFINED MODEL_FEED_FORWARD)
@@ -96,6 +97,10 @@ static_assert(Translator<Encoder<Vocabulary<9>, ContextLength<8>, Source>,
     string(APPEND MODEL_OPTIONS ", TiedSourceEmbedding")
   endif()
   _fathom_attention_option()
+  set(MODEL_BIAS_OPTION "")
+  if(MODEL_NO_BIAS)
+    set(MODEL_BIAS_OPTION ", NoBias")
+  endif()
   if(NOT fathom_HAS_SUBWORDS)
     message(FATAL_ERROR "fathom_add_translator: its subwords need sentencepiece: install libsentencepiece-dev, or call it "
                         "only if fathom_HAS_SUBWORDS is set")

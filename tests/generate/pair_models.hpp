@@ -43,12 +43,16 @@ using RotatedPairs =
                    SmallDecoder<PreNorm, RmsNorm<24>, Attention<24, 4, Causal, Rotary<>, KeyValueHeads<2>>,
                                 KeyValueHeads<2>, NoBias>,
                    NoPositions>;
+using RelativePairs = SmallPairModel<
+    SmallEncoder<PreNorm, RmsNorm<12>, RelativePositions<8, 20>, NoBias>,
+    SmallDecoder<PreNorm, RmsNorm<24>, Attention<24, 4, Causal, RelativePositions<8, 20>, NoBias>, NoBias>,
+    NoPositions>;
 using ConvolvedPairs = SmallPairModel<SmallEncoder<PreNorm, LayerNorm<12>>,
                                       SmallDecoder<PreNorm, LayerNorm<24>, Convolution<24>>, SinusoidalPositions>;
 #ifdef FATHOM_TEST_FAR  // the convolution's arithmetic is its own
-using SmallPairModels = std::tuple<DeepPairs, RotatedPairs>;
+using SmallPairModels = std::tuple<DeepPairs, RotatedPairs, RelativePairs>;
 #else
-using SmallPairModels = std::tuple<DeepPairs, RotatedPairs, ConvolvedPairs>;
+using SmallPairModels = std::tuple<DeepPairs, RotatedPairs, RelativePairs, ConvolvedPairs>;
 #endif
 
 /// What one pass without a cache gives: the encoder's output (tokens of the source, its width), and the logits (tokens

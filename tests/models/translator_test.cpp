@@ -43,7 +43,7 @@ static_assert(Policies<Unchecked<DeepNorm<9.0>>, Unchecked<DeepNorm<9.0>>>::para
 using Models =
     std::tuple<DeepNormPairs<StoreAll, TiedOutput>, DeepNormPairs<Recompute<2>, SinusoidalHalves<1>, BiasedOutput>,
                PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits, BiasedOutput>, OneTablePairs<TiedOutput>,
-               OneTablePairs<>>;
+               OneTablePairs<>, T5Pairs<Recompute<2>>>;
 
 // A table is counted once, whoever uses it.
 constexpr auto table_size = ReversedPairs::target_vocabulary * target_width;

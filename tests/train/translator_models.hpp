@@ -48,6 +48,24 @@ using OneTablePairs =
                        Repeat<decoder_depth, DecoderBlock<DecoderPolicy, target_width>>>,
                TiedSourceEmbedding, Options...>;
 
+/// T5 1.1 in small: pre-norm by RMS, no biases, gated units, no positions but relative ones, an output of its own.
+/// Source: Raffel et al. 2020, arXiv:1910.10683, and Shazeer 2020, arXiv:2002.05202.
+template <class Sublayer>
+using T5Residual = Residual<PreNorm, Sublayer, RmsNorm<target_width>>;
+template <class Mask>
+using T5Attention = T5Residual<Attention<target_width, 2, Mask, RelativePositions<8, 5>, NoBias>>;
+using T5FeedForward = T5Residual<FeedForward<target_width, 24, GeGlu, NoBias>>;
+template <class Recomputation = StoreAll>
+using T5Pairs = Translator<
+    Encoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest>,
+            Repeat<encoder_depth, Sequence<T5Attention<Full>, T5FeedForward>, Recomputation>>,
+    Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest + 1>,
+            Repeat<decoder_depth,
+                   Sequence<T5Attention<Causal>, T5Residual<CrossAttention<target_width, 2, target_width, NoBias>>,
+                            T5FeedForward>,
+                   Recomputation>>,
+    TiedSourceEmbedding, NoPositions>;
+
 inline constexpr PairCapacity pair_capacity{{40, 8, ReversedPairs::longest}, {48, 8, ReversedPairs::longest + 1}};
 
 }  // namespace fathom_test

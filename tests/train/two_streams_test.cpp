@@ -27,7 +27,8 @@ static_assert(BatchSource<text::Prefetch<ReversedPairs>, PairBatch>);
 static_assert(!BatchSource<text::Prefetch<ReversedPairs>> && !BatchRange<text::Epoch<ReversedPairs>&>);
 static_assert(BatchRange<text::Epoch<ReversedPairs>&, PairBatch>);
 
-using Models = std::tuple<DeepNormPairs<RecomputeSqrt, TiedOutput>, PreNormPairs<>, OneTablePairs<TiedOutput>>;
+using Models =
+    std::tuple<DeepNormPairs<RecomputeSqrt, TiedOutput>, PreNormPairs<>, OneTablePairs<TiedOutput>, T5Pairs<>>;
 
 const TrainerOptions options{.seed = 3, .dropout = {.attention = 0.1, .residual = 0.1}, .average = 0.9};
 
@@ -78,8 +79,9 @@ TEST_CASE("a checkpoint of two streams names what another model has in its place
         std::string::npos);
 }
 
-TEST_CASE("a model of two streams learns what can only be read from the source", "[trainer]") {
-  PairTrainer<DeepNormPairs<>> trainer(pair_capacity, {.seed = 3}, {}, {.threads = 1});
+TEMPLATE_TEST_CASE("a model of two streams learns what can only be read from the source", "[trainer]", DeepNormPairs<>,
+                   T5Pairs<>) {
+  PairTrainer<TestType> trainer(pair_capacity, {.seed = 3}, {}, {.threads = 1});
   const ReversedPairs sampler(pair_capacity), unseen(pair_capacity, 2);
   text::Prefetch batches(sampler);
   for (const RunReport& report :
