@@ -74,7 +74,7 @@ TEST_CASE("500 encoder and 500 decoder layers train, with gradients of one size 
   text::Prefetch batches(sampler);
   Trainer<Model, Cpu<>, AdamW> trainer(capacity, {.seed = 1}, {}, {.threads = threads});
   const auto check_balance = [&] {
-    const auto held = batches.position();
+    const auto held = batches.cursor();
     text::PackedPairs batch(sampler.capacity());
     sampler.fill(held, batch);
     trainer.differentiate(batch);
