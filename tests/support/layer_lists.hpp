@@ -123,7 +123,8 @@ using CompositionLayers = std::tuple<
   Repeat<3, Block<DeepNorm<1.7>>>,
   Repeat<3, Block<PreNorm>, Recompute<1>>,
   Repeat<5, Block<DeepNorm<1.7>>, Recompute<3>>,
-  Repeat<3, Block<ReZero>, RecomputeSqrt>,  // of more, without norms, gradients are too large for differences
+  Repeat<5, Block<DeepNorm<1.7>>, RecomputeSqrt>,
+  Repeat<2, Block<ReZero>>,  // of more, without norms, scores are too large for what agreement asks for
   Repeat<2, Sequence<Block<Admin>, Repeat<2, Block<PostNorm>>>>,
   Dlcl<1, Linear<4, 4>>,
   Dlcl<3, Block<PreNorm>>,

@@ -54,7 +54,7 @@ inline const std::deque<OpRows>& all_rows() {
     list.emplace_back("one", contiguous, std::vector{1});
     list.emplace_back("tokens", strided, std::vector(20, 1));
     list.emplace_back("past", contiguous, std::vector{40, 0, 3, 25}, std::vector{0, 7, 90, 1});
-    list.emplace_back("generation", strided, std::vector{1, 1, 0, 1}, std::vector{0, 7, 3, 90});
+    list.emplace_back("generation", strided, std::vector{1, 1, 0, 1}, std::vector{0, 7, 7, 90});
     list.emplace_back("none", strided, std::vector{0, 0}, std::vector{5, 0});
     list.emplace_back("ragged", strided, std::vector{70, 5, 33, 1, 20});
     return list;

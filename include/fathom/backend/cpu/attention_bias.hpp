@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <fathom/backend/cpu/attention_shape.hpp>
 #include <fathom/backend/cpu/attention_tile.hpp>
 #include <fathom/backend/cpu/config.hpp>
@@ -37,7 +38,8 @@ struct BiasPlaces {
     const int starts = int(bias.starts.size());
     for (int bucket = 0; bucket < starts; ++bucket) {
       const std::int64_t from = bias.starts[bucket];
-      const std::int64_t to = bucket + 1 < starts ? bias.starts[bucket + 1] : same + std::int64_t(count) + 1;
+      const std::int64_t beyond = std::max(from, std::int64_t(count) + std::abs(same) + 1);  // of all places
+      const std::int64_t to = bucket + 1 < starts ? bias.starts[bucket + 1] : beyond;
       f(bucket, clamped(same + from), clamped(same + to));
       if (!causal) f(starts + bucket, clamped(same - to + 1), clamped(same - std::max<std::int64_t>(from, 1) + 1));
     }
