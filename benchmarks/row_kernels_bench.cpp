@@ -121,7 +121,7 @@ void residual_add_norm_forward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::residual_add_norm_forward<NormKind::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
+    cpu::residual_add_norm_forward<fathom::NormKind::layer, float>(rows, b.width, 1e-5f, b.gain.data(), b.gain.data(),
                                                            cpu::Everywhere<float>{2.0f}, b.x.data(), b.f.data(),
                                                            b.z.data(), b.y.data(), b.mean.data(), b.rstd.data());
     benchmark::ClobberMemory();
@@ -132,7 +132,7 @@ void residual_add_norm_backward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::residual_add_norm_backward<NormKind::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
+    cpu::residual_add_norm_backward<fathom::NormKind::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
                                                             b.gain.data(), cpu::Everywhere<float>{2.0f}, b.y.data(),
                                                             b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
     benchmark::ClobberMemory();
