@@ -86,9 +86,9 @@ const bool registered = [] {
   add("linear", [](O& o, const S& s) { return sample::linear(o, s.width, 3 * s.width, true); });
   add("linear dx", [](O& o, const S& s) { return sample::linear_backward_input(o, s.width, 3 * s.width, true); });
   add("linear dw", [](O& o, const S& s) { return sample::linear_backward_weight(o, s.width, 3 * s.width, true); });
-  add_both("attention", [=](O& o, const S& s) { return sample::attention(o, s.attention(), true, keys, false); });
+  add_both("attention", [=](O& o, const S& s) { return sample::attention(o, s.attention(), true, keys, false, false); });
   add_both("attention backward",
-           [=](O& o, const S& s) { return sample::attention_backward(o, s.attention(), true, keys, false); });
+           [=](O& o, const S& s) { return sample::attention_backward(o, s.attention(), true, keys, false, false); });
   add("rotary", [](O& o, const S& s) { return sample::rotary(o, s.heads, s.width / s.heads, false); });
   add_both("gelu", [](O& o, const S& s) { return sample::activation(o, ActivationKind::gelu, false, s.hidden); });
   add_both("gelu dx",
