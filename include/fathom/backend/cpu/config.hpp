@@ -11,8 +11,7 @@
 /// misbehaving.
 
 // The instruction that multiplies pairs of bf16 numbers (AVX512_BF16) is the faster way where it runs at the rate of
-// fma: on AMD's processors. On Intel's it runs at half of that (Emerald Rapids: 0.6 of the speed of widening to
-// floats).
+// fma: on AMD's processors. On Intel's it is slower than widening to floats.
 #if defined(__AVX512BF16__) && !defined(__cooperlake__) && !defined(__sapphirerapids__) && \
     !defined(__emeraldrapids__) && !defined(__graniterapids__)
 #define FATHOM_BF16_PAIRS
