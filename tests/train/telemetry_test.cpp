@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <cstddef>
 #include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/backend/ref/ref.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
 #include <string>
@@ -89,18 +91,96 @@ TEST_CASE("a training that is measured ends in the bits of one that is not", "[t
     telemetry.remember();
     measured.step(SomeBatch(step), 1e-2);
     telemetry.measure();
+    telemetry.model_update();
     plain.step(SomeBatch(step), 1e-2);
   }
   CHECK(values_of(measured.weights().flat()) == values_of(plain.weights().flat()));
   CHECK(values_of(measured.optimizer_state()) == values_of(plain.optimizer_state()));
 }
 
+/// What the output layer of a model reads of a batch at these weights, by a forward pass on `Ref`.
+template <class Model>
+std::vector<double> output_at(const std::vector<double>& weights, const typename Model::Batch& batch,
+                              const typename Model::Capacity& of_memory) {
+  using B = Ref<double>;
+  Weights<Model, B> model;
+  model.flat().upload(0, weights);
+  Buffer<std::byte> memory(saved_bytes<Model, Double>(of_memory));
+  Arena arena = arena_of(memory);
+  auto saved = Model::template Saved<Double>::take(arena, of_memory);
+  Context<B> context;
+  context.reserve(training_cost<Model, B>(of_memory).size);
+  context.run(batch.output_packing(), Pass{},
+              [&](auto& worker) { Model::forward(worker, model.params(), Flow<Double>{}, batch, saved); });
+  const Matrix<const double> rows = resized(saved.stack_output(), batch.output_packing().rows());
+  return {rows.data, rows.data + std::ptrdiff_t(rows.rows) * rows.columns};
+}
+
+/// Holds the update by a step to one that is computed from the weights before and behind it, tensor by tensor.
+template <class TrainerType>
+void require_model_update(TrainerType& trainer, const typename TrainerType::Batch& batch, int width) {
+  using Model = typename TrainerType::Model;
+  Telemetry telemetry(trainer, batch);
+  CHECK(telemetry.model_update().all == 0);  // nothing is remembered
+  telemetry.remember();
+  CHECK(telemetry.model_update().all == 0);
+  const auto before = values_of(trainer.masters());
+  trainer.step(batch, 1e-2);
+  const auto after = values_of(trainer.masters());
+  const ModelUpdate update = telemetry.model_update();
+  CHECK(values_of(trainer.masters()) == after);
+
+  const auto expected = [&](const auto& moves) {
+    std::vector<double> weights = before;
+    for (const ParameterInfo& info : trainer.table())
+      if (moves(info.role)) std::copy_n(after.begin() + info.offset, info.size(), weights.begin() + info.offset);
+    const auto start = output_at<Model>(before, batch, trainer.capacity());
+    const auto end = output_at<Model>(weights, batch, trainer.capacity());
+    double sum = 0;
+    for (auto row = std::size_t(0); row < start.size(); row += std::size_t(width)) {
+      double squares = 0;
+      for (std::size_t i = row; i < row + std::size_t(width); ++i) squares += std::pow(end[i] - start[i], 2);
+      sum += std::sqrt(squares);
+    }
+    return sum / (double(start.size()) / width);
+  };
+  const auto check = [&](double found, const auto& moves) {
+    const double direct = expected(moves);
+    CAPTURE(found, direct);
+    CHECK(direct > 1e-6);
+    CHECK(std::abs(found / direct - 1) < 1e-9);
+  };
+  using enum UpdateGroup;
+  check(update.all, [](Role) { return true; });
+  check(update.of(branches), [](Role role) {
+    return role == Role::value || role == Role::attention_output || role == Role::feed_forward_input ||
+           role == Role::feed_forward_output;
+  });
+  check(update.of(queries_and_keys), [](Role role) { return role == Role::query || role == Role::key; });
+  check(update.of(norms_and_biases), [](Role role) { return role == Role::norm_gain || role == Role::bias; });
+  check(update.of(rest), [](Role role) { return role == Role::embedding || role == Role::position; });
+}
+
+TEST_CASE("telemetry tells how far a model moved, and by which group of parameters", "[telemetry]") {
+  TrainerOf<DeepNorm<alpha>> deep(capacity, {}, {}, {.threads = 2});
+  require_model_update(deep, SomeBatch(1), 16);
+  TrainerOf<PreNorm> pre(capacity, {}, {}, {.threads = 1});
+  require_model_update(pre, SomeBatch(1), 16);
+  Trainer<DeepNormPairs<>, Cpu<Double>, AdamW> pairs(pair_capacity, {}, {}, {.threads = 1});
+  text::PackedPairs batch(pair_capacity);
+  ReversedPairs(pair_capacity).fill(0, batch);
+  require_model_update(pairs, PairBatch(batch), target_width);
+}
+
 TEST_CASE("telemetry of a translator has the layers of both stacks", "[telemetry]") {
   Trainer<DeepNormPairs<RecomputeSqrt>, Cpu<Double>, AdamW> trainer(pair_capacity, {}, {}, {.threads = 1});
   text::PackedPairs batch(pair_capacity);
   ReversedPairs(pair_capacity).fill(0, batch);
-  const auto layers = Telemetry(trainer, PairBatch(batch)).measure();
+  Telemetry telemetry(trainer, PairBatch(batch));
+  const auto layers = telemetry.measure();
   REQUIRE(layers.size() == encoder_depth + decoder_depth);
+  const std::vector<std::string> names = telemetry.layers();
+  CHECK(std::ranges::equal(layers, names, {}, &LayerTelemetry::name));
   CHECK(layers.front().name() == "encoder.blocks.0");
   CHECK(layers.back().name() == "decoder.blocks.2");
   CHECK(std::ranges::all_of(layers, [](const LayerTelemetry& layer) { return layer.gradient > 0; }));

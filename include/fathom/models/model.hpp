@@ -16,7 +16,8 @@
 ///   check(batch, capacity)            throws `ShapeError` for a batch that it cannot read, or of another capacity
 ///   describe(fact)                    calls `fact(key, value)` for each choice that its numbers depend on, as a layer
 ///                                     does; `std::type_identity<Stack>{}` for a stack, which has a `depth`
-///   Params<T>, Saved<P>               as of a layer; `Saved<P>::take(arena, capacity)`
+///   Params<T>, Saved<P>               as of a layer; `Saved<P>::take(arena, capacity)`; `stack_output()`, rows of
+///                                     which the output layer makes predictions, for who measures how far they move
 ///   forward(worker, params, flow, batch, saved)
 ///       saved OVERWRITTEN. The worker is on `batch.output_packing()`.
 ///   loss(worker, params, batch, saved)

@@ -53,6 +53,7 @@ struct TokenModel {
       if constexpr (scaled_logits) saved.hidden = arena.rows<typename P::Activation, width>(capacity.rows);
       return saved;
     }
+    constexpr Rows<const typename P::Activation, width> stack_output() const { return body.output; }
   };
 
   static constexpr std::int64_t parameter_count = fathom::parameter_count<TokenModel>();

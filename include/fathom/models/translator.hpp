@@ -158,6 +158,7 @@ struct Translator {
         saved.hidden = arena.rows<typename P::Activation, Target::width>(capacity.target.rows);
       return saved;
     }
+    constexpr Rows<const typename P::Activation, Target::width> stack_output() const { return target.output; }
   };
 
   static constexpr std::int64_t parameter_count = fathom::parameter_count<Translator>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +12,9 @@
 #include <fathom/models/model.hpp>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
@@ -25,6 +28,33 @@ struct LayerTelemetry : BlockScales {
   std::string name() const { return (stack.empty() ? "" : stack + ".") + "blocks." + std::to_string(block); }
 };
 
+/// Parameters whose parts in the update of a model are told apart.
+enum class UpdateGroup {
+  branches,          ///< value, attention output and feed-forward matrices: those of Theorems 4.2 and 4.3
+  queries_and_keys,  ///< their matrices
+  norms_and_biases,  ///< gains and biases of norms, and the other vectors: biases, learned scales, shifts
+  rest,              ///< embeddings, positions, and matrices that are none of a sublayer
+};
+inline constexpr std::array update_groups{UpdateGroup::branches, UpdateGroup::queries_and_keys,
+                                          UpdateGroup::norms_and_biases, UpdateGroup::rest};
+constexpr const char* name_of(UpdateGroup group) {
+  return std::array{"branches", "queries_and_keys", "norms_and_biases", "rest"}[std::size_t(group)];
+}
+constexpr UpdateGroup group_of(Role role) {
+  if (role == Role::query || role == Role::key) return UpdateGroup::queries_and_keys;
+  if (role <= Role::feed_forward_output) return UpdateGroup::branches;
+  return role >= Role::bias && role <= Role::logit_scale ? UpdateGroup::norms_and_biases : UpdateGroup::rest;
+}
+
+/// How far a model moved on a batch, ‖F(θ) − F(θ₀)‖: L2 norms of the differences of what its output layer reads, their
+/// mean over rows, without dropout. Source: Wang et al. 2022, arXiv:2203.00555, section 4.
+struct ModelUpdate {
+  double all = 0;
+  std::array<double, update_groups.size()> parts{};  ///< θ is θ₀ but for one group
+
+  double of(UpdateGroup group) const { return parts[std::size_t(group)]; }
+};
+
 /// Measures what every layer does on a probe batch, between the steps of a trainer, which is otherwise left as it is. A
 /// trainer that nobody measures does nothing for it.
 ///
@@ -32,8 +62,10 @@ struct LayerTelemetry : BlockScales {
 ///   telemetry.remember();
 ///   trainer.step(batch);
 ///   for (const LayerTelemetry& layer : telemetry.measure()) …
+///   const ModelUpdate update = telemetry.model_update();
 ///
-/// A measurement costs one forward pass on one lane, one forward and backward pass on all, and a copy of the weights.
+/// `measure` costs one forward pass on one lane, one forward and backward pass on all, and a copy of the weights;
+/// `model_update` six forward passes.
 template <class Trainer>
 class Telemetry {
   using B = typename Trainer::B;
@@ -45,6 +77,15 @@ class Telemetry {
 
   /// Keeps the weights, which the next measurement compares with those of then.
   void remember() { before_ = values_of(trainer_.masters()); }
+
+  /// The names of what `measure` tells of, in its order.
+  std::vector<std::string> layers() const {
+    std::vector<std::string> names;
+    for (const ParameterInfo& info : trainer_.table())
+      if (std::string name = block_of(info); !name.empty() && (names.empty() || names.back() != name))
+        names.push_back(std::move(name));
+    return names;
+  }
 
   /// Every block of the model's stacks, in the order in which they run. `update` is 0 where nothing is remembered.
   /// Gradients of the trainer are zero behind it. Errors: those of `Trainer::differentiate`.
@@ -81,7 +122,53 @@ class Telemetry {
     return layers;
   }
 
+  /// Since `remember`; 0 where nothing is remembered.
+  ModelUpdate model_update() {
+    ModelUpdate update;
+    if (before_.empty()) return update;
+    const std::vector<typename P::Activation> now = output();
+    auto& masters = trainer_.masters();
+    const auto after = values_of(masters);
+    const auto set = [&](const std::vector<typename P::Master>& values, const ParameterInfo& info) {
+      masters.upload(info.offset, std::span(values).subspan(std::size_t(info.offset), std::size_t(info.size())));
+    };
+    masters.upload(0, before_);
+    const std::vector<typename P::Activation> then = output();
+    update.all = distance(then, now);
+    for (const UpdateGroup group : update_groups) {
+      for (const ParameterInfo& info : trainer_.table())
+        if (group_of(info.role) == group) set(after, info);
+      update.parts[std::size_t(group)] = distance(then, output());
+      for (const ParameterInfo& info : trainer_.table())
+        if (group_of(info.role) == group) set(before_, info);
+    }
+    masters.upload(0, after);
+    trainer_.round_masters();
+    return update;
+  }
+
  private:
+  /// What the output layer reads at the masters of now.
+  std::vector<typename P::Activation> output() {
+    std::vector<typename P::Activation> values;
+    trainer_.round_masters();
+    columns_ = trainer_.stack_output(probe_, values).columns;
+    return values;
+  }
+  /// The mean over rows of the L2 norm of their difference.
+  double distance(const std::vector<typename P::Activation>& a, const std::vector<typename P::Activation>& b) const {
+    const std::size_t width = std::size_t(columns_), rows = a.size() / width;
+    double sum = 0;
+    for (std::size_t row = 0; row < rows; ++row) {
+      double squares = 0;
+      for (std::size_t i = row * width; i < (row + 1) * width; ++i) {
+        const double difference = double(b[i]) - double(a[i]);
+        squares += difference * difference;
+      }
+      sum += std::sqrt(squares);
+    }
+    return rows > 0 ? sum / double(rows) : 0;
+  }
   /// encoder.blocks.3 of encoder.blocks.3.attention.query.weight; nothing for a tensor outside of blocks.
   static std::string block_of(const ParameterInfo& info) {
     const std::string block = "blocks." + std::to_string(info.block.index) + ".";
@@ -92,6 +179,7 @@ class Telemetry {
   Trainer& trainer_;
   const typename Trainer::Batch probe_;
   std::vector<typename P::Master> before_;
+  int columns_ = 0;  // of what the output layer reads
 };
 
 }  // namespace fathom::inline FATHOM_ABI

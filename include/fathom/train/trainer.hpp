@@ -208,6 +208,22 @@ class Trainer {
     return values_of(results);
   }
 
+  /// What the output layer reads of a batch at the weights of now, without dropout: (rows, width), see
+  /// `Saved<P>::stack_output` of the model.
+  Matrix<const typename P::Activation> stack_output(const Batch& batch, std::vector<typename P::Activation>& values) {
+    check(batch);
+    context_.run(batch.output_packing(), Pass{}, [&](auto& worker) {
+      auto saved = saved_values();
+      Model::forward(worker, weights_.params(), Flow<P>{}, batch, saved);
+    });
+    const auto rows = resized(saved_values().stack_output(), batch.output_packing().rows());
+    const Matrix<const typename P::Activation> output = rows;
+    values.resize(std::size_t(output.rows) * std::size_t(output.columns));
+    activations_.download(reinterpret_cast<const std::byte*>(output.data) - std::as_const(activations_).data(),
+                          std::as_writable_bytes(std::span(values)));
+    return {values.data(), output.rows, output.columns};
+  }
+
   /// What `f` makes of the machine of `Watched`, which observes B, behind the forward pass of a batch at step `step() +
   /// 1` on one lane.
   template <class Watched>
