@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <programs/recorded_options.hpp>
 #include <programs/rules.hpp>
 #include <string>
@@ -36,6 +37,13 @@ class CommandLine {
   }
   CLI::Option* free(const char* name, auto& value, const char* description) {
     return recorded_.free(train_->add_option(name, value, description));
+  }
+
+  /// What a run measures beside its losses.
+  void add_telemetry(std::int64_t& every) {
+    free("--telemetry", every,
+         "updates from one measurement of what every layer does to the next, on a few sentences; 0: none")
+        ->transform(whole(every, 0));
   }
 
   /// For all commands that have been added.

@@ -54,9 +54,9 @@ class LanguageModelProgram {
 
   explicit LanguageModelProgram(const LanguageModelOptions& options) : options_(options) {}
 
-  /// Trains, and leaves checkpoints, log.csv and curves.svg in the output folder, also when the program is asked to
-  /// stop and when the training gives up. `folder` is the output folder; `record` is stored in the checkpoints;
-  /// `resumed` is the one to go on from. Returns the program's exit code.
+  /// Trains, and leaves checkpoints, log.csv, curves.svg and telemetry in the output folder, also when the program is
+  /// asked to stop and when the training gives up. `folder` is the output folder; `record` is stored in the
+  /// checkpoints; `resumed` is the one to go on from. Returns the program's exit code.
   int train(const DirectoryLock& folder, safetensors::Metadata record,
             const std::optional<std::filesystem::path>& resumed) const {
     let_output_be_lost();
@@ -83,20 +83,25 @@ class LanguageModelProgram {
       trainer.profile(first);
     }
     text::Prefetch batches(windows, start.cursor);
+    const Windows one(text.train, {.batch = 1, .length = Model::context, .seed = options_.seed});
+    text::PackedTokens probe(windows.capacity());
+    one.fill(0, probe);
     std::optional<Sample> sample;
     if (validates) sample.emplace(in_order(text.validation), options_.validation_batches);
-    Training training{.run = {.steps = options_.steps,
-                              .learning_rate = Cosine({.peak = options_.learning_rate,
-                                                       .total_steps = options_.steps,
-                                                       .warmup_steps = options_.warmup,
-                                                       .minimum = options_.minimum_learning_rate}),
-                              .accumulate = options_.accumulate,
-                              .validation = {.every = options_.validation_every, .patience = options_.patience}},
-                      .checkpoints = {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)},
-                      // Of a batch's training a third is its forward pass.
-                      .validation_cost = sample ? double(sample->count) / (3 * options_.accumulate) : 0,
-                      .plot = [&](const CsvTable& table) { return plot(table); },
-                      .unit = "nats per byte"};
+    Training training{
+        .run = {.steps = options_.steps,
+                .learning_rate = Cosine({.peak = options_.learning_rate,
+                                         .total_steps = options_.steps,
+                                         .warmup_steps = options_.warmup,
+                                         .minimum = options_.minimum_learning_rate}),
+                .accumulate = options_.accumulate,
+                .validation = {.every = options_.validation_every, .patience = options_.patience}},
+        .checkpoints = {.every = options_.save_every, .keep = options_.keep, .metadata = std::move(record)},
+        // Of a batch's training a third is its forward pass.
+        .validation_cost = sample ? double(sample->count) / (3 * options_.accumulate) : 0,
+        .plot = [&](const CsvTable& table) { return plot(table); },
+        .unit = "nats per byte",
+        .telemetry = options_.telemetry};
     if (validates)
       training.validate = [&](RunLog& log) -> std::optional<double> {
         const auto show = [&](const Evaluation& so_far) {
@@ -106,7 +111,8 @@ class LanguageModelProgram {
         const auto sums = trainer.evaluate(sample->batches, {.stop = [&] { return bool(stop); }, .progress = show});
         return sums.stopped ? std::nullopt : std::optional(sums.mean());
       };
-    return program::train(trainer, batches, folder, stop, std::move(training), start, resumed.has_value());
+    return program::train(trainer, batches, TokenBatch(probe), folder, stop, std::move(training), start,
+                          resumed.has_value());
   }
 
   /// Prints the loss of the text, or of a sample of it. Nothing when it is asked to stop. Returns the program's exit
@@ -227,6 +233,7 @@ class LanguageModelProgram {
 
   /// Errors: `Error` that names the flags, for those that do not go together.
   void check_options() const {
+    check_telemetry<B>(options_.telemetry);
     if (options_.warmup >= options_.steps)
       throw Error("--warmup " + std::to_string(options_.warmup) + " must be below --steps " +
                   std::to_string(options_.steps) + "; give less of it, or more updates");

@@ -19,7 +19,7 @@ struct LanguageModelOptions : SavedRun {
   std::filesystem::path text;
   bool resume = false;
   int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
-  std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200;
+  std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200, telemetry = 0;
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
   std::uint64_t seed = 1;
@@ -85,6 +85,7 @@ class LanguageModelCommandLine : public CommandLine {
         "  checkpoints/<update>/  the last ones, to resume from\n"
         "  best/                  the one with the lowest validation loss, to evaluate and sample with\n"
         "  log.csv, curves.svg    the losses\n"
+        "  telemetry/             with --telemetry: tables of what the layers do, and pictures\n"
         "A folder of a run is no text: it is left out where it lies among the text files.\n"
         "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its text and its options, "
         "which\nneed not be given again, to the same bits as without the stop.");
@@ -118,9 +119,10 @@ class LanguageModelCommandLine : public CommandLine {
     fixed("--validation-every", options.validation_every, "updates")->transform(whole(options.validation_every, 1));
     fixed("--patience", options.patience, "validations without a new best that end the run; 0: none do")
         ->transform(whole(options.patience, 0));
-    group("Checkpoints");
+    group("Checkpoints and telemetry");
     free("--save-every", options.save_every, "updates")->transform(whole(options.save_every, 1));
     free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
+    add_telemetry(options.telemetry);
     group("Options");
   }
 

@@ -16,6 +16,7 @@
 #include <optional>
 #include <programs/run_log.hpp>
 #include <programs/stop_signal.hpp>
+#include <programs/telemetry_log.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,13 +38,15 @@ struct Training {
   std::function<Plot(const CsvTable&)> plot;
   std::string metric = "loss";  ///< what is best, as "loss"
   std::string unit = "";        ///< behind the number, as "nats per byte"
+  std::int64_t telemetry = 0;   ///< updates from one measurement of all layers to the next; 0: there is none
 };
 
 /// Makes the run, or the rest of one that is `resumed` from what `start` says, and leaves checkpoints, log.csv and
-/// curves.svg in the folder, also when it is stopped and when the training gives up. Returns the program's exit code.
+/// curves.svg in the folder, also when it is stopped and when the training gives up; layers are measured on `probe`.
+/// Returns the program's exit code.
 template <class Trainer, class Source>
-int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const StopSignal& stop, Training training,
-          const CheckpointInfo& start, bool resumed) {
+int train(Trainer& trainer, Source& batches, const typename Trainer::Batch& probe, const DirectoryLock& folder,
+          const StopSignal& stop, Training training, const CheckpointInfo& start, bool resumed) {
   const std::filesystem::path output = folder.path(), log_path = output / "log.csv";
   // The last update has no row when its validation is still to be made, or when it ended the run.
   const auto counters = trainer.counters();
@@ -58,17 +61,33 @@ int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const 
               .validation_cost = training.validation_cost},
              resumed ? std::optional(logged) : std::nullopt, training.columns);
   const int patience = training.run.validation.patience;
-  if (training.validate) training.run.validation.metric = [&] { return training.validate(log); };
+  std::optional<TelemetryLog<Trainer>> telemetry;
+  if (training.telemetry > 0)
+    telemetry.emplace(trainer, probe, training.telemetry, output,
+                      resumed ? std::optional(counters.step) : std::nullopt);
+  double validating = 0;
+  if (training.validate)
+    training.run.validation.metric = [&] {
+      if (telemetry) telemetry->after_update();  // the validation may be stopped, and made by a run that resumes this
+      const Stopwatch watch;
+      const std::optional<double> metric = training.validate(log);
+      validating += watch.seconds();
+      return metric;
+    };
   TrainingRun run(trainer, batches, std::move(training.run), start.best, start.unvalidated);
   RunCheckpoints checkpoints(run, folder, std::move(training.checkpoints));
   const auto finish = [&] {
     log.finish();
     write_svg(training.plot(read_csv(log_path)), output / "curves.svg");
+    if (telemetry) telemetry->draw();
   };
+  const Stopwatch watch;
   try {
+    if (telemetry && !start.unvalidated) telemetry->before_update();
     for (const RunReport& report : run) {
       if (stop) run.stop();
       training.add ? training.add(log, report) : log.add(report);
+      if (telemetry) telemetry->after_update(), telemetry->before_update();
       checkpoints.save_if_due();
     }
   } catch (...) {
@@ -79,6 +98,7 @@ int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const 
     throw;
   }
   if (run.unvalidated()) checkpoints.save_rest();
+  const double training_seconds = watch.seconds() - validating - (telemetry ? telemetry->seconds() : 0);
   finish();
   if (stop)
     std::fprintf(stderr, "stopped after update %lld; go on with --resume\n", static_cast<long long>(run.step()));
@@ -88,6 +108,9 @@ int train(Trainer& trainer, Source& batches, const DirectoryLock& folder, const 
   if (run.best().step > 0)
     std::printf("best validation %s %.4f%s%s, at update %lld\n", training.metric.c_str(), run.best().metric,
                 training.unit.empty() ? "" : " ", training.unit.c_str(), static_cast<long long>(run.best().step));
+  if (telemetry)
+    std::printf("telemetry took %.2f s, %.2f %% of the %.1f s of training\n", telemetry->seconds(),
+                100 * telemetry->seconds() / training_seconds, training_seconds);
   return stop ? stop.exit_code() : 0;
 }
 

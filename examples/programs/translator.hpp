@@ -100,12 +100,13 @@ class TranslatorProgram {
     return 0;
   }
 
-  /// Trains, and leaves subwords, checkpoints, log.csv and curves.svg in the output folder, also when the program is
-  /// asked to stop and when the training gives up. `folder` is the output folder; `record` is stored in the checkpoints;
-  /// `resumed` is the one to go on from. Returns the program's exit code.
+  /// Trains, and leaves subwords, checkpoints, log.csv, curves.svg and telemetry in the output folder, also when the
+  /// program is asked to stop and when the training gives up. `folder` is the output folder; `record` is stored in the
+  /// checkpoints; `resumed` is the one to go on from. Returns the program's exit code.
   int train(const DirectoryLock& folder, safetensors::Metadata record,
             const std::optional<std::filesystem::path>& resumed) const {
     let_output_be_lost();
+    check_telemetry<B>(options_.telemetry);
     const StopSignal stop;
     std::optional<text::Subwords> subwords;
     safetensors::Metadata stored;
@@ -167,6 +168,11 @@ class TranslatorProgram {
         std::max<std::int64_t>(1, (batches_of(sampler) + options_.accumulate() - 1) / options_.accumulate());
     const auto or_epoch = [&](std::int64_t updates) { return updates > 0 ? updates : epoch; };
     text::Prefetch batches(sampler, start.cursor);
+    sizes.source_rows = sizes.target_rows = std::max(data.longest, options_.rows() / 8);
+    sizes.pairs = std::max(1, sizes.source_rows / 4);
+    const Batches few(data.corpora, sizes);
+    text::PackedPairs probe(sampler.capacity());
+    few.fill(0, probe);
     Training training{
         .run = {.steps = options_.steps,
                 .learning_rate = InverseSquareRoot({.peak = options_.learning_rate, .warmup_steps = options_.warmup}),
@@ -186,10 +192,12 @@ class TranslatorProgram {
             },
         .plot = [&](const CsvTable& table) { return plot(table, data.name()); },
         .metric = by_bleu ? "BLEU" : "loss",
-        .unit = by_bleu ? "" : "nats per token"};
+        .unit = by_bleu ? "" : "nats per token",
+        .telemetry = options_.telemetry};
     if (judge)
       training.validate = [&](RunLog& log) { return validate(trainer, data, *judge, by_bleu, log, stop); };
-    return program::train(trainer, batches, folder, stop, std::move(training), start, resumed.has_value());
+    return program::train(trainer, batches, PairBatch(probe), folder, stop, std::move(training), start,
+                          resumed.has_value());
   }
 
   /// Prints translations of lines. Returns the program's exit code.

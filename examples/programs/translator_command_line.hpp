@@ -21,7 +21,7 @@ struct TranslatorOptions : SavedRun {
   TranslationDataOptions data;
   bool resume = false;
   int batch = 4096, pass = 0, threads = 0, keep = 10, patience = 10;
-  std::int64_t steps = 20000, warmup = 2000, validation_every = 0, save_every = 0;
+  std::int64_t steps = 20000, warmup = 2000, validation_every = 0, save_every = 0, telemetry = 0;
   double learning_rate = 2e-3, beta2 = 0.98, weight_decay = 0, clip = 1, dropout = 0.3, smoothing = 0.1, average = 0;
   std::uint64_t seed = 1;
   std::string judge = "loss", tokenizer = "13a";  ///< of validation; of BLEU
@@ -90,6 +90,7 @@ class TranslatorCommandLine : public CommandLine {
         "  checkpoints/<update>/  the last ones, to resume from, and to average\n"
         "  best/                  the one of the best validation\n"
         "  log.csv, curves.svg    the losses\n"
+        "  telemetry/             with --telemetry: tables of what the layers do, and pictures\n"
         "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its texts and its options, "
         "which\nneed not be given again, to the same bits as without the stop.");
     add_translation_data(*train_, options.data, &recorded_);
@@ -133,10 +134,11 @@ class TranslatorCommandLine : public CommandLine {
         ->transform(whole(options.samples, 0));
     fixed("--patience", options.patience, "validations without a new best that end the run; 0: none do")
         ->transform(whole(options.patience, 0));
-    group("Checkpoints");
+    group("Checkpoints and telemetry");
     free("--save-every", options.save_every, "updates; 0: as many as read the text once")
         ->transform(whole(options.save_every, 0));
     free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
+    add_telemetry(options.telemetry);
     group("Options");
   }
 
