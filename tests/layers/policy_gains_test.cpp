@@ -57,6 +57,7 @@ const std::map<std::string, std::array<Gain, 3>, std::less<>>& expected_gains() 
       {"SandwichNorm", same(scaled_by(1))},
       {"GlmNorm", same(scaled_by(std::pow(2.0 * n, -0.5)))},
       {"BottomToTop", same(all_by([](int) { return std::pow(n, -0.5); }))},
+      {"Keel", same(scaled_by(1))},
       {"NormFormer", same(scaled_by(1))},
       {"NormFormerWithScale", same(scaled_by(1))},
       {"SubNorm",

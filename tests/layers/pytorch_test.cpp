@@ -7,6 +7,7 @@
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual.hpp>
 #include <fathom/layers/sequence.hpp>
+#include <fathom/layers/stacks.hpp>
 #include <fathom/testing/layer_run.hpp>
 #include <functional>
 #include <map>
@@ -50,6 +51,8 @@ void agrees(const Reference& reference) {
 }
 
 constexpr double alpha = 3.7606030930863934;  // 200^(1/4)
+template <class Policy>
+using Layer = Sequence<Residual<Policy, Attention<8, 2>>, Residual<Policy, FeedForward<8, 12>>>;
 
 struct Case {
   const char* name;
@@ -83,6 +86,8 @@ struct Case {
     {"residual_deep_norm", agrees<Residual<DeepNorm<alpha>, FeedForward<8, 12>>>},
     {"residual_rezero", agrees<Residual<ReZero, FeedForward<8, 12>>>},
     {"residual_admin", agrees<Residual<Admin, FeedForward<8, 12>>>},
+    {"stacks_mix_norm", agrees<MixNormStack<3, Layer, 1>>},
+    {"stacks_keel", agrees<KeelStack<3, LayerNorm<8>, Attention<8, 2>, FeedForward<8, 12>>>},
     {"dlcl", agrees<Dlcl<3, Sequence<Residual<PreNorm, Attention<8, 2>>, Residual<PreNorm, FeedForward<8, 12>>>>>},
     {"dlcl_post",
      agrees<DlclPost<3, Sequence<Residual<PostNorm, Attention<8, 2>>, Residual<PostNorm, FeedForward<8, 12>>>>>},

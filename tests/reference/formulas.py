@@ -299,6 +299,10 @@ def glm_norm(p, x, branch, place):
     return math.sqrt(2 * place.depth) * h + branch(h)
 
 
+def keel(alpha):
+    return lambda p, x, branch: layer_norm(part(p, "norm"), alpha * x + branch(layer_norm(part(p, "pre_norm"), x)))
+
+
 def bottom_to_top(p, x, branch, place):
     z = x + branch(x)
     return layer_norm(part(p, "norm"), place.layer_input + z if place.last else z)
@@ -343,6 +347,26 @@ def decoder_stack(p, x, depth, policy, offsets, heads, memory, memory_offsets):
             x = policy(
                 sublayer, x, lambda y: inside(sublayer, kind, y, offsets, heads, memory, memory_offsets), place
             )
+    return x
+
+
+def mix_norm(p, x, post_layers, pre_layers, offsets, heads):
+    """Mix-LN: a stack of Post-LN layers, and one of Pre-LN layers behind it."""
+    for i in range(post_layers):
+        x = block(part(p, f"stack.0.blocks.{i}"), x, post_norm, offsets, heads)
+    for i in range(pre_layers):
+        x = block(part(p, f"stack.1.blocks.{i}"), x, pre_norm, offsets, heads)
+    return x
+
+
+def keel_stack(p, x, depth, offsets, heads):
+    """Keel: LN(2 depth x + G(LN x)) for all layers but the first, which has x + G(LN x) and then LN(x + G(LN x))."""
+    first = part(p, "stack.0.blocks.0")
+    a, f = part(first, "attention"), part(first, "feed_forward")
+    x = pre_norm(a, x, lambda y: attention(a, y, offsets, heads, heads, True))
+    x = keel(1)(f, x, lambda y: feed_forward(f, y, gelu))
+    for i in range(depth - 1):
+        x = block(part(p, f"stack.1.blocks.{i}"), x, keel(2 * depth), offsets, heads)
     return x
 
 

@@ -513,6 +513,7 @@ def policy():
         return {"input.shift": s.normal(1, std=0.2), "output.shift": s.normal(1, std=0.2)}
 
     post, pre, branch = norm("norm"), norm("norm"), norm("branch_norm")
+    before = norm("pre_norm")
     former = {"attention": [head_scale], "cross": [head_scale], "wide": [inner_norm(hidden)]}
     return {
         "PostNorm": make(130, f.plain(f.post_norm), post),
@@ -531,8 +532,49 @@ def policy():
         "NormFormerWithScale": make(
             143, f.norm_former_with_scale, pre, branch, wide_around=[pre, scale(width)], **former
         ),
+        "Keel": make(145, f.plain(f.keel(3 * depth)), before, post),
         "SubNorm": make(
             144, f.plain(f.pre_norm), pre, attention=[inner_norm(width)], wide=[inner_norm(hidden)]
+        ),
+    }
+
+
+@case
+def stacks():
+    """Stacks whose first layers differ."""
+    width, hidden, heads, offsets = 8, 12, 2, offsets_of([4, 2])
+
+    def layer(s, first, rest):
+        p = prefixed("attention", s.attention(width) | first(s))
+        return p | prefixed("feed_forward", s.feed_forward(width, hidden) | rest(s))
+
+    def one(s):
+        return s.norm("norm", width)
+
+    def two(s):
+        return s.norm("pre_norm", width) | s.norm("norm", width)
+
+    def make(seed, forward, *layers):
+        s = Source(seed)
+        p = {}
+        for name, first, rest in layers:
+            p |= prefixed(name, layer(s, first, rest))
+        return record(seed, lambda p, x: {"y": forward(p, x["x"])}, p, {"x": s.normal(6, width)}, {"offsets": offsets})
+
+    return {
+        "mix_norm": make(
+            150,
+            lambda p, x: f.mix_norm(p, x, 1, 2, offsets, heads),
+            ("stack.0.blocks.0", one, one),
+            ("stack.1.blocks.0", one, one),
+            ("stack.1.blocks.1", one, one),
+        ),
+        "keel": make(
+            151,
+            lambda p, x: f.keel_stack(p, x, 3, offsets, heads),
+            ("stack.0.blocks.0", one, two),
+            ("stack.1.blocks.0", two, two),
+            ("stack.1.blocks.1", two, two),
         ),
     }
 

@@ -47,6 +47,7 @@ using PolicyCases = std::tuple<
   PolicyCase<BottomToTop>,
   PolicyCase<NormFormer>,
   PolicyCase<NormFormerWithScale>,
+  PolicyCase<Keel<2 * stack_depth>, Keel<2 * stack_depth>, Keel<3 * stack_depth>>,
   PolicyCase<SubNorm<sub_norm_gain(stack_depth)>, SubNorm<sub_norm_encoder_gain(stack_depth, stack_depth)>,
              SubNorm<sub_norm_decoder_gain(stack_depth)>>>;
 // clang-format on

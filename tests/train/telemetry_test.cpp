@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/ref/ref.hpp>
+#include <fathom/layers/stacks.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
 #include <string>
@@ -51,6 +52,27 @@ TEST_CASE("telemetry tells activations, norm inputs and branch shares of every l
   CHECK(rising[1].activation > rising[0].activation);
   CHECK(rising[2].activation > rising[1].activation);
   CHECK(rising[2].branch_share < rising[0].branch_share);
+}
+
+template <class Policy>
+using Layer = Sequence<Residual<Policy, Attention<16, 2>>, Residual<Policy, FeedForward<16, 32>>>;
+
+TEST_CASE("telemetry tells the stacks of a model apart, and what each norm reads", "[telemetry]") {
+  using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, MixNormStack<4, Layer>>;
+  Trainer<Model, Cpu<Double>, AdamW> trainer(capacity, {}, {}, {.threads = 1});
+  const SomeBatch batch(1);
+  Telemetry telemetry(trainer, batch);
+  const auto layers = telemetry.measure();
+  const std::vector<std::string> names = telemetry.layers();
+  REQUIRE(layers.size() == 4);
+  CHECK(layers[0].name() == "stack.0.blocks.0");
+  CHECK(layers[1].name() == "stack.1.blocks.0");
+  CHECK(std::ranges::equal(layers, names, {}, &LayerTelemetry::name));
+  for (const LayerTelemetry& layer : layers) {
+    REQUIRE(layer.norm_inputs.size() == 2);
+    CHECK(std::abs((layer.norm_inputs[0] + layer.norm_inputs[1]) / 2 - layer.norm_input) < 1e-12);
+    CHECK(layer.gradient > 0);
+  }
 }
 
 TEST_CASE("telemetry tells gradients and updates of every layer", "[telemetry]") {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/backend/observed.hpp>
 #include <fathom/backend/ops.hpp>
@@ -22,6 +23,7 @@ struct BlockScales {
   int block = 0;            ///< its index there
   double activation = 0;    ///< of the last sum in the block, behind its norm where it has one
   double norm_input = 0;    ///< mean over the norms in the block of what they read; 0 without norms
+  std::vector<double> norm_inputs = {};  ///< of each of them, in the order in which they run
   double branch_share = 0;  ///< mean over the sums in the block: the added branch by the scaled skip
 };
 
@@ -63,7 +65,8 @@ class StreamScales {
     std::vector<BlockScales> result;
     for (const Block& block : blocks_) {
       result.push_back(block.scales);
-      if (block.norms > 0) result.back().norm_input /= block.norms;
+      if (const std::size_t norms = block.scales.norm_inputs.size(); norms > 0)
+        result.back().norm_input /= double(norms);
       if (block.sums > 0) result.back().branch_share /= block.sums;
     }
     return result;
@@ -76,7 +79,7 @@ class StreamScales {
   };
   struct Block {
     BlockScales scales;
-    int sums = 0, norms = 0;
+    int sums = 0;
   };
 
   bool in_block() const {
@@ -87,7 +90,8 @@ class StreamScales {
     std::string text;
     bool inside = false;
     for (const Scope& scope : scopes_) {
-      if (inside && scope.name != "blocks") text += (text.empty() ? "" : ".") + scope.name;
+      if (inside && scope.name != "blocks")
+        text += (text.empty() ? "" : ".") + scope.name + (scope.index < 0 ? "" : "." + std::to_string(scope.index));
       inside = inside || scope.name == "forward";
     }
     return text;
@@ -111,8 +115,9 @@ class StreamScales {
     ++block.sums;
   }
   void norm(typename B::Lane& lane, const Matrix<const T>& x) {
-    blocks_.back().scales.norm_input += deviation(lane, x);
-    ++blocks_.back().norms;
+    BlockScales& scales = blocks_.back().scales;
+    scales.norm_inputs.push_back(deviation(lane, x));
+    scales.norm_input += scales.norm_inputs.back();
   }
   double deviation(typename B::Lane& lane, const Matrix<const T>& x) {
     double variance = 0;

@@ -61,8 +61,10 @@ struct InnerNorm {
 };
 
 /// y_h = γ_h x_h for the columns of each head h.   dx_h = γ_h dy_h;  dγ_h = Σ dy_h ⊙ x_h.
-/// Source: Shleifer et al. 2021, arXiv:2110.09456, equation 1. The authors' code has the factors behind the output
-/// matrix.
+///
+/// The factors stand before the output matrix, as the equation has them: Concat(γ_1 h_1, …, γ_n h_n) W. The authors'
+/// code multiplies behind that matrix, where a slice of columns is a mixture of all heads: another model, which is not
+/// here.   Source: Shleifer et al. 2021, arXiv:2110.09456, equation 1.
 struct HeadScales {
   using tag = InnerTag;
   static constexpr const char* name = "head_scales";

@@ -220,6 +220,17 @@ struct NormFormerWithScale : NormFormer {
   using On = std::conditional_t<Sublayer::sees == Sees::itself && !is_cross_attention<Sublayer>, Scaled, SandwichNorm>;
 };
 
+/// y = LN(α x + G(LN(x))) with α the number of sublayers of the stack: Keel, but for its first layer, which `KeelStack`
+/// (stacks.hpp) puts before. The authors' norms have no biases.   Source: Chen and Wei 2026, arXiv:2601.19895.
+template <int Sublayers>
+struct Keel : PostNorm {
+  static_assert(Sublayers > 0, "Keel: name the number of sublayers of the stack, at least 1");
+  static constexpr const char* name = "Keel";
+  static constexpr bool pre_norm = true;
+  static constexpr double skip(BlockIndex) { return Sublayers; }
+  static constexpr void describe(auto&& fact) { fact("sublayers", Sublayers); }
+};
+
 /// Sub-LN: y = x + G(LN(x)) whose attention and feed-forward layers have a norm before their output matrix, one more
 /// norm at the end of the stack; values, outputs and feed-forward matrices start larger by Gain. Cross-attention is as
 /// in Pre-LN. Gain from `sub_norm_gain(depth)` and its relatives.   Source: Wang et al. 2022, arXiv:2210.06423, section

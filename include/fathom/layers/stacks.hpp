@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/core/config.hpp>
+#include <fathom/layers/policies.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/layers/residual.hpp>
+#include <fathom/layers/residual_block.hpp>
+#include <fathom/layers/sequence.hpp>
+
+namespace fathom::inline FATHOM_ABI {
+
+/// Stacks one behind the other that are one: for methods whose first or last layers follow another rule than the rest.
+///
+///   Stacks<Repeat<3, Block<PostNorm>>, Repeat<9, Block<PreNorm>>>
+///
+/// Each numbers its layers from 0, and its policies know its depth alone. What the policy of the last one wants behind
+/// a stack stands behind all.
+template <class... Parts>
+struct Stacks : Sequence<Parts...> {
+  using Sublayers = Sequence<Parts...>;
+  static constexpr int depth = (Parts::depth + ... + 0);
+};
+
+/// Mix-LN: the first `First` of N layers are Post-LN, a quarter of them unless said otherwise, the others Pre-LN.
+///
+///   template <class Policy> using Block = Sequence<Residual<Policy, Attention<64, 4>>, …>;
+///   MixNormStack<12, Block>
+///
+/// Source: Li, Yin and Liu 2024, arXiv:2412.13795, section 3.
+template <int N, template <class Policy> class Block, int First = N / 4>
+using MixNormStack = Stacks<Repeat<First, Block<PostNorm>>, Repeat<N - First, Block<PreNorm>>>;
+
+/// Keel: the first of N layers is LN(x + G(LN(x))), but for its first sublayer, x + G(LN(x)); the others are `Keel`.
+///
+///   KeelStack<12, LayerNorm<64>, Attention<64, 4>, FeedForward<64, 256>>
+///
+/// Source: Chen and Wei 2026, arXiv:2601.19895.
+template <int N, class NormLayer, class First, class... Others>
+using KeelStack =
+    Stacks<Repeat<1, Sequence<Residual<PreNorm, First, NormLayer>, Residual<Keel<1>, Others, NormLayer>...>>,
+           Repeat<N - 1, ResidualBlock<Keel<N * (1 + int(sizeof...(Others)))>, NormLayer, First, Others...>>>;
+
+}  // namespace fathom::inline FATHOM_ABI
