@@ -12,7 +12,8 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What ops name in memory of the host (packings, tokens, targets, tables of tensors), as copies in memory of a machine
 /// that cannot read there. A lane has one. Within a region a thing is told by its place and extent and copied once;
-/// `clear` begins the next region, because a batch is refilled where it was. Memory of copies is used again.
+/// `clear` begins the next region, because a batch is refilled where it was. Memory of copies is used again, the same for
+/// a region that asks for the same extents in the same order.
 ///
 ///   op.tokens = inputs(op.tokens);
 template <template <class> class Buffer>
@@ -34,7 +35,7 @@ class Inputs {
   /// Equal packings are one.
   const Packing& operator()(const Packing& host) {
     for (const auto& [from, copy] : packings_)
-      if (same(from, host)) return copy;
+      if (from == host) return copy;
     return packings_
         .emplace_back(host, Packing{host.capacity, (*this)(host.offsets), (*this)(host.shards),
                                     (*this)(host.sequence_shard), (*this)(host.past)})
@@ -47,17 +48,11 @@ class Inputs {
     Buffer<std::byte> bytes;
   };
 
-  static bool same(std::span<const int> a, std::span<const int> b) { return a.data() == b.data() && a.size() == b.size(); }
-  static bool same(const Packing& a, const Packing& b) {
-    return a.capacity == b.capacity && same(a.offsets, b.offsets) && same(a.shards, b.shards) &&
-           same(a.sequence_shard, b.sequence_shard) && same(a.past, b.past);
-  }
-
   const std::byte* copy_of(std::span<const std::byte> host) {
     Copy* free = nullptr;
     for (Copy& copy : copies_) {
       if (copy.host.data() == host.data() && copy.host.size() == host.size()) return copy.bytes.data();
-      if (copy.host.empty() && copy.bytes.size() >= std::ssize(host)) free = &copy;
+      if (free == nullptr && copy.host.empty() && copy.bytes.size() >= std::ssize(host)) free = &copy;
     }
     if (free == nullptr) free = &copies_.emplace_back(Copy{{}, Buffer<std::byte>(std::ssize(host))});
     free->host = host;

@@ -42,6 +42,7 @@ struct Dropout {
     }
     return result;
   }
+  friend constexpr bool operator==(const Dropout&, const Dropout&) = default;
 };
 
 /// Where dropout is applied, and how much; zero everywhere but in training.

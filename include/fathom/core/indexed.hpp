@@ -24,6 +24,10 @@ struct Indexed : Container {
   constexpr decltype(auto) operator[](std::integral auto index) const {
     return Container::operator[](std::size_t(index));
   }
+  /// Of views, which have no comparison of their own: whether they are of the same elements, whatever these are.
+  friend constexpr bool operator==(const Indexed& a, const Indexed& b) requires std::ranges::borrowed_range<Container> {
+    return a.data() == b.data() && a.size() == b.size();
+  }
 };
 
 }  // namespace fathom::inline FATHOM_ABI

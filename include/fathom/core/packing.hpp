@@ -83,6 +83,8 @@ struct Packing {
   constexpr int length(int sequence) const { return offsets[sequence + 1] - offsets[sequence]; }
   constexpr int past_of(int sequence) const { return past.empty() ? 0 : past[sequence]; }
   constexpr int shard_count() const { return shards.empty() ? maximal_shards(capacity) : int(shards.size()) - 1; }
+  /// Of views: whether they are of the same memory.
+  friend constexpr bool operator==(const Packing&, const Packing&) = default;
 };
 
 /// Pairs (query, key) that attention lets through, all sequences together; past rows of a cache count as keys.

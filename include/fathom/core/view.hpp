@@ -48,6 +48,8 @@ class Elements {
   constexpr T* end() const { return data_ + size_; }
   /// `count` elements from `first` on.
   constexpr Elements part(std::int64_t first, std::size_t count) const { return {offset(data_, first), count}; }
+  /// Of views: whether they are of the same elements, whatever these are.
+  friend constexpr bool operator==(const Elements&, const Elements&) = default;
 
  private:
   T* data_ = nullptr;
@@ -75,6 +77,7 @@ struct Matrix {
   constexpr bool contiguous() const { return rows <= 1 || stride == columns; }
   constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
   constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
+  friend constexpr bool operator==(const Matrix&, const Matrix&) = default;
 };
 
 /// What layers see: one row per token, the width and the stride known at compile time, the number of rows at run time.
@@ -126,6 +129,7 @@ struct StreamMatrix {
   constexpr StreamMatrix(Rows<T, Width, Stride> one) : StreamMatrix(Matrix<T>(one)) {}
 
   constexpr explicit operator bool() const { return rows > 0; }
+  friend constexpr bool operator==(const StreamMatrix&, const StreamMatrix&) = default;
 };
 
 /// What layers see of a residual stream that has another type than branches: each row in both. A layer that nobody wants

@@ -42,7 +42,11 @@ TEMPLATE_LIST_TEST_CASE("logits that cannot be ranked say so in their sum", "[op
                                                           .indices = {indices.data(), 2, 4, 4},
                                                           .log_sum = {log_sum.data(), 2}};
     context.reserve(dry_run<TestType>(rows.capacity(), {}, [&](auto& worker) { worker(op); }).size);
-    context.run(rows, Pass{}, [&](auto& worker) { worker(op); });
+    OnDevice memory;
+    const auto add = [&](auto& list) { memory.add(list.data(), std::int64_t(list.size() * sizeof list[0])); };
+    add(logits), add(values), add(indices), add(log_sum);
+    context.run(rows, Pass{}, [&](auto& worker) { worker(memory.moved(op)); });
+    memory.take_back();
     CHECK(std::isnan(log_sum[0]));
     CHECK(std::isfinite(log_sum[1]));
     CHECK(indices[4] == 5);

@@ -169,7 +169,9 @@ class Operands {
   }
 
   const std::deque<Block>& blocks() const { return blocks_; }
+  std::deque<Block>& blocks() { return blocks_; }
   const std::deque<Twin>& twins() const { return twins_; }
+  std::deque<Twin>& twins() { return twins_; }
 
  private:
   static constexpr double nan = std::numeric_limits<double>::quiet_NaN();

@@ -60,6 +60,11 @@ class Thread {
   {
     Block::current().barrier(index_, where);
   }
+  void warp_barrier(std::source_location where = std::source_location::current()) const
+    requires(fathom::cuda::cooperates<K>)
+  {
+    Block::current().bring(index_, 0, where);
+  }
   template <class T>
   T shuffle(T value, int lane, std::source_location where = std::source_location::current()) const
     requires(fathom::cuda::cooperates<K>)

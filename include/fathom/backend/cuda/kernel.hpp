@@ -28,6 +28,7 @@
 ///   shared()                    the block's `Shared&`
 ///   barrier()                   waits for all threads of the block; all come to the same barrier
 ///   lane() warp()               its index in its warp of 32 threads, and the warp's in the block
+///   warp_barrier()              waits for the 32 lanes of the warp, which then see what each has shared
 ///   shuffle(value, lane)        the value that another lane of the warp brings; all 32 come to the same shuffle
 ///   shuffle_xor(value, mask)    that of lane() ^ mask
 ///   multiply_add(c, a, b)       c += a b, 16×8 += 16×16 · 16×8, by the whole warp, see `MatrixStep`

@@ -4,11 +4,16 @@
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <thrust/copy.h>
+#include <thrust/execution_policy.h>
+#include <thrust/sequence.h>
+#include <thrust/sort.h>
 
 #include <bit>
 #include <cstdint>
 #include <fathom/backend/cuda/error.hpp>
 #include <fathom/backend/cuda/launch.hpp>
+#include <fathom/backend/cuda/sort.hpp>
 #include <fathom/core/half.hpp>
 #include <string>
 
@@ -42,6 +47,11 @@ struct DeviceThread {
     requires(cooperates<K>)
   {
     __syncthreads();
+  }
+  __device__ void warp_barrier() const
+    requires(cooperates<K>)
+  {
+    __syncwarp();
   }
   template <class T>
   __device__ T shuffle(T value, int lane) const
@@ -88,6 +98,13 @@ void launch(CUstream_st* stream, int blocks, const K& kernel) {
   }
   run_kernel<K><<<unsigned(blocks), unsigned(K::threads), shared_bytes<K>(), stream>>>(kernel);
   check(cudaGetLastError());
+}
+
+inline void sort_tokens(CUstream_st* stream, SortMemory& memory, std::span<const int> tokens, int* sorted, int* order) {
+  const auto policy = thrust::cuda::par(memory).on(stream);
+  thrust::copy(policy, tokens.data(), tokens.data() + tokens.size(), sorted);
+  thrust::sequence(policy, order, order + tokens.size());
+  thrust::stable_sort_by_key(policy, sorted, sorted + tokens.size(), order);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

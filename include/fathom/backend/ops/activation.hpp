@@ -31,6 +31,7 @@ struct Activation {
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
   constexpr void outputs(auto&& f) const { f(y); }
+  friend constexpr bool operator==(const Activation&, const Activation&) = default;
 };
 
 /// Backward of `Activation`.   dy (N, F); dx as x, overwritten, without a gate it may be dy; y (N, F): the output of
@@ -51,6 +52,7 @@ struct ActivationBackward {
     f(dx);
     f(y);
   }
+  friend constexpr bool operator==(const ActivationBackward&, const ActivationBackward&) = default;
 };
 
 }  // namespace op

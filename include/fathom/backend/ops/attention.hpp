@@ -18,6 +18,7 @@ struct KeyValueCache {
   typename P::Activation* keys = nullptr;    ///< (sequences, Hkv, length, K)
   typename P::Activation* values = nullptr;  ///< (sequences, Hkv, length, K)
   int length = 0;                            ///< rows that a slab holds
+  friend constexpr bool operator==(const KeyValueCache&, const KeyValueCache&) = default;
 };
 
 /// What sequence `to` of a cache gets of sequence `from`: the first rows of each head.
@@ -43,6 +44,7 @@ struct RelativeBias {
     const int bucket = int(std::upper_bound(starts.begin(), starts.end(), far) - starts.begin()) - 1;
     return distance < 0 ? int(starts.size()) + bucket : bucket;
   }
+  friend constexpr bool operator==(const RelativeBias&, const RelativeBias&) = default;
 };
 
 namespace op {
@@ -82,6 +84,7 @@ struct Attention {
     f(o);
     f(lse);
   }
+  friend constexpr bool operator==(const Attention&, const Attention&) = default;
 };
 
 /// Backward of `Attention` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k, v, all
@@ -120,6 +123,7 @@ struct AttentionBackward {
     f(dv);
     f(as_row(dbias));
   }
+  friend constexpr bool operator==(const AttentionBackward&, const AttentionBackward&) = default;
 };
 
 /// Rotates neighbouring pairs (2i, 2i+1) of each head of x (N, heads·K), in place, by position · base^(−2i/K); backward
@@ -136,6 +140,7 @@ struct Rotary {
   constexpr double flops() const { return 3.0 * x.rows * x.columns; }
   constexpr double bytes() const { return 2 * bytes_of(x); }
   constexpr void outputs(auto&& f) const { f(x); }
+  friend constexpr bool operator==(const Rotary&, const Rotary&) = default;
 };
 
 /// Copies rows between the sequences of a cache, so that several continue what one has begun.
@@ -155,6 +160,7 @@ struct CopyCache {
     return 2 * rows * heads * width * double(sizeof(typename P::Activation));
   }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const CopyCache&, const CopyCache&) = default;
 };
 
 }  // namespace op

@@ -19,6 +19,7 @@ struct Sinusoids {
   };
   Order order = Order::none;
   int first = 0;
+  friend constexpr bool operator==(const Sinusoids&, const Sinusoids&) = default;
 };
 
 namespace op {
@@ -38,6 +39,7 @@ struct Embedding {
   constexpr double flops() const { return 2.0 * y.rows * y.columns; }
   constexpr double bytes() const { return 2 * bytes_of(y); }
   constexpr void outputs(auto&& f) const { each_result(f, y); }
+  friend constexpr bool operator==(const Embedding&, const Embedding&) = default;
 };
 
 /// Backward of `Embedding`.   dtable[token] += scale · dropout'(dy); dpositions += dropout'(dy), its rows as those of
@@ -57,6 +59,7 @@ struct EmbeddingBackward {
     f(dtable);
     f(dpositions);
   }
+  friend constexpr bool operator==(const EmbeddingBackward&, const EmbeddingBackward&) = default;
 };
 
 }  // namespace op

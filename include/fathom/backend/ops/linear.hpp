@@ -21,6 +21,7 @@ struct Linear {
   constexpr double flops() const { return 2.0 * x.rows * weight.rows * weight.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(weight) + bytes_of(y); }
   constexpr void outputs(auto&& f) const { f(y); }
+  friend constexpr bool operator==(const Linear&, const Linear&) = default;
 };
 
 /// dx = skip.scale · skip.value + dy W.   dy (N, Out); weight (Out, In); dx (N, In) overwritten; skip.value (N, In) may
@@ -36,6 +37,7 @@ struct LinearBackwardInput {
   constexpr double flops() const { return 2.0 * dy.rows * weight.rows * weight.columns; }
   constexpr double bytes() const { return bytes_of(dy) + bytes_of(weight) + bytes_of(skip.value) + bytes_of(dx); }
   constexpr void outputs(auto&& f) const { each_result(f, dx); }
+  friend constexpr bool operator==(const LinearBackwardInput&, const LinearBackwardInput&) = default;
 };
 
 /// dweight += dyᵀ x;  dbias += column sums of dy.   x (N, In); dy (N, Out); dweight (Out, In); dbias (Out) or empty.
@@ -53,6 +55,7 @@ struct LinearBackwardWeight {
     f(dweight);
     f(as_row(dbias));
   }
+  friend constexpr bool operator==(const LinearBackwardWeight&, const LinearBackwardWeight&) = default;
 };
 
 }  // namespace op

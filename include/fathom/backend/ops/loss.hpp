@@ -38,6 +38,7 @@ struct LossOptions {
   constexpr double total(const LossSums& sums) const {
     return (1 - smoothing) * sums.cross_entropy + smoothing * sums.smoothing + z_loss * sums.z;
   }
+  friend constexpr bool operator==(const LossOptions&, const LossOptions&) = default;
 };
 
 namespace op {
@@ -68,6 +69,7 @@ struct LinearCrossEntropy {
     f(dweight);
     f(as_row(dbias));
   }
+  friend constexpr bool operator==(const LinearCrossEntropy&, const LinearCrossEntropy&) = default;
 };
 
 /// The largest logits of each row in descending order, of equal ones that with the lower index first, and the natural
@@ -85,6 +87,7 @@ struct RankLogits {
   constexpr double flops() const { return 3.0 * logits.rows * logits.columns; }
   constexpr double bytes() const { return bytes_of(logits) + bytes_of(values) + bytes_of(indices); }
   constexpr void outputs(auto&& f) const { f(as_row(log_sum)); }
+  friend constexpr bool operator==(const RankLogits&, const RankLogits&) = default;
 };
 
 }  // namespace op

@@ -28,6 +28,7 @@ struct Norm {
   constexpr double flops() const { return 8.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
   constexpr void outputs(auto&& f) const { each_result(f, y); }
+  friend constexpr bool operator==(const Norm&, const Norm&) = default;
 };
 
 /// Backward of `Norm`.   dx = skip.scale · skip.value + Jᵀ dy, overwritten; skip may be null, and may be dx. dgain (D),
@@ -51,6 +52,7 @@ struct NormBackward {
     f(as_row(dgain));
     f(as_row(dbias));
   }
+  friend constexpr bool operator==(const NormBackward&, const NormBackward&) = default;
 };
 
 }  // namespace op

@@ -31,6 +31,7 @@ template <class P>
 struct Skip {
   Matrix<const typename P::Stream> value;
   double scale = 1;
+  friend constexpr bool operator==(const Skip&, const Skip&) = default;
 };
 
 namespace op {

@@ -15,6 +15,7 @@ template <class P>
 struct ResidualScale {
   double constant = 1;
   Elements<const typename P::Weight> learned;  ///< empty, or one element, or D
+  friend constexpr bool operator==(const ResidualScale&, const ResidualScale&) = default;
 };
 
 namespace op {
@@ -32,6 +33,7 @@ struct ResidualAdd {
   constexpr double flops() const { return 3.0 * y.rows * y.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(f) + bytes_of(y); }
   constexpr void outputs(auto&& g) const { each_result(g, y); }
+  friend constexpr bool operator==(const ResidualAdd&, const ResidualAdd&) = default;
 };
 
 /// Backward of `ResidualAdd`.   dx = a ⊙ dy, df = b ⊙ dropout'(dy), each overwritten, each null when not wanted. da, db are
@@ -57,6 +59,7 @@ struct ResidualAddBackward {
     g(as_row(da));
     g(as_row(db));
   }
+  friend constexpr bool operator==(const ResidualAddBackward&, const ResidualAddBackward&) = default;
 };
 
 /// The DeepNorm op, one pass over a row: z = a ⊙ x + b ⊙ dropout(f);  y = norm(z).
@@ -83,6 +86,7 @@ struct ResidualAddNorm {
     g(z);
     each_result(g, y);
   }
+  friend constexpr bool operator==(const ResidualAddNorm&, const ResidualAddNorm&) = default;
 };
 
 /// y = x + shift, one learned number for all elements.   x, y (N, D) of one type; shift (1); y overwritten, may be x.
@@ -97,6 +101,7 @@ struct Shift {
   constexpr double flops() const { return double(y.rows) * y.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
   constexpr void outputs(auto&& g) const { g(y); }
+  friend constexpr bool operator==(const Shift&, const Shift&) = default;
 };
 
 /// Backward of `Shift` beside dx = dy: dshift += Σ dy.   dy (N, D); dshift (1).
@@ -109,6 +114,7 @@ struct ShiftBackward {
   constexpr double flops() const { return double(dy.rows) * dy.columns; }
   constexpr double bytes() const { return bytes_of(dy); }
   constexpr void outputs(auto&& g) const { g(as_row(dshift)); }
+  friend constexpr bool operator==(const ShiftBackward&, const ShiftBackward&) = default;
 };
 
 /// y = Σ_k w[k] · x_k over `count` streams that lie `pitch` elements apart, all with the stride of the first.   x_k, y
@@ -125,6 +131,7 @@ struct WeightedSum {
   constexpr double flops() const { return 2.0 * count * y.rows * y.columns; }
   constexpr double bytes() const { return bytes_of(y) * (count + 1); }
   constexpr void outputs(auto&& f) const { each_result(f, y); }
+  friend constexpr bool operator==(const WeightedSum&, const WeightedSum&) = default;
 };
 
 /// Backward of `WeightedSum`.   dx_k += w[k] · dy, streams `pitch` apart from `dfirst`; dweights[k] += <dy, x_k>.
@@ -145,6 +152,7 @@ struct WeightedSumBackward {
     f(dfirst);
     f(as_row(dweights));
   }
+  friend constexpr bool operator==(const WeightedSumBackward&, const WeightedSumBackward&) = default;
 };
 
 /// *result = population variance of all elements of x (N, D), which has rows; written once for all lanes. For Admin's
@@ -158,6 +166,7 @@ struct Variance {
   constexpr double flops() const { return 3.0 * x.rows * x.columns; }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Variance&, const Variance&) = default;
 };
 
 /// y = x, or y += x when `add`.   x, y (N, D).
@@ -171,6 +180,7 @@ struct Copy {
   constexpr double flops() const { return add ? double(x.rows) * x.columns : 0; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y) * (add ? 2 : 1); }
   constexpr void outputs(auto&& f) const { f(y); }
+  friend constexpr bool operator==(const Copy&, const Copy&) = default;
 };
 
 /// y = 0.   y (N, D).
@@ -182,6 +192,7 @@ struct Zero {
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(y); }
   constexpr void outputs(auto&& f) const { f(y); }
+  friend constexpr bool operator==(const Zero&, const Zero&) = default;
 };
 
 }  // namespace op

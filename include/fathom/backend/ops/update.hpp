@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <fathom/backend/ops/op.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/indexed.hpp>
 #include <fathom/core/key.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/view.hpp>
@@ -22,6 +23,7 @@ struct UpdateTarget {
   double gradient_scale = 1;
   double learning_rate;
   double weight_decay = 0;
+  friend constexpr bool operator==(const UpdateTarget&, const UpdateTarget&) = default;
 };
 
 namespace op {
@@ -38,6 +40,7 @@ struct Initialize {
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&& f) const { f(as_row(x)); }
+  friend constexpr bool operator==(const Initialize&, const Initialize&) = default;
 };
 
 /// y = x, rounded.   x, y (n); y overwritten.
@@ -50,6 +53,7 @@ struct Round {
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(y); }
   constexpr void outputs(auto&& f) const { f(as_row(y)); }
+  friend constexpr bool operator==(const Round&, const Round&) = default;
 };
 
 /// *result = the first element, row by row, that is infinite or NaN, or -1; written once for all lanes.   x (N, D).
@@ -62,6 +66,7 @@ struct FirstNonFinite {
   constexpr double flops() const { return 0; }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const FirstNonFinite&, const FirstNonFinite&) = default;
 };
 
 /// results[k] = Σ x² over tensor k of `table`, in double; written once for all lanes.   x is a whole flat buffer.
@@ -69,12 +74,13 @@ template <class P>
 struct TensorSquares {
   static constexpr const char* name = "squares of tensors";
   Elements<const typename P::Gradient> x;
-  std::span<const TensorPlace> table;
+  Indexed<std::span<const TensorPlace>> table;
   Elements<double> results;
 
   constexpr double flops() const { return 2.0 * double(x.size()); }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const TensorSquares&, const TensorSquares&) = default;
 };
 
 /// *result = Σ x², summed in shards of a fixed size in a fixed order; written once for all lanes.   x (n).
@@ -87,6 +93,7 @@ struct SumOfSquares {
   constexpr double flops() const { return 2.0 * double(x.size()); }
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const SumOfSquares&, const SumOfSquares&) = default;
 };
 
 /// x *= factor, elementwise; factor 0 clears, also NaN.   x (n).
@@ -99,6 +106,7 @@ struct Scale {
   constexpr double flops() const { return double(x.size()); }
   constexpr double bytes() const { return 2 * bytes_of(x); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Scale&, const Scale&) = default;
 };
 
 /// average = decay · average + (1 − decay) · x.   Both (n).
@@ -112,6 +120,7 @@ struct Average {
   constexpr double flops() const { return 3.0 * double(x.size()); }
   constexpr double bytes() const { return bytes_of(x) + 2 * bytes_of(average); }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Average&, const Average&) = default;
 };
 
 /// SGD with momentum m, as PyTorch's without dampening. With d = g + weight_decay · w:
@@ -130,6 +139,7 @@ struct Sgd {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
   }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Sgd&, const Sgd&) = default;
 };
 
 /// Adam and AdamW: m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;
@@ -150,6 +160,7 @@ struct Adam {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
   }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Adam&, const Adam&) = default;
 };
 
 /// Lion: w −= learning_rate · (sign(β₁ m + (1 − β₁) g) + weight_decay · w);  m = β₂ m + (1 − β₂) g.
@@ -166,6 +177,7 @@ struct Lion {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
   }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Lion&, const Lion&) = default;
 };
 
 /// Adafactor without momentum, on each tensor of `table` by itself. With t = step, β = 1 − t^(−decay_exponent):
@@ -181,7 +193,7 @@ struct Adafactor {
   static constexpr const char* name = "adafactor";
   UpdateTarget<P> target;
   Elements<typename P::Master> moments;
-  std::span<const TensorPlace> table;
+  Indexed<std::span<const TensorPlace>> table;
   double decay_exponent, epsilon1, epsilon2, clip_threshold;
   std::int64_t step;  ///< of this update, from 1
 
@@ -190,6 +202,7 @@ struct Adafactor {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(moments));
   }
   constexpr void outputs(auto&&) const {}
+  friend constexpr bool operator==(const Adafactor&, const Adafactor&) = default;
 };
 
 }  // namespace op

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <fathom/backend/ops.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/precision.hpp>
+#include <type_traits>
+
+/// What ops of the device need while they run. Constant expressions: a memory plan is made of them.
+namespace fathom::inline FATHOM_ABI::cuda {
+
+/// Sums over rows are cut into this many parts, whose sums are then added in their order: the same for every device.
+constexpr int parts_of(int rows) { return std::clamp((rows + 15) / 16, 1, 512); }
+/// Sums over flat buffers.
+inline constexpr int flat_parts = 512;
+
+/// Bytes of `count` elements, so that what comes behind them is aligned.
+template <class T>
+constexpr std::int64_t room(std::int64_t count) {
+  return align_up(count * std::int64_t(sizeof(T)), 256);
+}
+
+/// Rows whose logits live at the same time: about 16 million logits, but 128 rows at least.
+constexpr int rows_of_logits(int rows, int vocabulary) {
+  return std::min(rows, std::max(128, (1 << 24) / std::max(1, vocabulary)));
+}
+
+constexpr std::int64_t scratch_bytes(const auto& /*op*/) { return 0; }
+
+/// A product of a 16-bit precision starts from a skip of the stream's type: its sum is in that type first.
+template <class P>
+constexpr bool rounds_after(const op::LinearBackwardInput<P>& op) {
+  if constexpr (branches_read_stream<P>)
+    return false;
+  else
+    return !op.dx.stream && op.skip.value;
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::LinearBackwardInput<P>& op) {
+  return rounds_after(op) ? room<typename P::Stream>(std::int64_t(op.dx.rows) * op.dx.columns) : 0;
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::LinearBackwardWeight<P>& op) {
+  return op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::NormBackward<P>& op) {
+  return room<float>(2 * std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::ResidualAddBackward<P>& op) {
+  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns) *
+         (int(!op.da.empty()) + int(!op.db.empty()));
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::ShiftBackward<P>& op) {
+  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::WeightedSumBackward<P>& op) {
+  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.count);
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::Variance<P>&) {
+  return room<double>(flat_parts + 1);
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::SumOfSquares<P>&) {
+  return room<double>(flat_parts);
+}
+template <class T>
+constexpr std::int64_t scratch_bytes(const op::FirstNonFinite<T>&) {
+  return room<std::int64_t>(flat_parts);
+}
+/// What attention's backward keeps for each row and head: the product of o and its gradient.
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
+  return room<float>(std::int64_t(op.heads) * op.q.rows);
+}
+/// Logits, their gradients where these are of another type, sums of each row, and column sums.
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
+  const int rows = rows_of_logits(op.x.rows, op.weight.rows);
+  const std::int64_t logits = std::int64_t(rows) * op.weight.rows;
+  const bool rounded = !std::is_same_v<typename P::Activation, float> && op.dx;
+  return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) +
+         room<LossSums>(op.x.rows) +
+         (op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(rows)) * op.weight.rows));
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::Adafactor<P>& op) {
+  return room<std::int64_t>(std::int64_t(op.table.size()) + 1);
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cuda
