@@ -23,12 +23,12 @@ void require_agreement_with_ref(const fathom::testing::LayerRows& batch, double 
     layer.randomize(1);
     layer.fill_normal(layer.gradients, Key{2});
     layer.fill_normal(layer.memory_gradient, Key{3});
-    Buffer<typename Run::T> skip(layer.x.size());
+    typename Run::Memory skip(layer.x.size());
     layer.fill_normal(skip, Key{4});
     layer.poison();
     layer.forward();
     layer.poison_workspace();
-    layer.backward({{skip.data(), int(layer.rows()), L::input_width}, 0.75});
+    layer.backward({{std::as_const(skip).data(), int(layer.rows()), L::input_width}, 0.75});
   };
   testing::LayerRun<L, B> actual(batch, machine);
   testing::LayerRun<L, Ref<double>> expected(batch);
@@ -38,16 +38,15 @@ void require_agreement_with_ref(const fathom::testing::LayerRows& batch, double 
   const auto require_equal = [&](const std::string& name, const auto& a, const auto& b) {
     double largest = 0;
     for (const double value : b) largest = std::max(largest, std::abs(value));
-    const auto worst = testing::compare(a, b, 0.01 * largest);
+    const auto worst = testing::compare(std::span(a), std::span(b), 0.01 * largest);
     INFO(name << '[' << worst.column << "]: " << worst.actual << ", expected " << worst.expected);
     REQUIRE(worst.error <= tolerance);
   };
-  require_equal("y", actual.y.span(), expected.y.span());
-  require_equal("dx", actual.dx.span(), expected.dx.span());
-  require_equal("memory gradient", actual.memory_gradient.span(), expected.memory_gradient.span());
+  require_equal("y", values_of(actual.y), values_of(expected.y));
+  require_equal("dx", values_of(actual.dx), values_of(expected.dx));
+  require_equal("memory gradient", values_of(actual.memory_gradient), values_of(expected.memory_gradient));
   for (const ParameterInfo& info : describe<L>())
-    require_equal(info.name, actual.gradients.span().subspan(info.offset, info.size()),
-                  expected.gradients.span().subspan(info.offset, info.size()));
+    require_equal(info.name, read_tensor(actual.gradients, info), read_tensor(expected.gradients, info));
 }
 
 }  // namespace fathom_test

@@ -45,9 +45,10 @@ class DeviceBuffer {
  public:
   DeviceBuffer() = default;
   /// Zeroed.
-  explicit DeviceBuffer(std::int64_t count) : size_(count) {
+  explicit DeviceBuffer(std::int64_t count) : DeviceBuffer() {  // so that it is destroyed if it cannot be zeroed
     if (count == 0) return;
     data_ = reinterpret_cast<T*>(allocate(count * std::int64_t(sizeof(T))));
+    size_ = count;
     zero();
   }
   DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }

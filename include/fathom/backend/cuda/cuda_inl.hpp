@@ -33,6 +33,7 @@ std::byte* allocate(std::int64_t bytes) {
     throw CudaError("the device has no memory for " + std::to_string(bytes) + " bytes more: " + std::to_string(free) +
                     " of " + std::to_string(total) + " are free; take a smaller batch, or let more layers recompute");
   }
+  if (error != cudaSuccess) check_device();
   check(error, "cudaMalloc");
   return static_cast<std::byte*>(made);
 }

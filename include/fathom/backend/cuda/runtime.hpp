@@ -17,6 +17,20 @@ inline void check(cudaError_t status, const char* call) {
     throw CudaError(std::string(call) + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status));
 }
 
+/// Errors: CudaError, where there is no device, or a driver that is older than what this program was compiled for.
+inline void check_device() {
+  int count = 0, driver = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+  const auto version = [](int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); };
+  if (driver > 0 && driver < CUDART_VERSION / 1000 * 1000)
+    throw CudaError("the driver knows CUDA " + version(driver) + ", and this program was compiled for CUDA " +
+                    version(CUDART_VERSION) + ": install a newer driver, or compile with an older toolkit");
+  if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver || (error == cudaSuccess && count == 0))
+    throw CudaError("there is no NVIDIA GPU that this process may use: see nvidia-smi and CUDA_VISIBLE_DEVICES");
+  check(error, "cudaGetDeviceCount");
+}
+
 /// What the runtime or a library has made, and how it is given back.
 template <class Handle, auto destroy>
 class Owned {

@@ -17,7 +17,7 @@
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
 #include <list>
-#include <optional>
+#include <string>
 #include <utility>
 
 namespace fathom::inline FATHOM_ABI::cuda {
@@ -27,7 +27,7 @@ namespace fathom::inline FATHOM_ABI::cuda {
 class Session {
  public:
   explicit Session(const Options& options)
-      : options_(options), stream_(make_stream()), products_(options.workspace), read_(sizeof(Slots)) {}
+      : options_((check_device(), options)), stream_(make_stream()), products_(options.workspace), read_(sizeof(Slots)) {}
 
   cudaStream_t stream() const { return stream_.get(); }
   Products& products() { return products_; }

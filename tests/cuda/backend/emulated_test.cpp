@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What only the emulated device can show: graphs, orders, failures.
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/backend/cuda/cuda.hpp>
+#include <fathom/models/language_model.hpp>
+#include <fathom/models/translator.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/testing/compare.hpp>
+#include <fathom/train/trainer.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device.hpp"
+#include "precision/gradient_error.hpp"
+
+namespace {
+using namespace fathom_test;
+using emulated::Device;
+using emulated::Order;
+
+constexpr int vocabulary = 31, length = 8;
+constexpr Capacity capacity{4 * length, 4, length};
+constexpr cuda::Options device{.workspace = 1_MiB};
+
+template <int Depth, class Stack = deepnet::DecoderOnly<Depth, 32, 2, 64>>
+using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<length>, Stack>;
+template <class B, int Depth = 2>
+using SmallTrainer = Trainer<Model<Depth>, B, AdamW>;
+
+FollowingTokens<vocabulary> batch(std::int64_t step) { return {std::uint64_t(step), 4, length}; }
+
+TrainerOptions with_dropout() {
+  TrainerOptions options;
+  options.dropout = {0.1, 0.1, 0.1, 0.1};
+  return options;
+}
+
+std::int64_t calls(const char* name) { return Device::get().calls(name); }
+
+TEST_CASE("emulated: what comes again is launched as a graph", "[cuda]") {
+  Device::get().reset();
+  {
+    SmallTrainer<Cuda<Single>> trainer(capacity, with_dropout(), {}, device);
+    trainer.step(batch(0), 1e-3);
+    CHECK(calls("cudaGraphInstantiate") == 0);
+    trainer.step(batch(1), 1e-3);
+    const std::int64_t graphs = calls("cudaGraphInstantiate"), products = calls("cublasLtMatmul");
+    CHECK(graphs == 3);  // forward and backward; the norm of the gradients; the update
+    for (int step = 2; step < 5; ++step) trainer.step(batch(step), 1e-3 * step);
+    CHECK(calls("cudaGraphInstantiate") == graphs);
+    CHECK(calls("cudaGraphLaunch") == 4 * graphs);
+    CHECK(calls("cublasLtMatmul") == products);  // nothing is handed in but graphs
+  }
+  CHECK(Device::get().leaks().empty());
+}
+
+TEST_CASE("emulated: another shape is another graph", "[cuda]") {
+  Device::get().reset();
+  SmallTrainer<Cuda<Single>> trainer(capacity, {}, {}, device);
+  SmallTrainer<Cpu<Single>> expected(capacity, {}, {}, {.threads = 1});
+  for (int step = 0; step < 6; ++step) {
+    FollowingTokens<vocabulary> some = batch(step);
+    if (step % 2 == 1) {
+      some.rows.assign(std::vector{length, 3, 5});
+      some.tokens.resize(length + 8), some.targets.resize(length + 8);
+    }
+    CHECK(testing::relative_error(trainer.step(some, 1e-3).loss, expected.step(some, 1e-3).loss, 1) < 1e-5);
+  }
+  CHECK(calls("cudaGraphInstantiate") > 3);
+}
+
+TEMPLATE_TEST_CASE("emulated: the order of threads, blocks and streams changes no bit", "[cuda]", Cuda<Single>,
+                   Cuda<Mixed>) {
+  std::optional<std::vector<float>> first;
+  for (const Order order : {Order::forward, Order::reverse, Order::random}) {
+    Device::get().reset({.order = order});
+    SmallTrainer<TestType> trainer(capacity, with_dropout(), {}, device);
+    for (int step = 0; step < 3; ++step) trainer.step(batch(step), 1e-3);
+    const std::vector<float> masters = values_of(trainer.masters());
+    if (!first) first = masters;
+    CHECK(*first == masters);
+  }
+}
+
+TEST_CASE("emulated: twelve layers for 200 steps lose what they lose on the CPU", "[cuda]") {
+  Device::get().reset();
+  SmallTrainer<Cuda<Single>, 12> actual(capacity, {}, {}, device);
+  SmallTrainer<Cpu<Single>, 12> expected(capacity, {}, {}, {.threads = 1});
+  double worst = 0, last = 0;
+  for (int step = 0; step < 200; ++step) {
+    const double a = actual.step(batch(step), 1e-3).loss, e = expected.step(batch(step), 1e-3).loss;
+    worst = std::max(worst, testing::relative_error(a, e, 1));
+    last = e;
+  }
+  INFO("worst " << worst << ", last loss " << last);
+  CHECK(worst < 1e-4);
+  CHECK(last < 3);
+}
+
+/// What the error says that making a trainer and two steps end in.
+std::string error_of(const emulated::Settings& settings) {
+  Device::get().reset(settings);
+  try {
+    SmallTrainer<Cuda<Single>> trainer(capacity, {}, {}, device);
+    for (int step = 0; step < 3; ++step) trainer.step(batch(step), 1e-3);
+  } catch (const CudaError& error) {
+    return error.what();
+  }
+  return "";
+}
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST_CASE("emulated: what a machine lacks is said in one line", "[cuda]") {
+  CHECK(error_of({}).empty());
+  CHECK(contains(error_of({.devices = 0}), "there is no NVIDIA GPU"));
+  CHECK(contains(error_of({.driver = 11080}), "the driver knows CUDA 11.8, and this program was compiled for CUDA"));
+  const std::string memory = error_of({.capacity = std::size_t{1} << 20});
+  CHECK(contains(memory, "the device has no memory for"));
+  CHECK(contains(memory, "recompute"));
+  Device::get().reset();
+}
+
+TEST_CASE("emulated: whichever call fails, the error says so and nothing leaks", "[cuda]") {
+  const auto run = [] {
+    SmallTrainer<Cuda<Single>, 1> trainer(capacity, {}, {}, device);
+    for (int step = 0; step < 3; ++step) trainer.step(batch(step), 1e-3);
+  };
+  Device::get().reset();
+  run();
+  const std::int64_t all = Device::get().calls();
+  int failed = 0;
+  for (const bool sticky : {false, true})
+    for (std::int64_t at = 0; at < all; at += at < 60 ? 1 : 37) {
+      Device::get().reset();
+      Device::get().inject({.at = at, .sticky = sticky});
+      try {
+        run();
+      } catch (const CudaError& error) {
+        ++failed;
+        INFO("call " << at << ", " << Device::get().injected() << ": " << error.what());
+        CHECK(std::string(error.what()).find('\n') == std::string::npos);
+      }
+      Device::get().inject({});
+      INFO("call " << at << ", " << Device::get().injected());
+      CHECK(Device::get().leaks().empty());
+      Device::get().forgive();
+    }
+  CHECK(failed > 50);
+  Device::get().reset();
+}
+
+}  // namespace
