@@ -11,11 +11,11 @@
 namespace fathom_test {
 
 /// Output and gradients of a layer on backend `B` agree with those on `Ref<double>`, for equal inputs and dropout
-/// masks, with a skip and with gradients that are added to. The error is relative above a hundredth of a tensor's
-/// largest value: below it the rounding of larger neighbours shows.
+/// masks, with a skip and with gradients that are added to. The error is relative above a share of a tensor's largest
+/// value, `floor`: below it the rounding of larger neighbours shows.
 template <class L, class B>
 void require_agreement_with_ref(const fathom::testing::LayerRows& batch, double tolerance,
-                                const typename B::Options& machine = {}) {
+                                const typename B::Options& machine = {}, double floor = 0.01) {
   using namespace fathom;
   const auto run = [&](auto& layer) {
     using Run = std::remove_reference_t<decltype(layer)>;
@@ -38,7 +38,7 @@ void require_agreement_with_ref(const fathom::testing::LayerRows& batch, double 
   const auto require_equal = [&](const std::string& name, const auto& a, const auto& b) {
     double largest = 0;
     for (const double value : b) largest = std::max(largest, std::abs(value));
-    const auto worst = testing::compare(std::span(a), std::span(b), 0.01 * largest);
+    const auto worst = testing::compare(std::span(a), std::span(b), floor * largest);
     INFO(name << '[' << worst.column << "]: " << worst.actual << ", expected " << worst.expected);
     REQUIRE(worst.error <= tolerance);
   };

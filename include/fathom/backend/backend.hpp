@@ -62,14 +62,15 @@ concept MachineLane = requires(L& lane, Arena& arena, const Packing& packing, st
 };
 
 template <class B>
-concept HasMachine = std::constructible_from<typename B::Machine, const typename B::Options&> &&
+concept HasMachine =
+    std::constructible_from<typename B::Machine, const typename B::Options&> &&
     std::default_initializable<typename B::Options> &&
     requires(typename B::Machine& machine, const typename B::Machine& constant, void (&region)(typename B::Lane&)) {
-  { constant.lanes() } -> std::same_as<int>;
-  { constant.allocated_bytes() } -> std::same_as<std::int64_t>;
-  machine.reserve(std::int64_t{});
-  machine.run(region);
-};
+      { constant.lanes() } -> std::same_as<int>;
+      { constant.allocated_bytes() } -> std::same_as<std::int64_t>;
+      machine.reserve(std::int64_t{});
+      machine.run(region);
+    };
 
 template <class B>
 concept Backend = requires {

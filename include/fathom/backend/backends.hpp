@@ -22,9 +22,10 @@ struct Cuda;  // backend/cuda/cuda.hpp
 /// `B` is defined; the template argument is the message.
 template <class B>
 struct CheckBackend {
-  static_assert(requires { sizeof(B); },
-                "fathom: the header of this backend is missing: include <fathom/backend/cpu/cpu.hpp> for Cpu, "
-                "<fathom/backend/ref/ref.hpp> for Ref, <fathom/backend/cuda/cuda.hpp> for Cuda");
+  static_assert(
+      requires { sizeof(B); },
+      "fathom: the header of this backend is missing: include <fathom/backend/cpu/cpu.hpp> for Cpu, "
+      "<fathom/backend/ref/ref.hpp> for Ref, <fathom/backend/cuda/cuda.hpp> for Cuda");
   static constexpr bool value = true;
 };
 

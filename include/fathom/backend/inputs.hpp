@@ -12,8 +12,8 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What ops name in memory of the host (packings, tokens, targets, tables of tensors), as copies in memory of a machine
 /// that cannot read there. A lane has one. Within a region a thing is told by its place and extent and copied once;
-/// `clear` begins the next region, because a batch is refilled where it was. Memory of copies is used again, the same for
-/// a region that asks for the same extents in the same order.
+/// `clear` begins the next region, because a batch is refilled where it was. Memory of copies is used again, the same
+/// for a region that asks for the same extents in the same order.
 ///
 ///   op.tokens = inputs(op.tokens);
 template <template <class> class Buffer>

@@ -25,7 +25,9 @@ struct Indexed : Container {
     return Container::operator[](std::size_t(index));
   }
   /// Of views, which have no comparison of their own: whether they are of the same elements, whatever these are.
-  friend constexpr bool operator==(const Indexed& a, const Indexed& b) requires std::ranges::borrowed_range<Container> {
+  friend constexpr bool operator==(const Indexed& a, const Indexed& b)
+    requires std::ranges::borrowed_range<Container>
+  {
     return a.data() == b.data() && a.size() == b.size();
   }
 };

@@ -23,7 +23,8 @@
 namespace fathom_test {
 
 /// The backends that every op is judged on. A new one is named here, and has its `tolerance` if the usual is not its.
-/// One whose operands stand in other memory takes the same sources with a header ahead of them (cuda/backend/backends.hpp).
+/// One whose operands stand in other memory takes the same sources with a header ahead of them
+/// (cuda/backend/backends.hpp).
 #if defined(FATHOM_TEST_CUDA)
 using Backends = std::tuple<Cuda<Single>>;
 #else

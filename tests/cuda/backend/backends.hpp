@@ -48,8 +48,7 @@ class OnDevice {
   void take_back() {
     if (device_.size() == 0) return;
     const std::vector<std::byte> all = values_of(device_);
-    for (const Place& place : places_)
-      std::memcpy(place.host.data(), all.data() + place.offset, place.host.size());
+    for (const Place& place : places_) std::memcpy(place.host.data(), all.data() + place.offset, place.host.size());
   }
 
  private:
@@ -60,8 +59,7 @@ class OnDevice {
 
   void send() {
     std::vector<std::byte> all(static_cast<std::size_t>(size_));
-    for (const Place& place : places_)
-      std::memcpy(all.data() + place.offset, place.host.data(), place.host.size());
+    for (const Place& place : places_) std::memcpy(all.data() + place.offset, place.host.data(), place.host.size());
     device_ = cuda::DeviceBuffer<std::byte>(size_);
     device_.upload(0, all);
   }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backend on the emulated device: what src/cuda/cuda.cu is for a GPU.
-#include <cstddef>
 #include <thrust/copy.h>
 #include <thrust/execution_policy.h>
 #include <thrust/sequence.h>
 #include <thrust/sort.h>
+#include <cstddef>
 
 #include "launch.hpp"
 //

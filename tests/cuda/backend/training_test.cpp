@@ -25,8 +25,8 @@ using namespace fathom_test;
 constexpr int vocabulary = 31, length = 16;
 
 template <int Depth, int Width = 16>
-using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<length>,
-                            deepnet::DecoderOnly<Depth, Width, 2, 2 * Width>>;
+using Model =
+    LanguageModel<Vocabulary<vocabulary>, ContextLength<length>, deepnet::DecoderOnly<Depth, Width, 2, 2 * Width>>;
 template <class B, class Optimizer = AdamW, int Depth = 2>
 using SmallTrainer = Trainer<Model<Depth>, B, Optimizer>;
 constexpr Capacity small{2 * length, 2, length};
@@ -53,7 +53,8 @@ TEMPLATE_TEST_CASE("cuda: every optimizer trains as on the CPU", "[cuda]", Sgd, 
   CHECK(testing::relative_error(actual.evaluate(batch(99)).mean(), expected.evaluate(batch(99)).mean(), 1) < 1e-5);
 }
 
-TEMPLATE_TEST_CASE("cuda: a step that is a graph has the bits of one that is not", "[cuda]", Cuda<Single>, Cuda<Mixed>) {
+TEMPLATE_TEST_CASE("cuda: a step that is a graph has the bits of one that is not", "[cuda]", Cuda<Single>,
+                   Cuda<Mixed>) {
   SmallTrainer<TestType> graphs(small, with_dropout(), {}, device), eager(small, with_dropout(), {}, without_graphs);
   for (int step = 0; step < 5; ++step) {
     const StepReport a = graphs.step(batch(step), 1e-3 * step), b = eager.step(batch(step), 1e-3 * step);

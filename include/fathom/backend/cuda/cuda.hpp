@@ -152,8 +152,8 @@ FATHOM_EACH_OP(FATHOM_CUDA_HAS, )
 
 }  // namespace cuda
 
-/// An NVIDIA GPU in one of two precisions: `Single`; or `Mixed`, weights and activations of 16 bits. Ops compute and sum
-/// in floats. Sums have one order, so a device gives the same bits every time, with and without graphs.
+/// An NVIDIA GPU in one of two precisions: `Single`; or `Mixed`, weights and activations of 16 bits. Ops compute and
+/// sum in floats. Sums have one order, so a device gives the same bits every time, with and without graphs.
 template <class P>
 struct Cuda {
   static_assert(std::is_same_v<P, Single> || std::is_same_v<P, Mixed>,

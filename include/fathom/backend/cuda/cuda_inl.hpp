@@ -42,7 +42,8 @@ void release(std::byte* block) noexcept {
   if (block != nullptr) cudaFree(block);
 }
 
-// The legacy stream does not wait for a machine's, nor the other way round: a region is done before its machine returns.
+// The legacy stream does not wait for a machine's, nor the other way round: a region is done before its machine
+// returns.
 void upload(std::byte* to, std::span<const std::byte> values) {
   check(cudaMemcpy(to, values.data(), values.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
   check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");  // a copy may return when it has read the host's

@@ -99,7 +99,8 @@ class Products {
   }
   template <class T>
   static void set(const Operation& operation, cublasLtMatmulDescAttributes_t name, T value) {
-    check(cublasLtMatmulDescSetAttribute(operation.get(), name, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+    check(cublasLtMatmulDescSetAttribute(operation.get(), name, &value, sizeof value),
+          "cublasLtMatmulDescSetAttribute");
   }
   template <class T>
   static void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name, T value) {
@@ -115,8 +116,13 @@ class Products {
   Product make(const Shape& shape) const {
     cublasLtMatmulDesc_t operation = nullptr;
     check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
-    Product product{Operation(operation), layout_of(shape.inputs, shape.a), layout_of(shape.inputs, shape.b),
-                    layout_of(shape.outputs, shape.c), layout_of(shape.outputs, shape.d), {}, 0};
+    Product product{Operation(operation),
+                    layout_of(shape.inputs, shape.a),
+                    layout_of(shape.inputs, shape.b),
+                    layout_of(shape.outputs, shape.c),
+                    layout_of(shape.outputs, shape.d),
+                    {},
+                    0};
     set(product.operation, CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(product.operation, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (shape.bias) set(product.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);

@@ -14,8 +14,8 @@ namespace fathom::inline FATHOM_ABI::cuda {
 
 class Session;
 
-/// Calls f(number) for every number of an op that changes from one training step to the next, in a fixed order. Each has
-/// eight bytes.
+/// Calls f(number) for every number of an op that changes from one training step to the next, in a fixed order. Each
+/// has eight bytes.
 template <class Op>
 void each_changing(Op& op, auto&& f) {
   if constexpr (requires { op.dropout.key; }) f(op.dropout.key);

@@ -22,7 +22,9 @@ inline void check_device() {
   int count = 0, driver = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
-  const auto version = [](int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); };
+  const auto version = [](int number) {
+    return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+  };
   if (driver > 0 && driver < CUDART_VERSION / 1000 * 1000)
     throw CudaError("the driver knows CUDA " + version(driver) + ", and this program was compiled for CUDA " +
                     version(CUDART_VERSION) + ": install a newer driver, or compile with an older toolkit");

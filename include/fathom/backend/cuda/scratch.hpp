@@ -51,8 +51,7 @@ constexpr std::int64_t scratch_bytes(const op::NormBackward<P>& op) {
 }
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::ResidualAddBackward<P>& op) {
-  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns) *
-         (int(!op.da.empty()) + int(!op.db.empty()));
+  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns) * (int(!op.da.empty()) + int(!op.db.empty()));
 }
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::ShiftBackward<P>& op) {
@@ -85,8 +84,7 @@ constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
   const int rows = rows_of_logits(op.x.rows, op.weight.rows);
   const std::int64_t logits = std::int64_t(rows) * op.weight.rows;
   const bool rounded = !std::is_same_v<typename P::Activation, float> && op.dx;
-  return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) +
-         room<LossSums>(op.x.rows) +
+  return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) + room<LossSums>(op.x.rows) +
          (op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(rows)) * op.weight.rows));
 }
 template <class P>

@@ -27,7 +27,10 @@ namespace fathom::inline FATHOM_ABI::cuda {
 class Session {
  public:
   explicit Session(const Options& options)
-      : options_((check_device(), options)), stream_(make_stream()), products_(options.workspace), read_(sizeof(Slots)) {}
+      : options_((check_device(), options)),
+        stream_(make_stream()),
+        products_(options.workspace),
+        read_(sizeof(Slots)) {}
 
   cudaStream_t stream() const { return stream_.get(); }
   Products& products() { return products_; }
@@ -49,7 +52,9 @@ class Session {
     return scratch_.size() + products_.allocated_bytes() + numbers_.size() * std::int64_t(sizeof(std::uint64_t));
   }
   /// Graphs that are kept.
-  int graphs() const { return int(std::ranges::count_if(known_, [](const Known& k) { return bool(k.graph); })); }
+  int graphs() const {
+    return int(std::ranges::count_if(known_, [](const Known& k) { return bool(k.graph); }));
+  }
 
   /// Tokens of the host in ascending order, and their places, on the device; once for each place and region.
   struct Sorted {
@@ -62,7 +67,8 @@ class Session {
       if (tokens.host.data() == host.data() && tokens.host.size() == host.size()) return tokens.view();
       if (free == nullptr && tokens.host.empty() && tokens.order.size() >= count) free = &tokens;
     }
-    if (free == nullptr) free = &sorted_.emplace_back(SortedTokens{{}, DeviceBuffer<int>(count), DeviceBuffer<int>(count)});
+    if (free == nullptr)
+      free = &sorted_.emplace_back(SortedTokens{{}, DeviceBuffer<int>(count), DeviceBuffer<int>(count)});
     free->host = host;
     sort_tokens(stream(), sort_memory_, inputs_(host), free->tokens.data(), free->order.data());
     return free->view();

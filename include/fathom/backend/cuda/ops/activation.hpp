@@ -93,8 +93,16 @@ void run_op(Session& session, const OnRows<op::Activation<P>>& packed, Numbers n
   if (op.y.rows == 0) return;
   using K = ActivationRows<P>;
   session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.kind, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), half_of(op.x, op.gated, 0),
-                   half_of(op.x, op.gated, 1), {}, {}, {}, op.y, op.y.rows});
+                 K{op.kind,
+                   {op.dropout.rate, numbers.next<Key>()},
+                   PlacesOf(packed.rows),
+                   half_of(op.x, op.gated, 0),
+                   half_of(op.x, op.gated, 1),
+                   {},
+                   {},
+                   {},
+                   op.y,
+                   op.y.rows});
 }
 
 template <class P>
@@ -103,8 +111,15 @@ void run_op(Session& session, const OnRows<op::ActivationBackward<P>>& packed, N
   if (op.y.rows == 0) return;
   using K = ActivationRows<P>;
   session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.kind, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), half_of(op.x, op.gated, 0),
-                   half_of(op.x, op.gated, 1), op.dy, half_of(op.dx, op.gated, 0), half_of(op.dx, op.gated, 1), op.y,
+                 K{op.kind,
+                   {op.dropout.rate, numbers.next<Key>()},
+                   PlacesOf(packed.rows),
+                   half_of(op.x, op.gated, 0),
+                   half_of(op.x, op.gated, 1),
+                   op.dy,
+                   half_of(op.dx, op.gated, 0),
+                   half_of(op.dx, op.gated, 1),
+                   op.y,
                    op.y.rows});
 }
 

@@ -178,8 +178,7 @@ struct AttentionForward {
     for (int first = 0; first < seen; first += warp_size) {
       const int j = first + lane;
       float score = -std::numeric_limits<float>::infinity();
-      if (j < seen)
-        score = of.score(thread, query, of.key_row(s, group, j), head, row + s.keys - s.queries - j);
+      if (j < seen) score = of.score(thread, query, of.key_row(s, group, j), head, row + s.keys - s.queries - j);
       float top = score;
       for (int mask = warp_size / 2; mask > 0; mask /= 2) {
         const float other = thread.shuffle_xor(top, mask);
@@ -379,8 +378,8 @@ struct AttentionBiasGradients {
     const int head = thread.block() / of.buckets(), bucket = thread.block() % of.buckets();
     const int group = head / (of.heads / of.kv_heads), start = bucket % of.start_count;
     const int nearest = thread.load(of.starts + start);
-    const int farthest = start + 1 < of.start_count ? thread.load(of.starts + start + 1)
-                                                    : std::numeric_limits<int>::max();
+    const int farthest =
+        start + 1 < of.start_count ? thread.load(of.starts + start + 1) : std::numeric_limits<int>::max();
     const int sign = bucket < of.start_count ? 1 : -1;
     float sum = 0;
     for (int index = 0; index < of.queries.sequences; ++index) {
@@ -432,8 +431,7 @@ struct RotaryRows {
          i += std::int64_t(thread.blocks()) * threads) {
       const int row = int(i / pairs), c = int(i % pairs) * 2;
       auto* const pair = x.row(row) + c;
-      const double angle =
-          places.place(thread, row).position * std::pow(base, -double(c % head_width) / head_width);
+      const double angle = places.place(thread, row).position * std::pow(base, -double(c % head_width) / head_width);
       const float cosine = float(std::cos(angle)), sine = float(backward ? -std::sin(angle) : std::sin(angle));
       const float a = float(thread.load(pair)), b = float(thread.load(pair + 1));
       thread.store(pair, typename P::Activation(a * cosine - b * sine));

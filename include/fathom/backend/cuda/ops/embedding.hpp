@@ -63,8 +63,16 @@ void run_op(Session& session, const OnRows<op::Embedding<P>>& packed, Numbers nu
   if (op.y.rows == 0) return;
   using K = EmbeddingRows<P>;
   session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.tokens.data(), op.table, op.positions, op.sinusoids, float(op.scale),
-                   {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), op.y, op.y.rows, op.y.columns});
+                 K{op.tokens.data(),
+                   op.table,
+                   op.positions,
+                   op.sinusoids,
+                   float(op.scale),
+                   {op.dropout.rate, numbers.next<Key>()},
+                   PlacesOf(packed.rows),
+                   op.y,
+                   op.y.rows,
+                   op.y.columns});
 }
 
 /// dtable[token] += scale · Σ of dropout'(dy) over the rows of a token, in their order. A block for 256 columns of each

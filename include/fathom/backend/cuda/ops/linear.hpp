@@ -92,8 +92,8 @@ void run_op(Session& session, const op::LinearBackwardInput<P>& op, Numbers) {
     if (op.dx.branch) convert(session, op.dx.stream, op.dx.branch);
   } else if (rounds_after(op)) {
     Arena scratch = session.scratch();
-    const Matrix<typename P::Stream> sum(
-        scratch.take<typename P::Stream>(std::int64_t(op.dx.rows) * op.dx.columns), op.dx.rows, op.dx.columns);
+    const Matrix<typename P::Stream> sum(scratch.take<typename P::Stream>(std::int64_t(op.dx.rows) * op.dx.columns),
+                                         op.dx.rows, op.dx.columns);
     multiply(sum);
     convert(session, sum, op.dx.branch);
   } else {

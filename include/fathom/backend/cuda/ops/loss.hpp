@@ -42,8 +42,8 @@ struct LossRows {
   const int* targets;
   float smoothing, z_loss;
   const double* target_weight;
-  LossSums* sums;            ///< of each row
-  Matrix<T> gradients;       ///< may be the logits themselves; without rows: not wanted
+  LossSums* sums;       ///< of each row
+  Matrix<T> gradients;  ///< may be the logits themselves; without rows: not wanted
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {

@@ -188,8 +188,8 @@ void run_op(Session& session, const op::NormBackward<P>& op, Numbers) {
   with_team(columns, "norm backward", [&]<int Warps, int Chunks>() {
     using K = NormBackwardRows<P, Warps, Chunks>;
     session.launch((parts + K::Team::teams - 1) / K::Team::teams,
-                   K{op.kind, op.x, op.dy, op.skip.value, op.skip.value ? float(op.skip.scale) : 0.f, op.mean.data(), op.rstd.data(), op.gain,
-                     op.dx, dgain, dbias, rows, columns, parts});
+                   K{op.kind, op.x, op.dy, op.skip.value, op.skip.value ? float(op.skip.scale) : 0.f, op.mean.data(),
+                     op.rstd.data(), op.gain, op.dx, dgain, dbias, rows, columns, parts});
   });
   const auto add = [&](const float* partial, Elements<typename P::Gradient> result) {
     if (!result.empty())

@@ -89,18 +89,18 @@ void run_op(Session& session, const OnRows<op::ResidualAdd<P>>& packed, Numbers 
   const op::ResidualAdd<P>& op = packed.op;
   if (op.y.rows == 0) return;
   using K = ResidualAddRows<P>;
-  session.launch(
-      blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-      K{{op.x, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), {}}, op.y, op.y.rows,
-        op.y.columns});
+  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
+                 K{{op.x, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), {}},
+                   op.y,
+                   op.y.rows,
+                   op.y.columns});
 }
 
 template <class P>
 void run_op(Session& session, const OnRows<op::ResidualAddNorm<P>>& packed, Numbers numbers) {
   const op::ResidualAddNorm<P>& op = packed.op;
   using Join = JoinRows<P, RowsOf<const typename P::Activation>>;
-  norm_rows(session,
-            Join{op.x, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), op.z},
+  norm_rows(session, Join{op.x, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), op.z},
             NormOf<P>(op), op.z.rows, op.z.columns);
 }
 
@@ -172,9 +172,20 @@ void run_op(Session& session, const OnRows<op::ResidualAddBackward<P>>& packed, 
   float* const db = room_for(op.db);
   using K = ResidualAddBackwardRows<P>;
   constexpr int block_columns = K::threads * octet;
-  session.launch(parts * ((columns + block_columns - 1) / block_columns),
-                 K{op.x, op.dy, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), op.dx,
-                   op.df, da, db, rows, columns, parts});
+  session.launch(parts * ((columns + block_columns - 1) / block_columns), K{op.x,
+                                                                            op.dy,
+                                                                            op.f,
+                                                                            op.a,
+                                                                            op.b,
+                                                                            {op.dropout.rate, numbers.next<Key>()},
+                                                                            PlacesOf(packed.rows),
+                                                                            op.dx,
+                                                                            op.df,
+                                                                            da,
+                                                                            db,
+                                                                            rows,
+                                                                            columns,
+                                                                            parts});
   if (da != nullptr) add_parts(session, da, parts, columns, op.da);
   if (db != nullptr) add_parts(session, db, parts, columns, op.db);
 }
@@ -317,8 +328,8 @@ void run_op(Session& session, const op::WeightedSumBackward<P>& op, Numbers) {
   Arena scratch = session.scratch();
   const int parts = parts_of(op.dy.rows);
   float* const partial = scratch.take<float>(std::int64_t(parts) * op.count);
-  WeightedSumBackwardRows<P> kernel{op.first, op.dy, op.pitch, op.count, op.weights.data(), op.dfirst,
-                                    partial, op.dy.rows, op.dy.columns, parts};
+  WeightedSumBackwardRows<P> kernel{op.first,  op.dy,   op.pitch,   op.count,      op.weights.data(),
+                                    op.dfirst, partial, op.dy.rows, op.dy.columns, parts};
   kernel.first.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
   kernel.dfirst.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
   session.launch(parts * op.count, kernel);

@@ -46,7 +46,8 @@ struct FlatOf {
 template <class Thread>
 constexpr void each_octet(Thread& thread, int threads, std::int64_t size, auto&& f) {
   const std::int64_t step = std::int64_t(thread.blocks()) * threads * octet;
-  for (std::int64_t at = (std::int64_t(thread.block()) * threads + thread.index()) * octet; at < size; at += step) f(at);
+  for (std::int64_t at = (std::int64_t(thread.block()) * threads + thread.index()) * octet; at < size; at += step)
+    f(at);
 }
 
 template <class K>
@@ -367,9 +368,7 @@ struct FindNotFinite {
   int count;
   std::int64_t* result;
 
-  static constexpr std::int64_t nearer(std::int64_t a, std::int64_t b) {
-    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
-  }
+  static constexpr std::int64_t nearer(std::int64_t a, std::int64_t b) { return a < 0 ? b : b < 0 ? a : a < b ? a : b; }
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
@@ -457,7 +456,8 @@ struct AdafactorTensor {
       for (int i = thread.index(); i < rows; i += threads) {
         float squares = 0;
         for (int j = 0; j < columns; ++j) squares += gradient(i, j) * gradient(i, j);
-        thread.store(r + i, Master(beta * float(thread.load(r + i)) + (1 - beta) * (squares / float(columns) + epsilon1)));
+        thread.store(r + i,
+                     Master(beta * float(thread.load(r + i)) + (1 - beta) * (squares / float(columns) + epsilon1)));
       }
     for (int j = thread.index(); j < columns; j += threads) {
       float squares = 0;
@@ -470,7 +470,8 @@ struct AdafactorTensor {
     const float mean_r = sum(row_sum) / float(rows), size = float(tensor.size());
     const auto update = [&](std::int64_t n) {
       const int i = int(n / columns), j = int(n % columns);
-      const float v = is_matrix ? float(thread.load(r + i)) / mean_r * float(thread.load(c + j)) : float(thread.load(c + j));
+      const float v =
+          is_matrix ? float(thread.load(r + i)) / mean_r * float(thread.load(c + j)) : float(thread.load(c + j));
       return gradient(i, j) / std::sqrt(v);
     };
     float squares_u = 0, squares_w = 0;
@@ -479,8 +480,8 @@ struct AdafactorTensor {
       squares_u += u * u, squares_w += old * old;
     }
     const float mean_u2 = sum(squares_u) / size, mean_w2 = sum(squares_w) / size;
-    const float length = std::max(epsilon2, std::sqrt(mean_w2)) * rate /
-                         std::max(1.f, std::sqrt(mean_u2) / clip_threshold);
+    const float length =
+        std::max(epsilon2, std::sqrt(mean_w2)) * rate / std::max(1.f, std::sqrt(mean_u2) / clip_threshold);
     for (std::int64_t n = thread.index(); n < tensor.size(); n += threads) {
       const float old = float(thread.load(w + n)), u = update(n);
       thread.store(w + n, Master(old - (shrinkage * old + length * u)));
