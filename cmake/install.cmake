@@ -12,9 +12,11 @@ configure_package_config_file(cmake/fathomConfig.cmake.in fathomConfig.cmake INS
 write_basic_package_version_file(fathomConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/fathomConfig.cmake ${PROJECT_BINARY_DIR}/fathomConfigVersion.cmake
               cmake/fathomLanguageModel.cmake cmake/language_model.cpp.in cmake/fathomSlowBuild.cmake
-              cmake/fathomTranslation.cmake cmake/fathomTranslator.cmake cmake/translator.cpp.in
+              cmake/fathomCuda.cmake cmake/fathomTranslation.cmake cmake/fathomTranslator.cmake cmake/translator.cpp.in
               cmake/fathomProgram.cmake cmake/fathomProcessorCheck.cmake cmake/processor_check.cpp
               cmake/processor_needs.cpp
         DESTINATION ${share}/cmake)
+install(DIRECTORY include/fathom/backend/cuda DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/fathom/backend)
+install(DIRECTORY src/cuda DESTINATION ${share}/src)
 install(DIRECTORY examples/programs DESTINATION ${share}/examples FILES_MATCHING PATTERN *.hpp)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
