@@ -22,6 +22,7 @@
 ///
 /// Common rules.
 /// - Matrices are row-major, one row per token, packed as the worker's current `Packing` says. There may be no rows.
+/// - An op is a value: two are equal when they name the same views and the same numbers, whatever the views hold.
 /// - Every matrix may be strided. An op takes each one's own stride, which is at least its columns, and neither reads
 ///   nor writes what lies between the rows. No view need be aligned. Vectors and the slabs of a cache have no gaps.
 /// - "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value.
