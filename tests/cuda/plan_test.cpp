@@ -44,8 +44,10 @@ int run() {
                             .key_stride = 1536,
                             .value_stride = 1536,
                             .output_stride = 512,
+                            .statistics_stride = 1024,
                             .causal = true};
-  AttentionShape cross = self, narrow = self, odd = self, wide = self;
+  AttentionShape cross = self, narrow = self, odd = self, wide = self, ordered = self;
+  ordered.ordered = true;
   cross.keys = 77, cross.query_stride = 512, cross.key_stride = cross.value_stride = 1024, cross.causal = false,
   cross.keep = 0.9;
   narrow.heads = 2, narrow.width = 16, narrow.queries = narrow.keys = 8, narrow.output_stride = 32;
@@ -57,6 +59,7 @@ int run() {
     AttentionShape shape;
     bool forward, backward;
   } cases[] = {{"self-attention", self, true, true},
+               {"in one order", ordered, true, true},
                {"cross-attention with dropout", cross, true, true},
                {"two heads of 16", narrow, true, true},
                {"heads of 12", odd, false, false},

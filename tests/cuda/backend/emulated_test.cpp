@@ -100,6 +100,27 @@ TEST_CASE("emulated: twelve layers for 200 steps lose what they lose on the CPU"
   CHECK(last < 3);
 }
 
+TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to rounding", "[cuda]") {
+  Device::get().reset();
+  constexpr cuda::Options own{.cudnn = false, .workspace = 1_MiB};
+  SmallTrainer<Cuda<Mixed>> by_cudnn(capacity, {}, {}, device), by_kernels(capacity, {}, {}, own);
+  double worst = 0;
+  for (int step = 0; step < 6; ++step) {
+    FollowingTokens<vocabulary> some = batch(step);
+    if (step % 2 == 1) {  // fewer sequences than there may be, of several lengths
+      some.rows.assign(std::vector{length, 3, 5});
+      some.tokens.resize(length + 8), some.targets.resize(length + 8);
+    }
+    const StepReport a = by_cudnn.step(some, 1e-3), b = by_kernels.step(some, 1e-3);
+    worst = std::max(worst, testing::relative_error(a.loss, b.loss, 1));
+    CHECK(testing::relative_error(a.gradient_norm, b.gradient_norm, 1) < 0.02);
+  }
+  INFO("worst loss " << worst);
+  CHECK(worst < 2e-3);
+  CHECK(worst > 0);  // they are not the same
+  CHECK(calls("cudnnBackendExecute") > 0);
+}
+
 /// What the error says that making a trainer and two steps end in.
 std::string error_of(const emulated::Settings& settings) {
   Device::get().reset(settings);

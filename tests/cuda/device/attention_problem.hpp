@@ -85,6 +85,7 @@ struct Problem {
       : shape(of), queries(std::move(query_rows)), keys(std::move(key_rows)) {
     shape.type = std::is_same_v<T, float> ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16;
     shape.sequences = std::ssize(queries);
+    shape.statistics_stride = this->query_rows() + 1;
     kept = float(shape.keep);
     kept_scale = float(1 / shape.keep);
   }
@@ -139,7 +140,7 @@ struct Problem {
                  {key_offsets, offsets(keys, shape.key_stride)},
                  {value_offsets, offsets(keys, shape.value_stride)},
                  {output_offsets, offsets(queries, shape.output_stride)},
-                 {statistics_offsets, offsets(queries, shape.heads)}};
+                 {statistics_offsets, offsets(queries, 1)}};
     if (shape.keep != 1) {
       run.bound[AttentionTensor::kept_scale] = &kept_scale;
       run.bound[seed] = on_device<std::int64_t>({5});
@@ -152,7 +153,7 @@ struct Problem {
     run.bound[key_gradient] = dk_at;
     run.bound[value_gradient] = dv_at;
     run.bound[sums] = sums_at;
-    run.bound[query_sums] = query_sums_at;
+    if (!shape.ordered) run.bound[query_sums] = query_sums_at;
   }
 
   void forward() {
@@ -202,7 +203,7 @@ Expected expected(const Problem<T>& p) {
           weights.push_back(std::exp(score * double(p.scale)));
           sum += weights.back();
         }
-        e.statistics[std::size_t((Problem<T>::before(p.queries, s) + i) * shape.heads + h)] = std::log(sum);
+        e.statistics[std::size_t(h * shape.statistics_stride + Problem<T>::before(p.queries, s) + i)] = std::log(sum);
         for (std::int64_t c = 0; c < shape.width; ++c) {
           e.y[y(i, c)] = e.dq[q(i, c)] = 0;
           for (int j = 0; j < seen; ++j) e.y[y(i, c)] += weights[std::size_t(j)] / sum * double(p.v[v(j, c)]);
@@ -243,6 +244,7 @@ inline AttentionShape packed(bool causal) {  // rows of (query, key, value), two
           .key_stride = 48,
           .value_stride = 48,
           .output_stride = 16,
+          .statistics_stride = 0,
           .causal = causal};
 }
 inline AttentionShape crossed() {  // queries apart from rows of (key, value)
@@ -254,7 +256,8 @@ inline AttentionShape crossed() {  // queries apart from rows of (key, value)
           .query_stride = 16,
           .key_stride = 32,
           .value_stride = 32,
-          .output_stride = 16};
+          .output_stride = 16,
+          .statistics_stride = 0};
 }
 
 }  // namespace emulated_test

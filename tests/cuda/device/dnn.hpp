@@ -37,7 +37,7 @@ struct Tensor {
   std::int64_t offset(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
     return b * strides[0] + h * strides[1] + i * strides[2] + j * strides[3];
   }
-  /// Of the extents behind the first, the one that lies outermost in memory: along it a ragged tensor's rows stand.
+  /// Of the last two extents, the one that lies further out in memory: along it a ragged tensor's rows stand.
   int row_axis() const;
   bool same(const Tensor& other) const {
     return type == other.type && extents == other.extents && strides == other.strides &&

@@ -242,15 +242,7 @@ class Builder {
 
 }  // namespace
 
-int Tensor::row_axis() const {
-  int axis = 0;
-  for (int i = 1; i < 4; ++i)
-    if (axis == 0 || (extents[std::size_t(i)] > 1) > (extents[std::size_t(axis)] > 1) ||
-        ((extents[std::size_t(i)] > 1) == (extents[std::size_t(axis)] > 1) &&
-         strides[std::size_t(i)] > strides[std::size_t(axis)]))
-      axis = i;
-  return axis;
-}
+int Tensor::row_axis() const { return strides[3] > strides[2] ? 3 : 2; }
 
 int Graph::find(std::int64_t id) const {
   for (std::size_t i = 0; i < tensors.size(); ++i)

@@ -23,6 +23,7 @@ TEST_CASE("cuDNN: attention of two rows, by hand", "[device]") {
                       .key_stride = 8,
                       .value_stride = 8,
                       .output_stride = 8,
+                      .statistics_stride = 0,
                       .causal = causal},
                      {2}, {2});
     p.scale = float(std::log(3.0));
@@ -42,6 +43,7 @@ TEST_CASE("cuDNN: attention of two rows, by hand", "[device]") {
 TEST_CASE("cuDNN: ragged attention, forward and backward, and nothing beside it", "[device]") {
   const auto check = [](AttentionShape shape, std::vector<int> queries, std::vector<int> keys) {
     for (const Order order : {Order::forward, Order::reverse}) {
+      shape.ordered = order == Order::forward;
       fresh_device({.order = order});
       Problem<Bf16> p(shape, queries, keys);
       p.fill();

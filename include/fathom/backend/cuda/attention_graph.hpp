@@ -17,9 +17,15 @@ struct AttentionShape {
   std::int64_t sequences, heads, width;                                ///< `width` of a head
   std::int64_t queries, keys;                                          ///< rows of the longest sequence
   std::int64_t query_stride, key_stride, value_stride, output_stride;  ///< elements from one row to the next
+  std::int64_t statistics_stride;                                      ///< elements from one head to the next
   bool causal = false;
+  /// Whether backward sums into `query_gradient` in an order of its own, by way of `query_sums`, or always in the same,
+  /// which takes workspace of 2 · sequences · heads · queries · keys bytes.
+  bool ordered = false;
   double keep = 1;  ///< probability that a weight is not dropped
   cudnnDataType_t type = CUDNN_DATA_BFLOAT16;
+
+  auto operator<=>(const AttentionShape&) const = default;
 };
 
 /// The ids of what a variant pack binds. Addresses are the device's unless it is said.
@@ -28,7 +34,7 @@ enum class AttentionTensor : std::int64_t {
   key,
   value,
   output,
-  statistics,  ///< (heads) floats of each row: log of the sum of exponentials
+  statistics,  ///< (heads, rows) floats: log of the sum of exponentials
   scale,
   minus_infinity,  ///< floats of the host
   kept_scale,
@@ -39,7 +45,7 @@ enum class AttentionTensor : std::int64_t {
   key_offsets,
   value_offsets,
   output_offsets,      ///< int64, sequences + 1: cu times the row's stride
-  statistics_offsets,  ///< cu times the heads
+  statistics_offsets,  ///< cu
   seed,
   seed_offset,      ///< int64: of the dropout
   output_gradient,  ///< as `output`
@@ -47,7 +53,7 @@ enum class AttentionTensor : std::int64_t {
   key_gradient,
   value_gradient,  ///< as `query`, `key`, `value`
   sums,            ///< as `statistics`: of output · its gradient, written by backward
-  query_sums       ///< floats as `query`: the sum that `query_gradient` is rounded from
+  query_sums       ///< floats as `query`: the sum that `query_gradient` is rounded from; none if that is ordered
 };
 
 /// The operations of attention for cuDNN's backend API, in the order that its flash engines look for. All tensors have
@@ -106,9 +112,14 @@ class AttentionGraph {
              g.key_lengths_, {}, g.query_lengths_);
     const Tensor keys =
         g.reshaped(g.transposed_keys(), g.made({shape.sequences, shape.heads, shape.keys, shape.width}, shape.type));
-    const Tensor query_sums =
-        g.matmul(gradient, keys, g.rows(AttentionTensor::query_sums), g.query_lengths_, {}, g.key_lengths_);
-    g.pointwise(CUDNN_POINTWISE_IDENTITY, query_sums, {}, g.rows(AttentionTensor::query_gradient));
+    const auto sum_into = [&](AttentionTensor id) {
+      return g.matmul(gradient, keys, g.rows(id), g.query_lengths_, {}, g.key_lengths_);
+    };
+    if (shape.ordered)
+      sum_into(AttentionTensor::query_gradient);
+    else
+      g.pointwise(CUDNN_POINTWISE_IDENTITY, sum_into(AttentionTensor::query_sums), {},
+                  g.rows(AttentionTensor::query_gradient));
     return g.finished();
   }
 
@@ -133,7 +144,7 @@ class AttentionGraph {
         .set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<const std::int64_t>(extents))
         .set(CUDNN_ATTR_TENSOR_STRIDES, std::span<const std::int64_t>(strides))
         .set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id)
-        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{16});
+        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{type == CUDNN_DATA_INT64 ? 8 : 16});
     return d;
   }
   static Extents contiguous(const Extents& e) { return {e[1] * e[2] * e[3], e[2] * e[3], e[3], 1}; }
@@ -196,7 +207,7 @@ class AttentionGraph {
   Tensor transposed_keys() { return columns(AttentionTensor::key); }
   Tensor statistics(AttentionTensor id) {
     return ragged(id, AttentionTensor::statistics_offsets, {shape_.sequences, shape_.heads, shape_.queries, 1},
-                  {shape_.heads * shape_.queries, 1, shape_.heads, 1}, CUDNN_DATA_FLOAT);
+                  {shape_.queries, shape_.statistics_stride, 1, 1}, CUDNN_DATA_FLOAT);
   }
 
   Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& m, const Tensor& n, const Tensor& k) {

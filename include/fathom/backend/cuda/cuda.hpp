@@ -27,6 +27,9 @@ struct Options {
   /// Whether a region's work that has come before, but for numbers that change with the step, is launched as one CUDA
   /// graph. The same work and the same bits without.
   bool graphs = true;
+  /// Whether attention is cuDNN's where it has an engine: `Cuda<Mixed>`, heads of a multiple of 8 up to 128, neither a
+  /// cache nor a relative bias. Its dropout draws masks of its own, which differ from those of the CPU.
+  bool cudnn = true;
   /// Bytes that cuBLASLt may use.
   std::int64_t workspace = 32_MiB;
 };

@@ -87,9 +87,11 @@ auto prepared(Lane& lane, Op op) {
   if constexpr (requires { op.table.front().offset; }) op.table = inputs(op.table);
   if constexpr (requires { op.bias.starts; }) op.bias.starts = inputs(op.bias.starts);
   if constexpr (requires { op.key_packing; }) {
+    const Ragged ragged = ragged_of<P>(lane.session(), op);
+    const AttentionShape shape = ragged ? *cudnn_shape(op) : AttentionShape{};
     const Packing rows = inputs(*op.packing), keys = inputs(*op.key_packing);
     op.packing = op.key_packing = nullptr;
-    return OnKeys<Op>{op, rows, keys};
+    return OnKeys<Op>{op, rows, keys, shape, ragged};
   } else if constexpr (requires { op.dropout; } || std::is_same_v<Op, op::Rotary<P>>) {
     if constexpr (!std::is_same_v<Op, op::EmbeddingBackward<P>>) return OnRows<Op>{op, inputs(lane.packing())};
   } else {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <fathom/backend/cuda/attention_graph.hpp>
 #include <fathom/backend/cuda/program.hpp>
 #include <fathom/backend/ops.hpp>
 #include <fathom/core/config.hpp>
@@ -18,11 +20,23 @@ struct OnRows {
   friend bool operator==(const OnRows&, const OnRows&) = default;
 };
 
+/// What cuDNN wants to know of packings, for as many sequences as there may be: their lengths, and where they begin in
+/// each matrix. Null where cuDNN does not do the op.
+struct Ragged {
+  const int *query_lengths = nullptr, *key_lengths = nullptr;
+  const std::int64_t *query = nullptr, *key = nullptr, *value = nullptr, *output = nullptr, *statistics = nullptr;
+
+  explicit operator bool() const { return query_lengths != nullptr; }
+  friend bool operator==(const Ragged&, const Ragged&) = default;
+};
+
 /// With the packings of its queries and its keys, which `op` does not point to any more.
 template <class Op>
 struct OnKeys {
   Op op;
   Packing rows, keys;
+  AttentionShape shape;  ///< what cuDNN has planned, if it does the op
+  Ragged ragged;
   friend bool operator==(const OnKeys&, const OnKeys&) = default;
 };
 

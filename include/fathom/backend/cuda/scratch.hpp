@@ -73,10 +73,11 @@ template <class T>
 constexpr std::int64_t scratch_bytes(const op::FirstNonFinite<T>&) {
   return room<std::int64_t>(flat_parts);
 }
-/// What attention's backward keeps for each row and head: the product of o and its gradient.
+/// What attention's backward keeps for each row and head: the product of o and its gradient; cuDNN, which makes o again
+/// with its statistics, those too.
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
-  return room<float>(std::int64_t(op.heads) * op.q.rows);
+  return 2 * room<float>(std::int64_t(op.heads) * std::max(op.q.rows, op.lse.stride));
 }
 /// Logits, their gradients where these are of another type, sums of each row, and column sums.
 template <class P>

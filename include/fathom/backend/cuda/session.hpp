@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <fathom/backend/cuda/attention_plans.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/backend/cuda/launch.hpp>
 #include <fathom/backend/cuda/products.hpp>
@@ -19,6 +20,7 @@
 #include <list>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fathom::inline FATHOM_ABI::cuda {
 
@@ -30,10 +32,21 @@ class Session {
       : options_((check_device(), options)),
         stream_(make_stream()),
         products_(options.workspace),
+        attention_(stream()),
         read_(sizeof(Slots)) {}
 
   cudaStream_t stream() const { return stream_.get(); }
   Products& products() { return products_; }
+  AttentionPlans& attention() { return attention_; }
+  /// Whether cuDNN does attention of this shape. May make a plan, so not for use in a capture.
+  bool plans(const AttentionShape& shape, bool backward) {
+    const std::int64_t before = attention_.allocated_bytes();
+    const bool has = options_.cudnn && attention_.has(shape, backward);
+    if (attention_.allocated_bytes() != before) known_.clear();  // graphs name the memory that is gone
+    return has;
+  }
+  /// A zero on the device.
+  const std::int64_t* zero() const { return zero_.data(); }
   /// Memory that the running op has for itself.
   Arena scratch() { return arena_of(scratch_); }
   Inputs<DeviceBuffer>& inputs() { return inputs_; }
@@ -49,7 +62,8 @@ class Session {
     scratch_ = DeviceBuffer<std::byte>(scratch);
   }
   std::int64_t allocated_bytes() const {
-    return scratch_.size() + products_.allocated_bytes() + numbers_.size() * std::int64_t(sizeof(std::uint64_t));
+    return scratch_.size() + products_.allocated_bytes() + attention_.allocated_bytes() +
+           numbers_.size() * std::int64_t(sizeof(std::uint64_t));
   }
   /// Graphs that are kept.
   int graphs() const {
@@ -74,9 +88,21 @@ class Session {
     return free->view();
   }
 
+  /// Where the sequences of a packing of the host begin, in elements of a matrix with this stride; how long they are.
+  /// On the device, for as many sequences as the packing may have.
+  const std::int64_t* offsets(const Packing& host, std::int64_t stride) {
+    return listed(offsets_, host, stride, host.capacity.sequences + 1,
+                  [&](int s) { return std::int64_t(host.offsets[std::min(s, host.sequences())]) * stride; });
+  }
+  const int* lengths(const Packing& host) {
+    return listed(lengths_, host, 0, host.capacity.sequences,
+                  [&](int s) { return s < host.sequences() ? host.length(s) : 0; });
+  }
+
   /// A region begins.
   void begin() {
     inputs_.clear();
+    offsets_.clear(), lengths_.clear();
     for (SortedTokens& tokens : sorted_) tokens.host = {};
     program_.clear();
   }
@@ -113,6 +139,23 @@ class Session {
 
     Sorted view() const { return {{tokens.data(), host.size()}, {order.data(), host.size()}}; }
   };
+
+  /// What is made of a packing on the host; it stays where it is until the region ends.
+  template <class T>
+  struct HostList {
+    const int* packing;
+    std::int64_t stride;
+    std::vector<T> values;
+  };
+  template <class T>
+  const T* listed(std::deque<HostList<T>>& lists, const Packing& host, std::int64_t stride, int count, auto&& value) {
+    for (const HostList<T>& list : lists)
+      if (list.packing == host.offsets.data() && list.stride == stride && std::ssize(list.values) == count)
+        return inputs_(std::span<const T>(list.values)).data();
+    HostList<T>& list = lists.emplace_back(HostList<T>{host.offsets.data(), stride, {}});
+    for (int s = 0; s < count; ++s) list.values.push_back(value(s));
+    return inputs_(std::span<const T>(list.values)).data();
+  }
 
   /// A program that was done before.
   struct Known {
@@ -173,7 +216,11 @@ class Session {
   Options options_;
   OwnedStream stream_;
   Products products_;
+  AttentionPlans attention_;
+  DeviceBuffer<std::int64_t> zero_{1};
   DeviceBuffer<std::byte> scratch_;
+  std::deque<HostList<std::int64_t>> offsets_;
+  std::deque<HostList<int>> lengths_;
   Inputs<DeviceBuffer> inputs_;
   SortMemory sort_memory_;
   std::deque<SortedTokens> sorted_;

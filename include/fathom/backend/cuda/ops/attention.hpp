@@ -9,7 +9,9 @@
 #include <fathom/backend/ops/attention.hpp>
 #include <fathom/core/config.hpp>
 #include <limits>
+#include <optional>
 #include <type_traits>
+#include <utility>
 
 /// Attention by kernels of our own: for whatever cuDNN has no engine for, and the judge of what it has. A warp has one
 /// query of one head, or one key; its lanes have 32 keys at a time for scores, and the columns for sums. Nothing is
@@ -458,6 +460,89 @@ struct CopyCacheRows {
   }
 };
 
+/// What cuDNN may plan of an op as the host has it; none where it has no engine, or not one that fathom asks for.
+template <class P, class Op>
+std::optional<AttentionShape> cudnn_shape(const Op& op, const auto& output, const auto&... like_output) {
+  if constexpr (!std::is_same_v<typename P::Activation, Bf16>) {
+    return {};
+  } else {
+    const Packing &rows = *op.packing, &keys = *op.key_packing;
+    constexpr std::int64_t most_scores = std::int64_t{1} << 29;  // of backward's workspace, 1 GiB
+    const auto fits = [](const auto& m) {
+      return m.stride % octet == 0 && reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0;
+    };
+    bool cached = false;
+    if constexpr (requires { op.cache; }) cached = op.cache.keys != nullptr;
+    const std::int64_t scores =
+        std::int64_t(rows.capacity.sequences) * op.heads * rows.capacity.longest * keys.capacity.longest;
+    if (op.q.rows == 0 || op.k.rows == 0 || op.bias || cached || op.heads != op.kv_heads ||
+        op.head_width % octet != 0 || op.head_width > 128 || (op.causal && rows != keys) || scores > most_scores ||
+        !(fits(op.q) && fits(op.k) && fits(op.v) && fits(output)) ||
+        !((fits(like_output) && like_output.stride == output.stride) && ...))
+      return {};
+    return AttentionShape{.sequences = rows.capacity.sequences,
+                          .heads = op.heads,
+                          .width = op.head_width,
+                          .queries = rows.capacity.longest,
+                          .keys = keys.capacity.longest,
+                          .query_stride = op.q.stride,
+                          .key_stride = op.k.stride,
+                          .value_stride = op.v.stride,
+                          .output_stride = output.stride,
+                          .statistics_stride = op.lse.stride,
+                          .causal = op.causal,
+                          .ordered = true,
+                          .keep = 1 / op.dropout.scale()};
+  }
+}
+template <class P>
+std::optional<AttentionShape> cudnn_shape(const op::Attention<P>& op) {
+  return cudnn_shape<P>(op, op.o);
+}
+template <class P>
+std::optional<AttentionShape> cudnn_shape(const op::AttentionBackward<P>& op) {
+  const auto same = [](const auto& gradient, const auto& of) {
+    return gradient.stride == of.stride && reinterpret_cast<std::uintptr_t>(gradient.data) % 16 == 0;
+  };
+  if (!same(op.dq, op.q) || !same(op.dk, op.k) || !same(op.dv, op.v)) return {};
+  return op.restored ? cudnn_shape<P>(op, op.restored, op.d_o) : cudnn_shape<P>(op, op.o, op.d_o);
+}
+
+/// What cuDNN is told of the packings of an op as the host has it, if it does the op: forward, for backward both.
+template <class P, class Op>
+Ragged ragged_of(Session& session, const Op& op) {
+  const std::optional<AttentionShape> shape = cudnn_shape(op);
+  if (!shape || !session.plans(*shape, false)) return {};
+  if (std::is_same_v<Op, op::AttentionBackward<P>> && !session.plans(*shape, true)) return {};
+  const Packing &rows = *op.packing, &keys = *op.key_packing;
+  return {session.lengths(rows),
+          session.lengths(keys),
+          session.offsets(rows, shape->query_stride),
+          session.offsets(keys, shape->key_stride),
+          session.offsets(keys, shape->value_stride),
+          session.offsets(rows, shape->output_stride),
+          session.offsets(rows, 1)};
+}
+
+/// What forward and backward bind.
+template <class P, class Op>
+AttentionPlans::Bound bound_by(Session& session, const OnKeys<Op>& packed, const Key* key, const void* output,
+                               const float* statistics) {
+  using Id = AttentionTensor;
+  const Ragged& at = packed.ragged;
+  AttentionPlans::Bound bound{{Id::query, packed.op.q.data},     {Id::key, packed.op.k.data},
+                              {Id::value, packed.op.v.data},     {Id::output, output},
+                              {Id::statistics, statistics},      {Id::query_lengths, at.query_lengths},
+                              {Id::key_lengths, at.key_lengths}, {Id::query_offsets, at.query},
+                              {Id::key_offsets, at.key},         {Id::value_offsets, at.value},
+                              {Id::output_offsets, at.output},   {Id::statistics_offsets, at.statistics}};
+  if (packed.op.dropout.active()) {
+    bound.emplace_back(Id::seed, key);
+    bound.emplace_back(Id::seed_offset, session.zero());
+  }
+  return bound;
+}
+
 inline void check_head_width(int width) {
   if (width > widest_head)
     throw ShapeError("Cuda: attention: heads of " + std::to_string(width) + " elements; there are kernels for up to " +
@@ -472,8 +557,14 @@ int warp_blocks(std::int64_t warps) {
 template <class P>
 void run_op(Session& session, const OnKeys<op::Attention<P>>& packed, Numbers numbers) {
   const op::Attention<P>& op = packed.op;
+  const Key* const key = numbers.next<Key>();
+  if (packed.ragged) {
+    session.attention().run(packed.shape, false, float(op.scale),
+                            bound_by<P>(session, packed, key, op.o.data, op.lse.data));
+    return;
+  }
   check_head_width(op.head_width);
-  AttentionOf<P> of(op, packed.rows, packed.keys, numbers.next<Key>());
+  AttentionOf<P> of(op, packed.rows, packed.keys, key);
   if (op.cache.keys != nullptr) {
     of.cached_keys = op.cache.keys, of.cached_values = op.cache.values, of.cache_length = op.cache.length;
     using K = AppendToCache<P>;
@@ -493,10 +584,28 @@ void run_op(Session& session, const OnKeys<op::Attention<P>>& packed, Numbers nu
 template <class P>
 void run_op(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, Numbers numbers) {
   const op::AttentionBackward<P>& op = packed.op;
-  check_head_width(op.head_width);
-  const AttentionOf<P> of(op, packed.rows, packed.keys, numbers.next<Key>());
-  const int rows = op.q.rows, key_rows = op.k.rows;
+  const Key* const key = numbers.next<Key>();
   Arena scratch = session.scratch();
+  if (packed.ragged) {
+    using Id = AttentionTensor;
+    const std::int64_t statistics_of_all = std::int64_t(op.heads) * op.lse.stride;
+    float* const products = scratch.take<float>(statistics_of_all);
+    const void* const o = op.restored ? op.restored.data : op.o.data;
+    if (op.restored)
+      session.attention().run(packed.shape, false, float(op.scale),
+                              bound_by<P>(session, packed, key, o, scratch.take<float>(statistics_of_all)));
+    AttentionPlans::Bound bound = bound_by<P>(session, packed, key, o, op.lse.data);
+    bound.insert(bound.end(), {{Id::output_gradient, op.d_o.data},
+                               {Id::query_gradient, op.dq.data},
+                               {Id::key_gradient, op.dk.data},
+                               {Id::value_gradient, op.dv.data},
+                               {Id::sums, products}});
+    session.attention().run(packed.shape, true, float(op.scale), std::move(bound));
+    return;
+  }
+  check_head_width(op.head_width);
+  const AttentionOf<P> of(op, packed.rows, packed.keys, key);
+  const int rows = op.q.rows, key_rows = op.k.rows;
   float* const products = scratch.take<float>(std::int64_t(op.heads) * rows);
   if (rows > 0) {
     using K = AttentionQueryGradients<P>;
