@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # fathom::cuda, the backend of NVIDIA GPUs. A target that links to it gets one file that nvcc compiles, src/cuda/cuda.cu;
-# its own sources are compiled as ever. It needs the CUDA Toolkit >= 13 with cuBLASLt and Thrust. CMAKE_CUDA_ARCHITECTURES
+# its own sources are compiled as ever. It needs the CUDA Toolkit >= 13 with cuBLASLt and Thrust, and cuDNN 9. CMAKE_CUDA_ARCHITECTURES
 # says for which GPUs; 90 (H100, H200) unless it is set.
 include_guard(GLOBAL)
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -13,10 +13,17 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit 13 REQUIRED)
+find_path(FATHOM_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDNN_PATH PATH_SUFFIXES include)
+find_library(FATHOM_CUDNN cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} ENV CUDNN_PATH PATH_SUFFIXES lib64 lib)
+mark_as_advanced(FATHOM_CUDNN_INCLUDE FATHOM_CUDNN)
+if(NOT FATHOM_CUDNN_INCLUDE OR NOT FATHOM_CUDNN)
+  message(FATAL_ERROR "fathom: fathom::cuda is asked for, and cuDNN is not there: install cuDNN 9, or set CUDNN_PATH")
+endif()
 
 add_library(fathom_cuda INTERFACE)
 add_library(fathom::cuda ALIAS fathom_cuda)
 target_sources(fathom_cuda INTERFACE ${CMAKE_CURRENT_LIST_DIR}/../src/cuda/cuda.cu)
-target_link_libraries(fathom_cuda INTERFACE fathom::fathom CUDA::cudart CUDA::cublasLt)
+target_link_libraries(fathom_cuda INTERFACE fathom::fathom CUDA::cudart CUDA::cublasLt ${FATHOM_CUDNN})
+target_include_directories(fathom_cuda SYSTEM INTERFACE ${FATHOM_CUDNN_INCLUDE})
 # (CMake 3.25 does not know that nvcc has C++20, hence the plain flag.)
 target_compile_options(fathom_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr>)
