@@ -11,6 +11,7 @@
 #include <fathom/core/precision.hpp>
 #include <fathom/core/view.hpp>
 #include <type_traits>
+#include <utility>
 
 /// How kernels read and write rows: eight elements at a time, which is one block of dropout's random numbers, and 16
 /// bytes of bf16. All arithmetic is in floats.
@@ -179,6 +180,12 @@ struct MaskOf {
   }
 };
 
+/// Calls f(0), …, f(Count - 1), each written out, so that arrays that f indexes stay in registers.
+template <int Count, class F>
+constexpr void unrolled(F&& f) {
+  [&]<int... k>(std::integer_sequence<int, k...>) { (f(k), ...); }(std::make_integer_sequence<int, Count>{});
+}
+
 /// Rows that are shared out to warps: `Warps` warps have a row, each lane `Chunks` octets of it, one every Warps · 32.
 template <int Warps, int Chunks>
 struct RowTeam {
@@ -224,73 +231,32 @@ void with_team(int width, const char* what, F&& f) {
     f.template operator()<2, 2>();
   else if (width <= RowTeam<8, 2>::widest)
     f.template operator()<8, 2>();
-  else if (width <= RowTeam<32, 2>::widest)
-    f.template operator()<32, 2>();
+  else if (width <= RowTeam<16, 2>::widest)
+    f.template operator()<16, 2>();
   else
     throw ShapeError(std::string("Cuda: ") + what + ": rows of " + std::to_string(width) +
-                     " elements; there are kernels for up to " + std::to_string(RowTeam<32, 2>::widest));
+                     " elements; there are kernels for up to " + std::to_string(RowTeam<16, 2>::widest));
 }
-
-/// results[c] += Σ of partial[part][c], part after part.
-template <class T>
-struct AddColumns {
-  static constexpr const char* name = "add columns";
-  static constexpr int warps = 8, threads = warps * warp_size;
-  struct Shared {
-    float part[warps][warp_size];
-  };
-  const float* partial;
-  int parts, columns;
-  T* results;
-
-  template <class Thread>
-  constexpr void operator()(Thread& thread) const {
-    const int column = thread.block() * warp_size + thread.lane();
-    float sum = 0;
-    if (column < columns)
-      for (int part = thread.warp(); part < parts; part += warps)
-        sum += thread.load(partial + std::int64_t(part) * columns + column);
-    auto& shared = thread.shared().part;
-    shared[thread.warp()][thread.lane()] = sum;
-    thread.barrier();
-    if (thread.warp() != 0 || column >= columns) return;
-    sum = 0;
-    for (int w = 0; w < warps; ++w) sum += shared[w][thread.lane()];
-    thread.store(results + column, T(float(thread.load(results + column)) + sum));
-  }
-};
-
-/// *result += Σ of all partial sums.
-template <class T>
-struct AddAll {
-  static constexpr const char* name = "add all";
-  static constexpr int threads = 256;
-  struct Shared {
-    float part[threads / warp_size];
-  };
-  const float* partial;
-  std::int64_t count;
-  T* result;
-
-  template <class Thread>
-  constexpr void operator()(Thread& thread) const {
-    float sum = 0;
-    for (std::int64_t i = thread.index(); i < count; i += threads) sum += thread.load(partial + i);
-    sum = warp_sum(thread, sum);
-    if (thread.lane() == 0) thread.shared().part[thread.warp()] = sum;
-    thread.barrier();
-    if (thread.index() != 0) return;
-    sum = 0;
-    for (const float part : thread.shared().part) sum += part;
-    thread.store(result, T(float(thread.load(result)) + sum));
-  }
-};
 
 /// Blocks for `count` threads' work.
 template <class K>
 int blocks_for(std::int64_t count) {
   constexpr std::int64_t most = 4096;  // then a thread does several
   return int(std::clamp<std::int64_t>((count + K::threads - 1) / K::threads, 1, most));
+}
+
+/// Calls f(row, column) for every octet of a matrix that is this thread's, row after row.
+template <class Thread>
+constexpr void each_octet(Thread& thread, int threads, int rows, int columns, auto&& f) {
+  const int octets = (columns + octet - 1) / octet;
+  const std::int64_t all = std::int64_t(rows) * octets, step = std::int64_t(thread.blocks()) * threads;
+  for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < all; i += step)
+    f(int(i / octets), int(i % octets) * octet);
+}
+/// Blocks for a kernel that does so.
+template <class K>
+int octet_blocks(int rows, int columns) {
+  return blocks_for<K>(std::int64_t(rows) * ((columns + octet - 1) / octet));
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

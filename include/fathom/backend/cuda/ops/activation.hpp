@@ -55,10 +55,7 @@ struct ActivationRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    const int octets = (y.columns + octet - 1) / octet;
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
+    each_octet(thread, threads, rows, y.columns, [&](int row, int column) {
       const Octet in = x.load(thread, row, column);
       Octet gates, keep;
       for (int e = 0; e < octet; ++e) gates.at[e] = keep.at[e] = 1;
@@ -76,7 +73,7 @@ struct ActivationRows {
       if (dx) dx.store(thread, row, column, gradient);
       if (dgate) dgate.store(thread, row, column, gate_gradient);
       y.store(thread, row, column, out);
-    }
+    });
   }
 };
 
@@ -92,17 +89,16 @@ void run_op(Session& session, const OnRows<op::Activation<P>>& packed, Numbers n
   const op::Activation<P>& op = packed.op;
   if (op.y.rows == 0) return;
   using K = ActivationRows<P>;
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.kind,
-                   {op.dropout.rate, numbers.next<Key>()},
-                   PlacesOf(packed.rows),
-                   half_of(op.x, op.gated, 0),
-                   half_of(op.x, op.gated, 1),
-                   {},
-                   {},
-                   {},
-                   op.y,
-                   op.y.rows});
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.kind,
+                                                             {op.dropout.rate, numbers.next<Key>()},
+                                                             PlacesOf(packed.rows),
+                                                             half_of(op.x, op.gated, 0),
+                                                             half_of(op.x, op.gated, 1),
+                                                             {},
+                                                             {},
+                                                             {},
+                                                             op.y,
+                                                             op.y.rows});
 }
 
 template <class P>
@@ -110,17 +106,16 @@ void run_op(Session& session, const OnRows<op::ActivationBackward<P>>& packed, N
   const op::ActivationBackward<P>& op = packed.op;
   if (op.y.rows == 0) return;
   using K = ActivationRows<P>;
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.kind,
-                   {op.dropout.rate, numbers.next<Key>()},
-                   PlacesOf(packed.rows),
-                   half_of(op.x, op.gated, 0),
-                   half_of(op.x, op.gated, 1),
-                   op.dy,
-                   half_of(op.dx, op.gated, 0),
-                   half_of(op.dx, op.gated, 1),
-                   op.y,
-                   op.y.rows});
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.kind,
+                                                             {op.dropout.rate, numbers.next<Key>()},
+                                                             PlacesOf(packed.rows),
+                                                             half_of(op.x, op.gated, 0),
+                                                             half_of(op.x, op.gated, 1),
+                                                             op.dy,
+                                                             half_of(op.dx, op.gated, 0),
+                                                             half_of(op.dx, op.gated, 1),
+                                                             op.y,
+                                                             op.y.rows});
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

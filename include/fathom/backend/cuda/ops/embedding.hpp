@@ -35,11 +35,8 @@ struct EmbeddingRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    const int octets = (columns + octet - 1) / octet;
     const bool computed = sinusoids.order != Sinusoids::Order::none;
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
+    each_octet(thread, threads, rows, columns, [&](int row, int column) {
       Octet sum = table.load(thread, thread.load(tokens + row), column);
       for (float& x : sum.at) x *= scale;
       if (positions || computed || mask.active()) {
@@ -53,7 +50,7 @@ struct EmbeddingRows {
         if (mask.active()) mask.apply(thread, place, column, sum);
       }
       y.store(thread, row, column, sum);
-    }
+    });
   }
 };
 
@@ -62,17 +59,16 @@ void run_op(Session& session, const OnRows<op::Embedding<P>>& packed, Numbers nu
   const op::Embedding<P>& op = packed.op;
   if (op.y.rows == 0) return;
   using K = EmbeddingRows<P>;
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.tokens.data(),
-                   op.table,
-                   op.positions,
-                   op.sinusoids,
-                   float(op.scale),
-                   {op.dropout.rate, numbers.next<Key>()},
-                   PlacesOf(packed.rows),
-                   op.y,
-                   op.y.rows,
-                   op.y.columns});
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.tokens.data(),
+                                                             op.table,
+                                                             op.positions,
+                                                             op.sinusoids,
+                                                             float(op.scale),
+                                                             {op.dropout.rate, numbers.next<Key>()},
+                                                             PlacesOf(packed.rows),
+                                                             op.y,
+                                                             op.y.rows,
+                                                             op.y.columns});
 }
 
 /// dtable[token] += scale · Σ of dropout'(dy) over the rows of a token, in their order. A block for 256 columns of each

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <fathom/backend/cuda/ops/linear.hpp>
+#include <fathom/backend/cuda/passes.hpp>
 #include <fathom/backend/cuda/rows.hpp>
 #include <fathom/backend/cuda/session.hpp>
 #include <fathom/backend/ops/loss.hpp>

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <fathom/backend/cuda/passes.hpp>
 #include <fathom/backend/cuda/rows.hpp>
 #include <fathom/backend/cuda/session.hpp>
 #include <fathom/backend/ops/norm.hpp>
@@ -54,28 +55,29 @@ struct NormRows {
 
     Octet z[Chunks];
     float total = 0;
-    for (int k = 0; k < Chunks; ++k) {
+    unrolled<Chunks>([&](int k) {
       const int column = first + k * step;
       if (here && column < columns) z[k] = load(thread, row, column);
       for (const float x : z[k].at) total += x;
-    }
+    });
     const float mean = norm.kind == NormKind::layer ? sum(total) / size : 0.f;
     float squares = 0;
-    for (int k = 0; k < Chunks; ++k)
+    unrolled<Chunks>([&](int k) {
       for (int i = 0; i < octet; ++i)
         if (first + k * step + i < columns) squares += (z[k].at[i] - mean) * (z[k].at[i] - mean);
+    });
     const float rstd = 1 / std::sqrt(sum(squares) / size + norm.epsilon);
     if (!here) return;
-    for (int k = 0; k < Chunks; ++k) {
+    unrolled<Chunks>([&](int k) {
       const int column = first + k * step;
-      if (column >= columns) continue;
+      if (column >= columns) return;
       const Octet gain = norm.gain.load(thread, 0, column);
       Octet bias;
       if (norm.bias) bias = norm.bias.load(thread, 0, column);
       Octet y;
       for (int i = 0; i < octet; ++i) y.at[i] = (z[k].at[i] - mean) * rstd * gain.at[i] + bias.at[i];
       norm.y.store(thread, row, column, y);
-    }
+    });
     if (first != 0) return;
     if (norm.kind == NormKind::layer) thread.store(norm.mean + row, mean);
     thread.store(norm.rstd + row, rstd);
@@ -137,15 +139,16 @@ struct NormBackwardRows {
     const auto sum = [&](float value) { return team_sum<Team, Warps>(thread, value, turn); };
 
     Octet gains[Chunks], gain_sums[Chunks], bias_sums[Chunks];
-    for (int k = 0; k < Chunks; ++k)
+    unrolled<Chunks>([&](int k) {
       if (first + k * step < columns) gains[k] = gain.load(thread, 0, first + k * step);
+    });
     for (int row = part; row < rows; row += parts) {
       const float center = centers ? float(thread.load(mean + row)) : 0.f, scale = float(thread.load(rstd + row));
       Octet normal[Chunks], u[Chunks];
       float sum_u = 0, sum_ux = 0;
-      for (int k = 0; k < Chunks; ++k) {
+      unrolled<Chunks>([&](int k) {
         const int column = first + k * step;
-        if (column >= columns) continue;
+        if (column >= columns) return;
         const Octet values = x.load(thread, row, column), gradient = dy.load(thread, row, column);
         for (int i = 0; i < octet; ++i) {
           if (column + i >= columns) continue;
@@ -156,25 +159,25 @@ struct NormBackwardRows {
           sum_u += u[k].at[i];
           sum_ux += u[k].at[i] * normal[k].at[i];
         }
-      }
+      });
       const float mean_u = centers ? sum(sum_u) / size : 0.f, mean_ux = sum(sum_ux) / size;
-      for (int k = 0; k < Chunks; ++k) {
+      unrolled<Chunks>([&](int k) {
         const int column = first + k * step;
-        if (column >= columns) continue;
+        if (column >= columns) return;
         Octet result;
         if (skip) result = skip.load(thread, row, column);
         for (int i = 0; i < octet; ++i)
           result.at[i] = skip_scale * result.at[i] + scale * (u[k].at[i] - mean_u - normal[k].at[i] * mean_ux);
         dx.store(thread, row, column, result);
-      }
+      });
     }
-    for (int k = 0; k < Chunks; ++k) {
+    unrolled<Chunks>([&](int k) {
       const int column = first + k * step;
-      if (column >= columns) continue;
+      if (column >= columns) return;
       store_octet(thread, dgain + std::int64_t(part) * columns + column, gain_sums[k], columns - column, false);
       if (dbias != nullptr)
         store_octet(thread, dbias + std::int64_t(part) * columns + column, bias_sums[k], columns - column, false);
-    }
+    });
   }
 };
 
@@ -191,13 +194,8 @@ void run_op(Session& session, const op::NormBackward<P>& op, Numbers) {
                    K{op.kind, op.x, op.dy, op.skip.value, op.skip.value ? float(op.skip.scale) : 0.f, op.mean.data(),
                      op.rstd.data(), op.gain, op.dx, dgain, dbias, rows, columns, parts});
   });
-  const auto add = [&](const float* partial, Elements<typename P::Gradient> result) {
-    if (!result.empty())
-      session.launch((columns + warp_size - 1) / warp_size,
-                     AddColumns<typename P::Gradient>{partial, parts, columns, result.data()});
-  };
-  add(dgain, op.dgain);
-  add(dbias, op.dbias);
+  add_parts(session, dgain, parts, columns, op.dgain);
+  add_parts(session, dbias, parts, columns, op.dbias);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

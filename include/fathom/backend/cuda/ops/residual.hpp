@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <fathom/backend/cuda/ops/linear.hpp>
 #include <fathom/backend/cuda/ops/norm.hpp>
+#include <fathom/backend/cuda/passes.hpp>
 #include <fathom/backend/cuda/prepared.hpp>
 #include <fathom/backend/cuda/rows.hpp>
 #include <fathom/backend/cuda/session.hpp>
@@ -75,12 +75,8 @@ struct ResidualAddRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    const int octets = (columns + octet - 1) / octet;
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
-      y.store(thread, row, column, join.join(thread, row, column));
-    }
+    each_octet(thread, threads, rows, columns,
+               [&](int row, int column) { y.store(thread, row, column, join.join(thread, row, column)); });
   }
 };
 
@@ -89,7 +85,7 @@ void run_op(Session& session, const OnRows<op::ResidualAdd<P>>& packed, Numbers 
   const op::ResidualAdd<P>& op = packed.op;
   if (op.y.rows == 0) return;
   using K = ResidualAddRows<P>;
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns),
                  K{{op.x, op.f, op.a, op.b, {op.dropout.rate, numbers.next<Key>()}, PlacesOf(packed.rows), {}},
                    op.y,
                    op.y.rows,
@@ -150,15 +146,6 @@ struct ResidualAddBackwardRows {
   }
 };
 
-/// Adds sums of parts to a gradient of one element for all columns, or of one for each.
-template <class G>
-void add_parts(Session& session, const float* partial, int parts, int columns, Elements<G> result) {
-  if (result.size() == 1)
-    session.launch(1, AddAll<G>{partial, std::int64_t(parts) * columns, result.data()});
-  else
-    session.launch((columns + warp_size - 1) / warp_size, AddColumns<G>{partial, parts, columns, result.data()});
-}
-
 template <class P>
 void run_op(Session& session, const OnRows<op::ResidualAddBackward<P>>& packed, Numbers numbers) {
   const op::ResidualAddBackward<P>& op = packed.op;
@@ -186,8 +173,8 @@ void run_op(Session& session, const OnRows<op::ResidualAddBackward<P>>& packed, 
                                                                             rows,
                                                                             columns,
                                                                             parts});
-  if (da != nullptr) add_parts(session, da, parts, columns, op.da);
-  if (db != nullptr) add_parts(session, db, parts, columns, op.db);
+  add_parts(session, da, parts, columns, op.da);
+  add_parts(session, db, parts, columns, op.db);
 }
 
 /// y = x + shift.
@@ -202,15 +189,12 @@ struct ShiftRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    const int octets = (y.columns + octet - 1) / octet;
     const float by = float(thread.load(shift));
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
+    each_octet(thread, threads, rows, y.columns, [&](int row, int column) {
       Octet values = x.load(thread, row, column);
       for (float& value : values.at) value += by;
       y.store(thread, row, column, values);
-    }
+    });
   }
 };
 
@@ -218,28 +202,19 @@ template <class P>
 void run_op(Session& session, const op::Shift<P>& op, Numbers) {
   if (op.y.rows == 0) return;
   using K = ShiftRows<P>;
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)),
-                 K{op.x, op.shift.data(), op.y, op.y.rows});
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.x, op.shift.data(), op.y, op.y.rows});
 }
 
 template <class P>
 void run_op(Session& session, const op::ShiftBackward<P>& op, Numbers) {
   if (op.dy.rows == 0) return;
   Arena scratch = session.scratch();
-  const int parts = parts_of(op.dy.rows);
-  float* const partial = scratch.take<float>(std::int64_t(parts) * op.dy.columns);
-  const auto sum = [&](const auto& dy) {
-    using T = std::remove_cvref_t<decltype(*dy.data)>;
-    constexpr int columns = SumColumns<T>::threads * octet;
-    session.launch(parts * ((dy.columns + columns - 1) / columns), SumColumns<T>{dy, dy.rows, parts, partial});
-  };
   if constexpr (branches_read_stream<P>)
-    sum(op.dy);
+    add_column_sums(session, op.dy, op.dshift, scratch);
   else if (op.dy.stream)
-    sum(op.dy.stream);
+    add_column_sums(session, op.dy.stream, op.dshift, scratch);
   else
-    sum(op.dy.branch);
-  add_parts(session, partial, parts, op.dy.columns, op.dshift);
+    add_column_sums(session, op.dy.branch, op.dshift, scratch);
 }
 
 /// y = Σ_k w[k] · x_k.
@@ -256,10 +231,7 @@ struct WeightedSumRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    const int octets = (columns + octet - 1) / octet;
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
+    each_octet(thread, threads, rows, columns, [&](int row, int column) {
       Octet sum;
       RowsOf<const typename P::Stream> x = first;
       for (int k = 0; k < count; ++k, x.data += pitch) {
@@ -268,7 +240,7 @@ struct WeightedSumRows {
         for (int e = 0; e < octet; ++e) sum.at[e] += weight * values.at[e];
       }
       y.store(thread, row, column, sum);
-    }
+    });
   }
 };
 
@@ -281,7 +253,7 @@ void run_op(Session& session, const op::WeightedSum<P>& op, Numbers) {
   using K = WeightedSumRows<P>;
   K kernel{op.first, op.pitch, op.count, op.weights.data(), op.y, op.y.rows, op.y.columns};
   kernel.first.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
-  session.launch(blocks_for<K>(std::int64_t(op.y.rows) * ((op.y.columns + octet - 1) / octet)), kernel);
+  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), kernel);
 }
 
 /// dx_k += w[k] · dy, and for every part of the rows <dy, x_k>: a warp for each.
@@ -333,9 +305,7 @@ void run_op(Session& session, const op::WeightedSumBackward<P>& op, Numbers) {
   kernel.first.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
   kernel.dfirst.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
   session.launch(parts * op.count, kernel);
-  if (!op.dweights.empty())
-    session.launch((op.count + warp_size - 1) / warp_size,
-                   AddColumns<typename P::Gradient>{partial, parts, op.count, op.dweights.data()});
+  add_parts(session, partial, parts, op.count, op.dweights);
 }
 
 /// partial[part] = Σ (x − *center)², or Σ x without a center, over a part of all elements.
@@ -401,46 +371,13 @@ void run_op(Session& session, const op::Variance<P>& op, Numbers) {
   }
 }
 
-/// y = x, or y += x.
-template <class T>
-struct CopyRows {
-  static constexpr const char* name = "copy";
-  static constexpr int threads = 256;
-  RowsOf<const T> x;  ///< absent: zeros
-  RowsOf<T> y;
-  bool add;
-  int rows;
-
-  template <class Thread>
-  constexpr void operator()(Thread& thread) const {
-    const int octets = (y.columns + octet - 1) / octet;
-    for (std::int64_t i = std::int64_t(thread.block()) * threads + thread.index(); i < std::int64_t(rows) * octets;
-         i += std::int64_t(thread.blocks()) * threads) {
-      const int row = int(i / octets), column = int(i % octets) * octet;
-      Octet values;
-      if (x) values = x.load(thread, row, column);
-      if (add) {
-        const Octet old = y.load(thread, row, column);
-        for (int e = 0; e < octet; ++e) values.at[e] += old.at[e];
-      }
-      y.store(thread, row, column, values);
-    }
-  }
-};
-template <class T>
-void copy_rows(Session& session, const Matrix<const T>& x, const Matrix<T>& y, bool add) {
-  if (y.rows == 0) return;
-  using K = CopyRows<T>;
-  session.launch(blocks_for<K>(std::int64_t(y.rows) * ((y.columns + octet - 1) / octet)), K{x, y, add, y.rows});
-}
-
 template <class P>
 void run_op(Session& session, const op::Copy<P>& op, Numbers) {
-  copy_rows<typename P::Stream>(session, op.x, op.y, op.add);
+  copy_rows(session, op.x, op.y, op.add);
 }
 template <class P>
 void run_op(Session& session, const op::Zero<P>& op, Numbers) {
-  copy_rows<typename P::Stream>(session, {}, op.y, false);
+  copy_rows(session, Matrix<const typename P::Stream>{}, op.y);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

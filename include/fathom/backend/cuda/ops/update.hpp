@@ -417,7 +417,7 @@ struct FindMoments {
   }
 };
 
-/// Adafactor of one tensor: a block for each. The gradient holds g² sums' terms until it is cleared at the end.
+/// Adafactor of one tensor: a block for each.
 template <class P>
 struct AdafactorTensor {
   static constexpr const char* name = "adafactor";

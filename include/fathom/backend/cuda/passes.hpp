@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <fathom/backend/cuda/rows.hpp>
+#include <fathom/backend/cuda/session.hpp>
+#include <fathom/core/arena.hpp>
+#include <fathom/core/config.hpp>
+
+/// Passes over rows that ops of several families make.
+namespace fathom::inline FATHOM_ABI::cuda {
+
+/// y = x, rounded, or y += x.
+template <class From, class To>
+struct CopyRows {
+  static constexpr const char* name = "copy";
+  static constexpr int threads = 256;
+  RowsOf<const From> x;  ///< absent: zeros
+  RowsOf<To> y;
+  bool add;
+  int rows;
+
+  template <class Thread>
+  constexpr void operator()(Thread& thread) const {
+    each_octet(thread, threads, rows, y.columns, [&](int row, int column) {
+      Octet values;
+      if (x) values = x.load(thread, row, column);
+      if (add) {
+        const Octet old = y.load(thread, row, column);
+        for (int i = 0; i < octet; ++i) values.at[i] += old.at[i];
+      }
+      y.store(thread, row, column, values);
+    });
+  }
+};
+template <class From, class To>
+void copy_rows(Session& session, const Matrix<const From>& x, const Matrix<To>& y, bool add = false) {
+  using K = CopyRows<From, To>;
+  if (y.rows > 0) session.launch(octet_blocks<K>(y.rows, y.columns), K{x, y, add, y.rows});
+}
+
+/// results[c] += Σ of partial[part][c], part after part.
+template <class T>
+struct AddColumns {
+  static constexpr const char* name = "add columns";
+  static constexpr int warps = 8, threads = warps * warp_size;
+  struct Shared {
+    float part[warps][warp_size];
+  };
+  const float* partial;
+  int parts, columns;
+  T* results;
+
+  template <class Thread>
+  constexpr void operator()(Thread& thread) const {
+    const int column = thread.block() * warp_size + thread.lane();
+    float sum = 0;
+    if (column < columns)
+      for (int part = thread.warp(); part < parts; part += warps)
+        sum += thread.load(partial + std::int64_t(part) * columns + column);
+    auto& shared = thread.shared().part;
+    shared[thread.warp()][thread.lane()] = sum;
+    thread.barrier();
+    if (thread.warp() != 0 || column >= columns) return;
+    sum = 0;
+    for (int w = 0; w < warps; ++w) sum += shared[w][thread.lane()];
+    thread.store(results + column, T(float(thread.load(results + column)) + sum));
+  }
+};
+
+/// *result += Σ of all partial sums.
+template <class T>
+struct AddAll {
+  static constexpr const char* name = "add all";
+  static constexpr int threads = 256;
+  struct Shared {
+    float part[threads / warp_size];
+  };
+  const float* partial;
+  std::int64_t count;
+  T* result;
+
+  template <class Thread>
+  constexpr void operator()(Thread& thread) const {
+    float sum = 0;
+    for (std::int64_t i = thread.index(); i < count; i += threads) sum += thread.load(partial + i);
+    sum = warp_sum(thread, sum);
+    if (thread.lane() == 0) thread.shared().part[thread.warp()] = sum;
+    thread.barrier();
+    if (thread.index() != 0) return;
+    sum = 0;
+    for (const float part : thread.shared().part) sum += part;
+    thread.store(result, T(float(thread.load(result)) + sum));
+  }
+};
+
+/// Sums of the columns of x, for every part of the rows: partial[part][column].
+template <class T>
+struct SumColumns {
+  static constexpr const char* name = "sum columns";
+  static constexpr int threads = 32;  ///< a block for a part and 256 columns
+  RowsOf<const T> x;
+  int rows, parts;
+  float* partial;
+
+  template <class Thread>
+  constexpr void operator()(Thread& thread) const {
+    const int part = thread.block() % parts, column = (thread.block() / parts * threads + thread.index()) * octet;
+    if (column >= x.columns) return;
+    Octet sum;
+    for (int row = part; row < rows; row += parts) {
+      const Octet values = x.load(thread, row, column);
+      for (int i = 0; i < octet; ++i) sum.at[i] += values.at[i];
+    }
+    store_octet(thread, partial + std::int64_t(part) * x.columns + column, sum, x.columns - column, false);
+  }
+};
+
+/// Adds sums of parts to a gradient of one element for all columns, or of one for each, or to none where it is not
+/// wanted.
+template <class G>
+void add_parts(Session& session, const float* partial, int parts, int columns, Elements<G> result) {
+  if (result.empty()) return;
+  if (result.size() == 1)
+    session.launch(1, AddAll<G>{partial, std::int64_t(parts) * columns, result.data()});
+  else
+    session.launch((columns + warp_size - 1) / warp_size, AddColumns<G>{partial, parts, columns, result.data()});
+}
+
+/// result += the sums of the columns of x, or that of all of it where the result has one element. Takes
+/// parts_of(x.rows) · columns floats of `scratch`.
+template <class T, class G>
+void add_column_sums(Session& session, const Matrix<const T>& x, Elements<G> result, Arena& scratch) {
+  const int parts = parts_of(x.rows);
+  float* const partial = scratch.take<float>(std::int64_t(parts) * x.columns);
+  constexpr int columns = SumColumns<T>::threads * octet;
+  session.launch(parts * ((x.columns + columns - 1) / columns), SumColumns<T>{x, x.rows, parts, partial});
+  add_parts(session, partial, parts, x.columns, result);
+}
+
+}  // namespace fathom::inline FATHOM_ABI::cuda
