@@ -57,7 +57,13 @@ void compare() {
   for (std::size_t i = 0; i < depths.size(); ++i) {
     INFO(depths[i] << " + " << depths[i] << " layers");
     // At 6 + 6 layers the bounds themselves are no more than 89 times apart.
-    CHECK(post[i].of_branches() > (depths[i] < 24 ? 20 : 100) * deep[i].of_branches());
+    const double times = post[i].of_branches() / deep[i].of_branches();
+    if (depths[i] < 24) {
+      CHECK(times > 20);
+      CHECK_NOFAIL(times > 100);  // not reached: it is 43
+    } else {
+      CHECK(times > 100);
+    }
     CHECK(deep[i].first_by_last > 0.5);
     if (depths[i] >= 50) CHECK(post[i].first_by_last < 1e-6);
   }
