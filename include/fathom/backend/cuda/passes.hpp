@@ -84,13 +84,8 @@ struct AddAll {
   constexpr void operator()(Thread& thread) const {
     float sum = 0;
     for (std::int64_t i = thread.index(); i < count; i += threads) sum += thread.load(partial + i);
-    sum = warp_sum(thread, sum);
-    if (thread.lane() == 0) thread.shared().part[thread.warp()] = sum;
-    thread.barrier();
-    if (thread.index() != 0) return;
-    sum = 0;
-    for (const float part : thread.shared().part) sum += part;
-    thread.store(result, T(float(thread.load(result)) + sum));
+    sum = block_sum(thread, sum, thread.shared().part);
+    if (thread.index() == 0) thread.store(result, T(float(thread.load(result)) + sum));
   }
 };
 

@@ -204,6 +204,18 @@ constexpr T warp_sum(Thread& thread, T x) {
   return x;
 }
 
+/// The sum over the threads of a block, in each of them. `part` has a place for each warp.
+template <class Thread, class T, int Warps>
+constexpr T block_sum(Thread& thread, T x, T (&part)[Warps]) {
+  x = warp_sum(thread, x);
+  thread.barrier();  // all have read the last sums
+  if (thread.lane() == 0) part[thread.warp()] = x;
+  thread.barrier();
+  x = 0;
+  for (const T& of_warp : part) x += of_warp;
+  return x;
+}
+
 /// The sum over the warps that have a row. `turn` alternates between 0 and 1 from call to call.
 template <class Team, int Warps, class Thread>
 constexpr float team_sum(Thread& thread, float x, int& turn) {

@@ -84,9 +84,11 @@ Matrix<T> half_of(const Matrix<T>& x, bool gated, int half) {
   return {offset(x.data, half * (x.columns / 2)), x.rows, x.columns / 2, x.stride};
 }
 
-template <class P>
-void run_op(Session& session, const OnRows<op::Activation<P>>& packed, Numbers numbers) {
-  const op::Activation<P>& op = packed.op;
+/// Forward, and with dy and dx backward.
+template <class P, class Op>
+void run_activation(Session& session, const OnRows<Op>& packed, Numbers numbers,
+                    const Matrix<const typename P::Activation>& dy, const Matrix<typename P::Activation>& dx) {
+  const Op& op = packed.op;
   if (op.y.rows == 0) return;
   using K = ActivationRows<P>;
   session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.kind,
@@ -94,28 +96,20 @@ void run_op(Session& session, const OnRows<op::Activation<P>>& packed, Numbers n
                                                              PlacesOf(packed.rows),
                                                              half_of(op.x, op.gated, 0),
                                                              half_of(op.x, op.gated, 1),
-                                                             {},
-                                                             {},
-                                                             {},
+                                                             dy,
+                                                             half_of(dx, op.gated, 0),
+                                                             half_of(dx, op.gated, 1),
                                                              op.y,
                                                              op.y.rows});
 }
 
 template <class P>
+void run_op(Session& session, const OnRows<op::Activation<P>>& packed, Numbers numbers) {
+  run_activation<P>(session, packed, numbers, {}, {});
+}
+template <class P>
 void run_op(Session& session, const OnRows<op::ActivationBackward<P>>& packed, Numbers numbers) {
-  const op::ActivationBackward<P>& op = packed.op;
-  if (op.y.rows == 0) return;
-  using K = ActivationRows<P>;
-  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.kind,
-                                                             {op.dropout.rate, numbers.next<Key>()},
-                                                             PlacesOf(packed.rows),
-                                                             half_of(op.x, op.gated, 0),
-                                                             half_of(op.x, op.gated, 1),
-                                                             op.dy,
-                                                             half_of(op.dx, op.gated, 0),
-                                                             half_of(op.dx, op.gated, 1),
-                                                             op.y,
-                                                             op.y.rows});
+  run_activation<P>(session, packed, numbers, packed.op.dy, packed.op.dx);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

@@ -331,13 +331,8 @@ struct SumElements {
       const double value = double(float(thread.load(x.row(int(i / x.columns)) + i % x.columns))) - middle;
       sum += center == nullptr ? value : value * value;
     }
-    sum = warp_sum(thread, sum);
-    if (thread.lane() == 0) thread.shared().part[thread.warp()] = sum;
-    thread.barrier();
-    if (thread.index() != 0) return;
-    sum = 0;
-    for (const double part : thread.shared().part) sum += part;
-    thread.store(partial + thread.block(), sum);
+    sum = block_sum(thread, sum, thread.shared().part);
+    if (thread.index() == 0) thread.store(partial + thread.block(), sum);
   }
 };
 

@@ -280,18 +280,6 @@ void run_op(Session& session, const op::Lion<P>& op, Numbers numbers) {
                   op.target.weights.size());
 }
 
-/// The sum over the threads of a block, in each of them. `part` has a place for each warp.
-template <class Thread, class T, int Warps>
-constexpr T block_sum(Thread& thread, T x, T (&part)[Warps]) {
-  x = warp_sum(thread, x);
-  thread.barrier();  // all have read the last sums
-  if (thread.lane() == 0) part[thread.warp()] = x;
-  thread.barrier();
-  x = 0;
-  for (const T& of_warp : part) x += of_warp;
-  return x;
-}
-
 /// results[k] = Σ x² over tensor k: a block for each.
 template <class P>
 struct SquaresOfTensors {
