@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# fathom::compiled, a library that holds the ops of the usual backends: Cpu<Single>, Cpu<Double>, Ref<float>, Ref<double>.
+# fathom::compiled, a library that holds the ops of the usual backends: Cpu of Single, Double and Mixed, Ref of float and
+# double.
 # What links to it compiles in less time than with fathom::fathom, and computes the same bits. Both are for one processor,
 # this machine's unless FATHOM_NATIVE is set and OFF, and the library is optimized whatever the build type of the project.
 file(GLOB sources CONFIGURE_DEPENDS src/*.cpp)

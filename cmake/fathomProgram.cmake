@@ -177,8 +177,11 @@ macro(_fathom_add_program caller template)
     target_link_libraries(${MODEL_NAME} PRIVATE BLAS::BLAS)
     target_compile_definitions(${MODEL_NAME} PRIVATE FATHOM_USE_BLAS)
   endif()
-  target_compile_options(${MODEL_NAME} PRIVATE $<$<CONFIG:>:-O3>  # a project without a build type
-                                               -fno-fast-math)    # whatever the project's flags say
+  set(level $<$<CONFIG:>:-O3>)  # a project without a build type
+  if(MODEL_COMPILED)  # the library computes; what is left runs no faster for more than this, and compiles in half the time
+    set(level $<$<NOT:$<CONFIG:Debug>>:-O1>)
+  endif()
+  target_compile_options(${MODEL_NAME} PRIVATE ${level} -fno-fast-math)  # whatever the project's flags say
   # Where there is the library, that says what it is for.
   if(NOT MODEL_COMPILED AND NOT CMAKE_CROSSCOMPILING AND (NOT DEFINED FATHOM_NATIVE OR FATHOM_NATIVE))
     target_compile_options(${MODEL_NAME} PRIVATE -march=native)

@@ -92,6 +92,8 @@ TEMPLATE_LIST_TEST_CASE("mixed: attention", "[ops][mixed]", MixedBackends) {
   check_rounding<TestType>([](auto& o) { return sample::attention_backward(o, {4, 4, 8}, false, Keys::other, false, true); });
   for (const bool backward : {false, true})
     check_rounding<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
+  const std::vector<CacheCopy> copies{{1, 0, 9}, {1, 3, 4}, {2, 4, 0}};
+  check_rounding<TestType>([&copies](auto& o) { return sample::copy_cache(o, {6, 3, 8}, copies); });
 }
 
 TEMPLATE_LIST_TEST_CASE("mixed: activations, norms and residual adds", "[ops][mixed]", MixedBackends) {
@@ -123,6 +125,7 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ops][mixed]"
   constexpr int width = 12;
   for (const bool add : {false, true}) check_rounding<TestType>([=](auto& o) { return sample::copy(o, width, add); });
   check_rounding<TestType>([](auto& o) { return sample::zero(o, width); });
+  check_rounding<TestType>([](auto& o) { return sample::variance(o, width); });
   check_rounding<TestType>([](auto& o) { return sample::weighted_sum(o, width, 3); });
   check_rounding<TestType>([](auto& o) { return sample::weighted_sum_backward(o, width, 3); });
   for (const auto positions : {sample::Positions::learned, sample::Positions::neighbours}) {
@@ -136,6 +139,8 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ops][mixed]"
   check_rounding<TestType>([](auto& o) { return sample::sgd(o, 99, true, 0.9, true); });
   check_rounding<TestType>([](auto& o) { return sample::adam(o, 99, true); });
   check_rounding<TestType>([](auto& o) { return sample::lion(o, 99); });
+  const auto table = sample::table_of({{40, 30, Role::linear}, {1, 7, Role::bias}});
+  check_rounding<TestType>([&table](auto& o) { return sample::adafactor(o, table, 2); });
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ struct Ops : NeedsNoMemory,
 /// are bit-equal for any number of threads, because every product's elements, every shard and every sum's order are
 /// fixed by the batch alone.
 ///
-/// What is defined outside of the class is what `fathom::compiled` holds for Cpu<Single> and Cpu<Double>: compilers
+/// What is defined outside of the class is what `fathom::compiled` holds for Single, Double and Mixed: compilers
 /// instantiate what stands in a class wherever it is used, whatever is declared `extern template`.
 template <class P, class MatmulEngine>
 struct Cpu : private Ops<P, MatmulEngine> {
@@ -145,6 +145,7 @@ Cpu<P, MatmulEngine>::Machine::Machine(const Options& options) : team_(options.t
 #if defined(FATHOM_COMPILED)
 FATHOM_CPU(extern, Single)
 FATHOM_CPU(extern, Double)
+FATHOM_CPU(extern, Mixed)
 #endif
 
 }  // namespace cpu::inline FATHOM_CPU_ABI

@@ -226,7 +226,7 @@ struct ResidualOps {
     lane.defer({Reduction<Gradient>{partials, shards, size, sum.data()}});
   }
 
-  static double variance(const Matrix<const T>& x) {
+  static double variance(const Matrix<const typename P::Activation>& x) {
     const auto mean_over_all = [&](auto&& f) {
       double sum = 0;
       for (int r = 0; r < x.rows; ++r)
