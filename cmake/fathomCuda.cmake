@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# fathom::cuda, the backend of NVIDIA GPUs. A target that links to it gets one file that nvcc compiles, src/cuda/cuda.cu;
-# its own sources are compiled as ever. It needs the CUDA Toolkit >= 13 with cuBLASLt and Thrust, and cuDNN 9. CMAKE_CUDA_ARCHITECTURES
+# fathom::cuda, the backend of NVIDIA GPUs: a library of one file that nvcc compiles, src/cuda/cuda.cu. The sources of a
+# target that links to it are compiled as ever. It needs the CUDA Toolkit >= 13 with cuBLASLt and Thrust, and cuDNN 9. CMAKE_CUDA_ARCHITECTURES
 # says for which GPUs; 90 (H100, H200) unless it is set.
 include_guard(GLOBAL)
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -20,10 +20,10 @@ if(NOT FATHOM_CUDNN_INCLUDE OR NOT FATHOM_CUDNN)
   message(FATAL_ERROR "fathom: fathom::cuda is asked for, and cuDNN is not there: install cuDNN 9, or set CUDNN_PATH")
 endif()
 
-add_library(fathom_cuda INTERFACE)
+add_library(fathom_cuda STATIC EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/../src/cuda/cuda.cu)
 add_library(fathom::cuda ALIAS fathom_cuda)
-target_sources(fathom_cuda INTERFACE ${CMAKE_CURRENT_LIST_DIR}/../src/cuda/cuda.cu)
-target_link_libraries(fathom_cuda INTERFACE fathom::fathom CUDA::cudart CUDA::cublasLt ${FATHOM_CUDNN})
-target_include_directories(fathom_cuda SYSTEM INTERFACE ${FATHOM_CUDNN_INCLUDE})
+target_link_libraries(fathom_cuda PUBLIC fathom::fathom CUDA::cudart CUDA::cublasLt ${FATHOM_CUDNN})
+target_include_directories(fathom_cuda SYSTEM PUBLIC ${FATHOM_CUDNN_INCLUDE})
+target_compile_definitions(fathom_cuda INTERFACE FATHOM_HAS_CUDA)  # for sources that have a use for it only there
 # (CMake 3.25 does not know that nvcc has C++20, hence the plain flag.)
-target_compile_options(fathom_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr>)
+target_compile_options(fathom_cuda PRIVATE -std=c++20 --expt-relaxed-constexpr)

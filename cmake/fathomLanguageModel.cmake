@@ -19,6 +19,7 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
     [PRECISION Single]        # Mixed: weights and activations of 16 bits, half of the memory that these take; the rest
                               # as floats
     [COMPILED]                # link to fathom::compiled, which compiles in less time
+    [CUDA]                    # the program also runs on an NVIDIA GPU, with --device cuda; needs fathom::cuda
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
 RESIDUAL is a residual policy of fathom/layers/policies.hpp, which has their sources: DeepNorm, AdminClosedForm, Fixup or
@@ -39,7 +40,7 @@ function(fathom_add_language_model)
   set(choices POSITIONS EMBEDDING OUTPUT LOGITS NORM ACTIVATION PRECISION)
   set(choice_values "Learned|Sinusoidal|Rotary|Relative" "Scaled|Plain" "Separate|Tied" "Scaled|Plain" "LayerNorm|RmsNorm"
                     "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;DECAYED_EMBEDDING"
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;CUDA;DECAYED_EMBEDDING"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_language_model REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
   if(NOT DEFINED MODEL_FEED_FORWARD)

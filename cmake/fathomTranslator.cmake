@@ -20,6 +20,7 @@ A program that prepares texts for, trains and describes an encoder-decoder of yo
     [PRECISION Single]        # Mixed: weights and activations of 16 bits, half of the memory that these take; the rest
                               # as floats
     [COMPILED]                # link to fathom::compiled, which compiles in less time
+    [CUDA]                    # the program also runs on an NVIDIA GPU, with --device cuda; needs fathom::cuda
     [BLAS])                   # multiply matrices with the BLAS that CMake finds
 
 VOCABULARY is the number of subwords that both languages share. RESIDUAL is a residual policy by its name, as of
@@ -38,7 +39,7 @@ function(fathom_add_translator)
   set(choices POSITIONS EMBEDDING TIED LOGITS NORM ACTIVATION PRECISION)
   set(choice_values "Sinusoidal|Learned|Rotary|Relative" "Scaled|Plain" "All|Output|Embeddings|None" "Scaled|Plain"
                     "LayerNorm|RmsNorm" "Relu|Gelu|GeluTanh|SwiGlu|GeGlu|ReGlu" "Single|Mixed")
-  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;NO_BIAS"
+  cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;CUDA;NO_BIAS"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_translator REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
   if(NOT DEFINED MODEL_FEED_FORWARD)

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <programs/device.hpp>
 #include <programs/recorded_options.hpp>
 #include <programs/rules.hpp>
 #include <string>
@@ -47,10 +48,12 @@ class CommandLine {
   }
 
   /// For all commands that have been added.
-  void add_threads(int& threads) {
-    for (CLI::App* command : app_.get_subcommands([](CLI::App*) { return true; }))
-      command->add_option("--threads", threads, "0: one for each core that the process may use")
+  void add_device(Device& device) {
+    for (CLI::App* command : app_.get_subcommands([](CLI::App*) { return true; })) {
+      command->add_option("--device", device.name, "cpu; or cuda, in a program that is made with it");
+      command->add_option("--threads", device.threads, "0: one for each core that the process may use")
           ->transform(thread_count());
+    }
   }
 
   /// What decides how much memory training needs, whatever the model.

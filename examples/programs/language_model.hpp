@@ -5,8 +5,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <fathom/backend/cpu/cpu.hpp>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/generate/generate.hpp>
 #include <fathom/io/atomic_write.hpp>
 #include <fathom/models/language_model.hpp>
@@ -25,6 +23,7 @@
 #include <iostream>
 #include <limits>
 #include <optional>
+#include <programs/device.hpp>
 #include <programs/language_model_command_line.hpp>
 #include <programs/run_log.hpp>
 #include <programs/run_program.hpp>
@@ -34,6 +33,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 /// The program around a decoder-only language model of bytes: what fathom_add_language_model compiles.
@@ -68,7 +68,7 @@ class LanguageModelProgram {
     Trainer<Model, B, Optimizer> trainer(
         windows.capacity(),
         {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip, .average = options_.average},
-        {.beta2 = options_.beta2, .weight_decay = options_.weight_decay}, {.threads = options_.threads});
+        {.beta2 = options_.beta2, .weight_decay = options_.weight_decay}, machine_options<B>(options_.device));
 
     record[text_key] = as_utf8(std::filesystem::absolute(options_.text));
     record[checksum_key] = checksum(text);
@@ -119,7 +119,7 @@ class LanguageModelProgram {
   /// code.
   int evaluate() const {
     const StopSignal stop;
-    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
     const auto text = load_text(2);
     Sample sample(in_order(text), options_.batches);
     Progress progress(stderr, {.total = sample.count, .label = "evaluate", .quiet = 1});
@@ -129,7 +129,7 @@ class LanguageModelProgram {
                        .tokens = so_far.targets - std::exchange(shown, so_far.targets),
                        .loss = so_far.mean()});
     };
-    const Evaluation sums = fathom::evaluate(weights, sample.batches, {.threads = options_.threads},
+    const Evaluation sums = fathom::evaluate(weights, sample.batches, machine_options<B>(options_.device),
                                              {.stop = [&] { return bool(stop); }, .progress = show});
     progress.finish();
     if (sums.stopped) {
@@ -148,7 +148,7 @@ class LanguageModelProgram {
 
   /// Writes the prompt and what the model makes of it.
   int sample() const {
-    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
     GenerateOptions generation = options_.generate;
     generation.seed = options_.seed;
     generation.stream = [](std::string_view piece) {
@@ -158,7 +158,7 @@ class LanguageModelProgram {
     generation.stream(options_.prompt);
     const std::string_view prompt = options_.prompt;
     const std::string_view read = prompt.substr(prompt.size() - std::min(prompt.size(), std::size_t(Model::context)));
-    generate(weights, read, generation, text::Bytes{}, {.threads = options_.threads});
+    generate(weights, read, generation, text::Bytes{}, machine_options<B>(options_.device));
     std::cout << '\n';
     return 0;
   }
@@ -166,13 +166,14 @@ class LanguageModelProgram {
   /// Prints what the model is and what its training needs.
   int info() const {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
-    const int threads = options_.threads > 0 ? options_.threads : cpu::available_threads();
-    const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
+    const MemoryPlan plan =
+        training_memory<Model, B, Optimizer>(capacity, lanes<B>(options_.device), dropout(), options_.average > 0);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     std::printf("training, per token   %.1f MFLOP\n", Model::flops_per_token(Model::context) / 1e6);
-    std::printf("memory beside text    batch %d, %d threads, %s\n", options_.batch, threads, Optimizer::name);
+    std::printf("memory beside text    batch %d, %s, %s\n", options_.batch, text_of<B>(options_.device).c_str(),
+                Optimizer::name);
     print_memory(plan, batches_in_memory(options_.accumulate) * batch_bytes(capacity));
     return 0;
   }
@@ -261,13 +262,13 @@ class LanguageModelProgram {
   const LanguageModelOptions& options_;
 };
 
-/// The `main` of a language model's program.
-template <class Model, class B = Cpu<>>
+/// The `main` of a language model's program, which runs on each of the backends Bs.
+template <class Model, class... Bs>
 int language_model(int argc, char** argv) {
   return run_program([&] {
     LanguageModelOptions options;
     LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
-    return run_command(command.app(), argc, argv, [&] {
+    const auto run = [&]<class B>(std::type_identity<B>) {
       const LanguageModelProgram<Model, B> program(options);
       if (command.evaluate()) return program.evaluate();
       if (command.sample()) return program.sample();
@@ -283,7 +284,8 @@ int language_model(int argc, char** argv) {
       }
       if (options.text.empty()) throw CLI::RequiredError("text");
       return program.train(folder, command.recorded().texts(), newest);
-    });
+    };
+    return run_command(command.app(), argc, argv, [&] { return on_device<Bs...>(options.device, run); });
   });
 }
 

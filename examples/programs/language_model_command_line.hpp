@@ -17,8 +17,9 @@ struct LanguageModelOptions : SavedRun {
   LanguageModelOptions() : SavedRun{.output = "runs/language-model", .checkpoint = {}} {}
 
   std::filesystem::path text;
+  Device device;
   bool resume = false;
-  int batch = 8, accumulate = 1, threads = 0, keep = 2, patience = 0;
+  int batch = 8, accumulate = 1, keep = 2, patience = 0;
   std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200, telemetry = 0;
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
@@ -69,7 +70,7 @@ class LanguageModelCommandLine : public CommandLine {
     info_->add_option("--accumulate", options.accumulate, "batches of an update")
         ->transform(whole(options.accumulate, 1));
     add_memory(*info_, options.dropout, options.average);
-    add_threads(options.threads);
+    add_device(options.device);
   }
 
   bool train() const { return train_->parsed(); }

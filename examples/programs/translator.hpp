@@ -6,8 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <fathom/backend/cpu/cpu.hpp>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/io/atomic_write.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/optim/adam.hpp>
@@ -24,6 +22,7 @@
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
 #include <optional>
+#include <programs/device.hpp>
 #include <programs/line_translator.hpp>
 #include <programs/pair_line_scorer.hpp>
 #include <programs/run_program.hpp>
@@ -35,6 +34,7 @@
 #include <programs/translator_command_line.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -84,7 +84,7 @@ class TranslatorProgram {
       throw Error(model.string() + ": is there already, and what was trained with it needs it; give another --output");
     TranslationDataOptions texts = options_.data;
     texts.hold_out = 0;
-    const auto data = load_translation_data(texts, vocabulary, context, options_.threads, {});
+    const auto data = load_translation_data(texts, vocabulary, context, options_.device.threads, {});
     const auto write = [&](const std::string& name, const text::Lines& lines) {
       std::string text;
       for (std::size_t i = 0; i < lines.size(); ++i) text.append(lines[i]) += '\n';
@@ -120,7 +120,7 @@ class TranslatorProgram {
                     "another --output");
     }
     const TranslationData data =
-        load_translation_data(options_.data, vocabulary, context, options_.threads, std::move(subwords));
+        load_translation_data(options_.data, vocabulary, context, options_.device.threads, std::move(subwords));
     if (options_.rows() < data.longest)
       throw Error("--batch and --pass leave " + std::to_string(options_.rows()) +
                   " tokens of a side in memory, and a sentence may have " + std::to_string(data.longest) +
@@ -145,7 +145,7 @@ class TranslatorProgram {
                                           .clip_norm = options_.clip,
                                           .average = options_.average},
                                          {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
-                                         {.threads = options_.threads});
+                                         machine_options<B>(options_.device));
     CheckpointInfo start;
     if (resumed) {
       start = load_checkpoint(*resumed, trainer);
@@ -203,8 +203,8 @@ class TranslatorProgram {
   /// Prints translations of lines. Returns the program's exit code.
   int translate() const {
     const auto [subwords, language] = subwords_of_run();
-    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
-    Sentences sentences(weights, subwords, language, context, options_.decoding, {.threads = options_.threads});
+    const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
+    Sentences sentences(weights, subwords, language, context, options_.decoding, machine_options<B>(options_.device));
     const bool from_stdin = options_.input.empty() || options_.input == "-";
     LineTranslator<Model, B> lines(sentences, from_stdin ? "stdin" : options_.input.string(), options_.decoding);
     translate_lines(options_.input, lines);
@@ -215,10 +215,10 @@ class TranslatorProgram {
   int evaluate() const {
     const StopSignal stop;
     const auto [subwords, language] = subwords_of_run();
-    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
     const text::ParallelText text = read_texts(options_.data.texts, options_.data.format).front();
     const std::vector corpora{
-        text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.threads, language))};
+        text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.device.threads, language))};
     if (const std::size_t too_long = corpora[0].too_long; too_long > 0)
       throw Error(text.name + ": " + std::to_string(too_long) + (too_long == 1 ? " pair has" : " pairs have") +
                   " a side of more than the " + std::to_string(context) +
@@ -226,7 +226,7 @@ class TranslatorProgram {
     text::PairBatchOptions sizes = batch_options(context, false);
     sizes.source_rows = sizes.target_rows = std::max(sizes.source_rows, context);
     Judge judge(Batches(corpora, sizes), corpora, text);
-    Sentences sentences(weights, subwords, language, context, options_.decoding, {.threads = options_.threads});
+    Sentences sentences(weights, subwords, language, context, options_.decoding, machine_options<B>(options_.device));
     Progress progress(stderr, {.total = judge.count + std::int64_t(text.size()), .label = "evaluate", .quiet = 1});
     std::int64_t shown = 0;
     const auto show = [&](const Evaluation& so_far) {
@@ -234,7 +234,7 @@ class TranslatorProgram {
                        .tokens = so_far.targets - std::exchange(shown, so_far.targets),
                        .loss = so_far.mean()});
     };
-    const Evaluation sums = fathom::evaluate(weights, judge.batches, {.threads = options_.threads},
+    const Evaluation sums = fathom::evaluate(weights, judge.batches, machine_options<B>(options_.device),
                                              {.stop = [&] { return bool(stop); }, .progress = show});
     std::int64_t translated = 0;
     const bool whole =
@@ -264,9 +264,9 @@ class TranslatorProgram {
   /// Prints what the model says of given translations. Returns the program's exit code.
   int score() const {
     const auto [subwords, language] = subwords_of_run();
-    const auto weights = used_weights<Model, B>(options_, {.threads = options_.threads});
+    const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
     PairLineScorer<Model, B> scorer(weights, subwords, language, context, options_.batch,
-                                    {.alpha = options_.decoding.length_penalty}, {.threads = options_.threads});
+                                    {.alpha = options_.decoding.length_penalty}, machine_options<B>(options_.device));
     score_pairs(options_.data.texts, options_.data.format, scorer);
     return 0;
   }
@@ -276,16 +276,16 @@ class TranslatorProgram {
     const int longest = options_.data.longest > 0 ? std::min(options_.data.longest, context) : context;
     const auto sizes = batch_options(longest, true);
     const PairCapacity capacity{{sizes.source_rows, sizes.pairs, longest}, {sizes.target_rows, sizes.pairs, longest}};
-    const int threads = options_.threads > 0 ? options_.threads : cpu::available_threads();
-    const MemoryPlan plan = training_memory<Model, B, Optimizer>(capacity, threads, dropout(), options_.average > 0);
+    const MemoryPlan plan =
+        training_memory<Model, B, Optimizer>(capacity, lanes<B>(options_.device), dropout(), options_.average > 0);
     std::printf("%d encoder and %d decoder layers, width %d, context %d, vocabulary %d\n", Model::Source::Stack::depth,
                 Model::Target::Stack::depth, Model::Target::width, context, vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     const Capacity one{longest, 1, longest};
     std::printf("training, per pair of tokens  %.1f MFLOP\n",
                 training_cost<Model, OpsOnly<Single>>({one, one}).flops / longest / 1e6);
-    std::printf("memory beside text    %d tokens of a side at a time, %d threads, %s\n", options_.rows(), threads,
-                Optimizer::name);
+    std::printf("memory beside text    %d tokens of a side at a time, %s, %s\n", options_.rows(),
+                text_of<B>(options_.device).c_str(), Optimizer::name);
     print_memory(plan, batches_in_memory(options_.accumulate()) * batch_bytes(capacity));
     return 0;
   }
@@ -348,7 +348,8 @@ class TranslatorProgram {
     const Weights<Model, B>& weights = trainer.weights();
     // All sources begin with the token of a language, or none does; which it is, they say themselves.
     const int language = options_.data.target_languages.empty() ? text::PairEncoding::none : judge.sources[0][0];
-    Sentences translator(weights, data.subwords, language, data.longest, {.beam = 1}, {.threads = options_.threads});
+    Sentences translator(weights, data.subwords, language, data.longest, {.beam = 1},
+                         machine_options<B>(options_.device));
     if (by_bleu) {
       if (!judge.translate(translator, stop, [&] {
             ++done;
@@ -451,13 +452,13 @@ class TranslatorProgram {
   const TranslatorOptions& options_;
 };
 
-/// The `main` of a translator's program.
-template <class Model, class B = Cpu<>>
+/// The `main` of a translator's program, which runs on each of the backends Bs.
+template <class Model, class... Bs>
 int translator(int argc, char** argv) {
   return run_program([&] {
     TranslatorOptions options;
     TranslatorCommandLine command(options, Model::Source::Stack::depth, Model::Target::Stack::depth);
-    return run_command(command.app(), argc, argv, [&] {
+    const auto run = [&]<class B>(std::type_identity<B>) {
       using Program = TranslatorProgram<Model, B>;
       const Program program(options);
       if (command.prepare()) return program.prepare();
@@ -482,7 +483,8 @@ int translator(int argc, char** argv) {
       }
       if (options.data.texts.empty()) throw CLI::RequiredError("texts");
       return program.train(folder, command.recorded().texts(), newest);
-    });
+    };
+    return run_command(command.app(), argc, argv, [&] { return on_device<Bs...>(options.device, run); });
   });
 }
 

@@ -19,8 +19,9 @@ struct TranslatorOptions : SavedRun {
   TranslatorOptions() : SavedRun{.output = "runs/translator", .checkpoint = {}} {}
 
   TranslationDataOptions data;
+  Device device;
   bool resume = false;
-  int batch = 4096, pass = 0, threads = 0, keep = 10, patience = 10;
+  int batch = 4096, pass = 0, keep = 10, patience = 10;
   std::int64_t steps = 20000, warmup = 2000, validation_every = 0, save_every = 0, telemetry = 0;
   double learning_rate = 2e-3, beta2 = 0.98, weight_decay = 0, clip = 1, dropout = 0.3, smoothing = 0.1, average = 0;
   std::uint64_t seed = 1;
@@ -57,7 +58,7 @@ class TranslatorCommandLine : public CommandLine {
     info_->add_option("--longest", options.data.longest, "tokens of a sentence; 0: the model's context")
         ->transform(whole(options.data.longest, 0));
     add_memory(*info_, options.dropout, options.average);
-    add_threads(options.threads);
+    add_device(options.device);
   }
 
   bool prepare() const { return prepare_->parsed(); }

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <fathom/backend/backend.hpp>
+#include <fathom/backend/observed.hpp>
+#include <fathom/core/config.hpp>
+#include <fathom/core/thread.hpp>
+#include <fathom/core/view.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/testing/compare.hpp>
+#include <fathom/train/trainer.hpp>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+/// Whether two backends compute the same: a model is trained on both, op by op side by side, and each result of one is
+/// compared with that of the other. For who writes a backend, or doubts one.
+namespace fathom::inline FATHOM_ABI::testing {
+
+/// What one op has written.
+struct WrittenOp {
+  struct Output {
+    int rows = 0, columns = 0;
+    std::vector<double> values;
+
+    Matrix<const double> view() const { return {values.data(), rows, columns}; }
+  };
+  std::string where;  ///< batch.0.backward.blocks.17.attention (linear dx)
+  std::vector<Output> outputs;
+};
+
+/// Reads back what every op of a lane has written, and hands it on. An observer, see `Observed`.
+template <class B>
+class OutputReader {
+ public:
+  std::function<void(WrittenOp&&)> hand_on = {};  ///< without: nothing is read
+
+  void start() {}
+  void stop() {}
+  void enter(std::string_view name, int index) { path_.enter(name, index); }
+  void leave() { path_.leave(); }
+  void begin(const auto& /*op*/) {}
+  template <class Op>
+  void end(const Op& op, typename B::Lane& lane) {
+    if (!hand_on) return;
+    lane.settle();
+    WrittenOp written{path_.text() + " (" + Op::name + ")", {}};
+    op.outputs([&](const auto& matrix) {
+      if (matrix) written.outputs.push_back(read(matrix, lane));
+    });
+    if (!written.outputs.empty()) hand_on(std::move(written));
+  }
+
+ private:
+  template <class T>
+  static WrittenOp::Output read(const Matrix<T>& matrix, typename B::Lane& lane) {
+    using Value = std::remove_const_t<T>;
+    std::vector<Value> rows(std::size_t(matrix.rows - 1) * std::size_t(matrix.stride) + std::size_t(matrix.columns));
+    lane.read(rows.data(), matrix.data, rows.size() * sizeof(Value));
+    WrittenOp::Output output{matrix.rows, matrix.columns, {}};
+    output.values.reserve(std::size_t(matrix.rows) * std::size_t(matrix.columns));
+    for (int r = 0; r < matrix.rows; ++r)
+      for (int c = 0; c < matrix.columns; ++c)
+        output.values.push_back(double(rows[std::size_t(r) * std::size_t(matrix.stride) + std::size_t(c)]));
+    return output;
+  }
+
+  ScopePath path_;
+};
+
+namespace detail {
+
+/// Ops on their way from the thread of one backend to that of the other: one at a time, so that a thousand layers need
+/// no more memory than one.
+class Relay {
+ public:
+  /// Thrown by `give` when nobody takes any more.
+  struct Closed {};
+
+  void give(WrittenOp&& op) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !op_ || closed_; });
+    if (closed_) throw Closed{};
+    op_ = std::move(op);
+    changed_.notify_all();
+  }
+  /// Nothing: there is no other.
+  std::optional<WrittenOp> take() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return op_ || closed_; });
+    changed_.notify_all();
+    return std::exchange(op_, std::nullopt);
+  }
+  /// Said by either side when it ends.
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<WrittenOp> op_;
+  bool closed_ = false;
+};
+
+}  // namespace detail
+
+struct VerifyOptions {
+  std::int64_t steps = 2;       ///< updates; what one has done to the weights, the forward pass of the next shows
+  double tolerance = 1e-4;      ///< of a value, relative to the largest that its op has written
+  double learning_rate = 2e-4;  ///< so large that a missing update shows, so small that its rounding does not
+  TrainerOptions trainer = {};
+};
+
+/// What `verify` has found.
+struct Verification {
+  std::int64_t ops = 0;      ///< compared, the one that ended it included
+  Difference worst;          ///< the greatest difference, or the first beyond tolerance
+  std::string where;         ///< of which op
+  std::string disagreement;  ///< empty: the backends agree; else what is wrong there, in a sentence
+  bool agrees() const { return disagreement.empty(); }
+};
+
+/// Trains Model on the backends First and Second from the same seed, on one lane each and in step, and compares every
+/// op's results. Ends with the first op whose results are beyond tolerance, or that only one of them has asked for.
+/// `batch_of(step)` is the batch of an update, from 0. Both compute in one precision. Errors: what training on either
+/// throws.
+template <class Model, Backend First, Backend Second, class Optimizer = AdamW, class BatchOf>
+Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of, const VerifyOptions& options = {},
+                    const typename First::Options& first = First::one_lane(),
+                    const typename Second::Options& second = Second::one_lane()) {
+  static_assert(std::is_same_v<typename First::Precision, typename Second::Precision>,
+                "fathom: verify compares backends of one precision, such as Ref<Mixed> and Cpu<Mixed>");
+  const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
+    Trainer<Model, Observed<B, OutputReader<B>>, Optimizer> trainer(capacity, options.trainer, {}, machine);
+    trainer.context().machine().observers().front().hand_on = hand_on;
+    for (std::int64_t step = 0; step < options.steps; ++step) trainer.step(batch_of(step), options.learning_rate);
+  };
+
+  detail::Relay relay;
+  std::exception_ptr error;
+  Thread expected([&] {
+    try {
+      train(std::type_identity<First>{}, first, [&](WrittenOp&& op) { relay.give(std::move(op)); });
+    } catch (const detail::Relay::Closed&) {  // the other has seen enough
+    } catch (...) {
+      error = std::current_exception();
+    }
+    relay.close();
+  });
+
+  Verification found;
+  const auto end_with = [&](std::string disagreement) {
+    found.disagreement = std::move(disagreement);
+    throw detail::Relay::Closed{};
+  };
+  const auto compare_next = [&](WrittenOp&& actual) {
+    const std::optional<WrittenOp> other = relay.take();
+    ++found.ops;
+    const auto extents = [](const WrittenOp::Output& a, const WrittenOp::Output& b) {
+      return a.rows == b.rows && a.columns == b.columns;
+    };
+    if (!other || other->where != actual.where || !std::ranges::equal(actual.outputs, other->outputs, extents)) {
+      found.where = actual.where;
+      end_with("the first backend " + (other ? "was asked for " + other->where : std::string("had ended")));
+    }
+    double largest = 0;
+    for (const auto& output : other->outputs)
+      for (const double value : output.values) largest = std::max(largest, std::abs(value));
+    for (std::size_t i = 0; i < actual.outputs.size(); ++i) {
+      const Difference difference = compare(actual.outputs[i].view(), other->outputs[i].view(), largest);
+      if (difference.error <= found.worst.error) continue;
+      found.worst = difference;
+      found.where = actual.where;
+      if (!(difference.error <= options.tolerance))
+        end_with("row " + std::to_string(difference.row) + ", column " + std::to_string(difference.column) + " is " +
+                 std::to_string(difference.actual) + ", and " + std::to_string(difference.expected) +
+                 " on the first backend; the largest there is " + std::to_string(largest));
+    }
+  };
+  std::exception_ptr own_error;
+  try {
+    train(std::type_identity<Second>{}, second, compare_next);
+    if (const auto left = relay.take(); left && found.agrees()) {
+      found.where = left->where;
+      found.disagreement = "the second backend had ended";
+    }
+  } catch (const detail::Relay::Closed&) {
+  } catch (...) {
+    own_error = std::current_exception();
+  }
+  relay.close();
+  expected.join();
+  if (error) std::rethrow_exception(error);
+  if (own_error) std::rethrow_exception(own_error);
+  return found;
+}
+
+}  // namespace fathom::inline FATHOM_ABI::testing
