@@ -134,9 +134,9 @@ struct Verification {
 };
 
 /// Trains Model on the backends First and Second from the same seed, on one lane each and in step, and compares every
-/// op's results. Ends with the first op whose results are beyond tolerance, or that only one of them has asked for.
-/// `batch_of(step)` is the batch of an update, from 0. Both compute in one precision. Errors: what training on either
-/// throws.
+/// op's results, and each update's loss and gradient norm. Ends with the first that is beyond tolerance, or that only
+/// one of them has. `batch_of(step)` is what `Trainer::step` takes for an update, from 0: a batch, or a span of them.
+/// Both compute in one precision. Errors: what training on either throws.
 template <class Model, Backend First, Backend Second, class Optimizer = AdamW, class BatchOf>
 Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of, const VerifyOptions& options = {},
                     const typename First::Options& first = First::one_lane(),
@@ -146,7 +146,11 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
   const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
     Trainer<Model, Observed<B, OutputReader<B>>, Optimizer> trainer(capacity, options.trainer, {}, machine);
     trainer.context().machine().observers().front().hand_on = hand_on;
-    for (std::int64_t step = 0; step < options.steps; ++step) trainer.step(batch_of(step), options.learning_rate);
+    for (std::int64_t step = 0; step < options.steps; ++step) {
+      const StepReport report = trainer.step(batch_of(step), options.learning_rate);
+      hand_on(WrittenOp{"update " + std::to_string(report.step) + " (loss)", {{1, 1, {report.loss}}}});
+      hand_on(WrittenOp{"update " + std::to_string(report.step) + " (norm)", {{1, 1, {report.gradient_norm}}}});
+    }
   };
 
   detail::Relay relay;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "blas.hpp"
+#include "mutation.hpp"
 #include "runtime_call.hpp"
 
 namespace emulated::blas {
@@ -250,6 +251,14 @@ struct Call {
   bool captured;
 };
 
+/// Whether one that is not 0 is in a matrix.
+bool has_a_number(const Layout& layout, const void* matrix) {
+  for (std::int64_t r = 0; r < std::int64_t(layout.rows); ++r)
+    for (std::int64_t c = 0; c < std::int64_t(layout.columns); ++c)
+      if (read_number(*number_of(layout.type), matrix, layout.at(r, c)) != 0) return true;
+  return false;
+}
+
 Verdict check_algorithm(const Problem& p, const Call& call) {
   if (call.algorithm == nullptr)
     return call.captured ? invalid("no algorithm in a capture: heuristics are asked before") : Verdict{};
@@ -378,7 +387,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
       device.mistake("cublasLtMatmul: " + why.text);
       return why.status;
     };
-    const auto problem = problem_of(device, operation, a_layout, b_layout, c_layout, d_layout);
+    auto problem = problem_of(device, operation, a_layout, b_layout, c_layout, d_layout);
     if (object<void>(device, handle, handle_kind) == nullptr)
       return refuse({CUBLAS_STATUS_NOT_INITIALIZED, "\"cuBLASLt handle has not been initialized\""});
     if (!problem) return refuse({CUBLAS_STATUS_INVALID_VALUE, "a descriptor is none, or was destroyed"});
@@ -395,10 +404,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         a, b, c, d, scalar(alpha), scalar(beta), algorithm, workspace, workspace_bytes, on->capture != nullptr};
     if (const Verdict no = check_algorithm(*problem, call)) return refuse(*no);
     if (const Verdict no = check_addresses(device, *problem, call)) return refuse(*no);
+    if (mutation().hits(Mutation::Kind::transpose)) {
+      std::int32_t& transpose = problem->operation.transpose_a;
+      transpose = transpose == CUBLAS_OP_N ? CUBLAS_OP_T : CUBLAS_OP_N;
+      if (const Verdict no = check(*problem)) return refuse(*no);
+    }
+    if (problem->a.ld > 1 && mutation().hits(Mutation::Kind::leading_dimension)) --problem->a.ld;
     const cudaError_t error = submit(stream, "cublasLtMatmul", [problem = *problem, call] {
       if (call.workspace_bytes > 0)
         std::memset(call.workspace, 0xFF, call.workspace_bytes);  // whatever it leaves there
-      multiply(problem, call.alpha, call.a, call.b, call.beta, call.c, call.d);
+      const bool adds = call.beta != 0 && has_a_number(problem.c, call.c);
+      const double factor = adds && mutation().hits(Mutation::Kind::beta) ? 0 : call.beta;
+      multiply(problem, call.alpha, call.a, call.b, factor, call.c, call.d);
     });
     return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
   });

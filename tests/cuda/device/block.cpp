@@ -14,6 +14,7 @@
 #include "device.hpp"
 #include "fault.hpp"
 #include "fiber.hpp"
+#include "mutation.hpp"
 
 namespace emulated {
 
@@ -120,24 +121,26 @@ void Block::start(const char* kernel, int number, int threads, std::size_t share
 }
 
 void Block::schedule(Order order) {
-  const int count = int(threads_.size());
-  for (;;) {
-    bool ran = false;
-    for (const int index : ordered(count, order, random_)) {
+  const int count = int(threads_.size()), warps = (count + warp_size - 1) / warp_size;
+  do {
+    for (const int warp : ordered(warps, order, random_)) run_warp(warp, order);
+    if (std::ranges::all_of(threads_, [](const Thread& t) { return t.state == State::ended; })) return;
+  } while (release(State::barrier, 0, count));
+  divergent();
+}
+
+void Block::run_warp(int warp, Order order) {
+  const int first = warp * warp_size, lanes = std::min(warp_size, int(threads_.size()) - first);
+  do {
+    for (const int lane : ordered(lanes, order, random_)) {
+      const int index = first + lane;
       if (threads_[std::size_t(index)].state != State::runs) continue;
-      ran = true;
       running_ = index;
       running() = {kernel_, number_, index};
       fibers().all[std::size_t(index)].resume();
       if (fibers().thrown) std::rethrow_exception(std::exchange(fibers().thrown, nullptr));
     }
-    if (ran) continue;
-    if (std::ranges::all_of(threads_, [](const Thread& t) { return t.state == State::ended; })) return;
-    bool released = false;
-    for (int first = 0; first < count; first += warp_size)
-      released = release(State::warp, first, std::min(warp_size, count - first)) || released;
-    if (!released && !release(State::barrier, 0, count)) divergent();
-  }
+  } while (release(State::warp, first, lanes));
 }
 
 bool Block::release(State state, int first, int count) {
@@ -167,6 +170,19 @@ void Block::divergent() const {
       other = i;
   throw Mistake{std::string("kernel ") + kernel_ + ", block " + std::to_string(number_) +
                 ": divergent: " + describe(first) + ", and " + describe(other)};
+}
+
+void Block::barrier(int index, const std::source_location& where) {
+  if (!dropped(where)) wait(index, State::barrier, where);
+}
+
+void Block::warp_barrier(int index, const std::source_location& where) {
+  if (!dropped(where)) bring(index, 0, where);
+}
+
+bool Block::dropped(const std::source_location& where) const {
+  return mutation().kind == Mutation::Kind::barrier &&
+         mutation().hits_barrier(std::string(kernel_) + ", " + place(where));
 }
 
 void Block::wait(int index, State state, const std::source_location& where) {

@@ -13,7 +13,8 @@
 
 namespace emulated {
 
-/// The threads of one block, each a fiber: they run in the device's order, one until it waits, then the next.
+/// The threads of one block, each a fiber: warps run in the device's order, each as far as it comes, and in it the
+/// lanes, one until it waits, then the next.
 class Block {
  public:
   static constexpr int warp_size = 32;
@@ -29,7 +30,9 @@ class Block {
   std::byte* shared() const { return shared_; }
 
   /// From thread `index`: until all threads of the block, or of the warp, are there.
-  void barrier(int index, const std::source_location& where) { wait(index, State::barrier, where); }
+  void barrier(int index, const std::source_location& where);
+  /// Until all lanes of the warp are there.
+  void warp_barrier(int index, const std::source_location& where);
 
   /// Brings `value` to an exchange of the warp of thread `index`, and waits for all its lanes.
   template <class T>
@@ -63,9 +66,13 @@ class Block {
 
   void start(const char* kernel, int number, int threads, std::size_t shared, const std::function<void(int)>& body);
   void schedule(Order order);
+  /// As far as its lanes come without other warps: on a device, too, one may be far ahead of the rest.
+  void run_warp(int warp, Order order);
   /// Lets all go on that are where they must be; false: some are elsewhere.
   bool release(State state, int first, int count);
   [[noreturn]] void divergent() const;
+  /// Whether the barrier there is to let everyone pass (mutation.hpp).
+  bool dropped(const std::source_location& where) const;
   void wait(int index, State state, const std::source_location& where);
 
   const char* kernel_ = "";

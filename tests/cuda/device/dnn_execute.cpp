@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "dnn.hpp"
+#include "mutation.hpp"
 
 namespace emulated::dnn {
 
@@ -63,7 +64,10 @@ class Run {
   double& at(int index, const Place& place) { return at(index, place, tensor(index).extents); }
 
   std::int64_t first(const Tensor& t, std::int64_t b) {
-    return t.ragged < 0 ? b * t.strides[0] : std::int64_t(at(t.ragged, {b, 0, 0, 0}));
+    if (t.ragged < 0) return b * t.strides[0];
+    const auto offset = std::int64_t(at(t.ragged, {b, 0, 0, 0}));
+    const bool wrong = offset > 0 && mutation().hits(Mutation::Kind::ragged_offset);
+    return wrong ? offset / t.strides[std::size_t(t.row_axis())] : offset;
   }
   /// Rows of a sequence that have memory.
   std::int64_t rows(const Tensor& t, std::int64_t b) {

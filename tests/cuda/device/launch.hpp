@@ -63,7 +63,7 @@ class Thread {
   void warp_barrier(std::source_location where = std::source_location::current()) const
     requires(fathom::cuda::cooperates<K>)
   {
-    Block::current().bring(index_, 0, where);
+    Block::current().warp_barrier(index_, where);
   }
   template <class T>
   T shuffle(T value, int lane, std::source_location where = std::source_location::current()) const

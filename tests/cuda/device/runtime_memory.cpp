@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "mutation.hpp"
 #include "runtime_call.hpp"
 
 using namespace emulated;
@@ -141,6 +142,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       return submit(stream, "cudaMemcpyAsync", [=] { std::memcpy(to, staged->data(), bytes); });
     }
     const cudaError_t error = submit(stream, "cudaMemcpyAsync", [=] { std::memmove(to, from, bytes); });
+    mutation().awaited = copy.to_place != Place::device;
     if (error == cudaSuccess && copy.to_place == Place::pageable) device.reach(on->last);
     return error;
   });

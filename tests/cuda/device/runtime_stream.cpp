@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA runtime's calls about streams and events.
 #include <chrono>
+#include <utility>
 
+#include "mutation.hpp"
 #include "runtime_call.hpp"
 
 namespace emulated {
@@ -136,6 +138,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   return runtime_call("cudaStreamSynchronize", Kind::not_captured, [&](Device& device) {
     Stream* const stream = stream_of(device, handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+    if (std::exchange(mutation().awaited, false) && mutation().hits(Mutation::Kind::wait)) return cudaSuccess;
     device.reach(stream->last);
     return cudaSuccess;
   });

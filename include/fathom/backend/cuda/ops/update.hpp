@@ -452,8 +452,7 @@ struct AdafactorTensor {
       for (int i = 0; i < rows; ++i) squares += gradient(i, j) * gradient(i, j);
       thread.store(c + j, Master(beta * float(thread.load(c + j)) + (1 - beta) * (squares / float(rows) + epsilon1)));
     }
-    thread.barrier();  // all moments are there
-    float row_sum = 0;
+    float row_sum = 0;  // when it is there, so are all moments
     for (int i = thread.index(); is_matrix && i < rows; i += threads) row_sum += float(thread.load(r + i));
     const float mean_r = sum(row_sum) / float(rows), size = float(tensor.size());
     const auto update = [&](std::int64_t n) {
