@@ -132,15 +132,20 @@ class Trainer {
       LossSums sums;
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].output_packing());
+        if (index > 0) sums += worker.read(&Slots::loss);
         gradients_of(worker, batches[index], index, target_weight);
-        sums += worker.read(&Slots::loss);
       }
       worker(op::SumOfSquares<P>{.x = gradients_, .result = worker.slot(&Slots::squares)});
-      const double norm = std::sqrt(worker.read(&Slots::squares)), loss = options_.loss.total(sums) * target_weight;
+      const double norm = std::sqrt(worker.read(&Slots::squares));
+      sums += worker.read(&Slots::loss);
+      const double loss = options_.loss.total(sums) * target_weight;
       const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
                           !norms_.is_spike(norm, options_.spike_factor);
-      if (accept) Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
+      if (accept) {
+        Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
+        if constexpr (!updates_weights<P>) worker(op::Round<P>{.x = masters_, .y = weights_.flat()});
+      }
       if (!first) return;
       total = sums;
       report.loss = loss;
@@ -152,7 +157,6 @@ class Trainer {
       ++updates_;
       skipped_in_a_row_ = 0;
       norms_.add(report.gradient_norm);
-      round_masters();
       if (average_) average_->add(context_, masters());
     } else {
       skip(report, batches, target_weight);
