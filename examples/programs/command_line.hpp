@@ -57,10 +57,15 @@ class CommandLine {
   }
 
   /// What decides how much memory training needs, whatever the model.
-  static void add_memory(CLI::App& info, double& dropout, double& average) {
+  static void add_memory(CLI::App& info, double& dropout, double& average, double& gib) {
+    info.add_option("--memory", gib, memory_text)->check(not_negative());
     info.add_option("--dropout", dropout, "rate on embeddings and residual branches")->check(rate());
     info.add_option("--average", average, "decay of an average of the weights; 0: none")->check(rate());
   }
+
+  static constexpr const char* memory_text =
+      "GiB that training may take: as many layers as that needs are computed again in backward, to the same bits; 0: "
+      "any";
 
   CLI::App app_;
   CLI::App* train_ = nullptr;

@@ -65,10 +65,14 @@ class LanguageModelProgram {
     const bool validates = options_.validation_batches != "none";
     const Text text = split_text(validates);
     const Windows windows(text.train, {.batch = options_.batch, .length = Model::context, .seed = options_.seed});
-    Trainer<Model, B, Optimizer> trainer(
-        windows.capacity(),
-        {.seed = options_.seed, .dropout = dropout(), .clip_norm = options_.clip, .average = options_.average},
-        {.beta2 = options_.beta2, .weight_decay = options_.weight_decay}, machine_options<B>(options_.device));
+    Trainer<Model, B, Optimizer> trainer(windows.capacity(),
+                                         {.seed = options_.seed,
+                                          .dropout = dropout(),
+                                          .clip_norm = options_.clip,
+                                          .average = options_.average,
+                                          .recomputed = memory(windows.capacity()).recomputed},
+                                         {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
+                                         machine_options<B>(options_.device));
 
     record[text_key] = as_utf8(std::filesystem::absolute(options_.text));
     record[checksum_key] = checksum(text);
@@ -166,19 +170,26 @@ class LanguageModelProgram {
   /// Prints what the model is and what its training needs.
   int info() const {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
-    const MemoryPlan plan =
-        training_memory<Model, B, Optimizer>(capacity, lanes<B>(options_.device), dropout(), options_.average > 0);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     std::printf("training, per token   %.1f MFLOP\n", Model::flops_per_token(Model::context) / 1e6);
     std::printf("memory beside text    batch %d, %s, %s\n", options_.batch, text_of<B>(options_.device).c_str(),
                 Optimizer::name);
-    print_memory(plan, batches_in_memory(options_.accumulate) * batch_bytes(capacity));
+    print_memory(memory(capacity), batches(capacity));
     return 0;
   }
 
  private:
+  /// Bytes of batches.
+  std::int64_t batches(const Capacity& capacity) const {
+    return batches_in_memory(options_.accumulate) * batch_bytes(capacity);
+  }
+  PlannedMemory memory(const Capacity& capacity) const {
+    return plan_memory<Model, B, Optimizer>(capacity, options_.memory, options_.device, dropout(), options_.average > 0,
+                                            batches(capacity));
+  }
+
   /// As many batches of a text, spread evenly over it, as an option says: a number, or "all".
   struct Sample {
     std::int64_t count;

@@ -18,6 +18,7 @@ struct LanguageModelOptions : SavedRun {
 
   std::filesystem::path text;
   Device device;
+  double memory = 0;  ///< GiB
   bool resume = false;
   int batch = 8, accumulate = 1, keep = 2, patience = 0;
   std::int64_t steps = 2000, warmup = 100, validation_every = 100, save_every = 200, telemetry = 0;
@@ -69,7 +70,7 @@ class LanguageModelCommandLine : public CommandLine {
         ->transform(whole(options.batch, 1, most_batch_));
     info_->add_option("--accumulate", options.accumulate, "batches of an update")
         ->transform(whole(options.accumulate, 1));
-    add_memory(*info_, options.dropout, options.average);
+    add_memory(*info_, options.dropout, options.average, options.memory);
     add_device(options.device);
   }
 
@@ -124,6 +125,7 @@ class LanguageModelCommandLine : public CommandLine {
     free("--save-every", options.save_every, "updates")->transform(whole(options.save_every, 1));
     free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
     add_telemetry(options.telemetry);
+    free("--memory", options.memory, memory_text)->check(not_negative());
     group("Options");
   }
 

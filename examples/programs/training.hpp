@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <fathom/io/atomic_write.hpp>
@@ -14,9 +15,11 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <programs/device.hpp>
 #include <programs/run_log.hpp>
 #include <programs/stop_signal.hpp>
 #include <programs/telemetry_log.hpp>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -122,12 +125,42 @@ constexpr bool is_profiled() {
   return any;
 }
 
+/// What training takes of memory where it may take so many GiB; 0: any.
+struct PlannedMemory {
+  MemoryPlan plan;
+  int recomputed = 0;  ///< `TrainerOptions::recomputed`
+};
+
+/// Of the CPU's memory, batches and a checkpoint's copy are a part. Errors: `Error` of `least_recomputed`.
+template <class Model, class B, class Optimizer>
+PlannedMemory plan_memory(const typename Model::Capacity& capacity, double gib, const Device& device,
+                          const DropoutRates& dropout, bool average, std::int64_t batches) {
+  const int threads = lanes<B>(device);
+  const auto plan = [&](int recomputed) {
+    return training_memory<Model, B, Optimizer>(recomputing(capacity, recomputed), threads, dropout, average);
+  };
+  if (gib == 0) return {plan(0), 0};
+  const std::int64_t beside = device.name == "cpu" ? batches + plan(0).checkpoint_copy() : 0;
+  const auto bytes = std::int64_t(gib * double(1_GiB)) - beside;
+  if (const auto least = plan(every_block).total(); bytes < least) {
+    std::ostringstream text;
+    text << "--memory " << gib << ": training takes at least "
+         << std::ceil(1000 * double(least + beside) / double(1_GiB)) / 1000
+         << " GiB, with every layer computed again in backward; give that, or a smaller --batch";
+    throw Error(text.str());
+  }
+  const int recomputed = least_recomputed<Model, B, Optimizer>(capacity, bytes, threads, dropout, average);
+  return {plan(recomputed), recomputed};
+}
+
 /// Prints what training takes of memory; `batches` bytes are in batches.
-inline void print_memory(const MemoryPlan& plan, std::int64_t batches) {
+inline void print_memory(const PlannedMemory& memory, std::int64_t batches) {
+  const MemoryPlan& plan = memory.plan;
   const auto line = [](const char* name, std::int64_t bytes) {
     std::printf("  %-18s  %9.1f MiB\n", name, double(bytes) / double(1_MiB));
   };
   line("weights", plan.weights);
+  if (plan.masters > 0) line("masters", plan.masters);
   line("gradients", plan.gradients);
   line("optimizer", plan.optimizer);
   line("average", plan.average);
@@ -136,6 +169,8 @@ inline void print_memory(const MemoryPlan& plan, std::int64_t batches) {
   line("batches", batches);
   line("checkpoint's copy", plan.checkpoint_copy());
   line("total", plan.total() + batches + plan.checkpoint_copy());
+  if (memory.recomputed > 0)
+    std::printf("the first %d layers of each stack are computed again in backward\n", memory.recomputed);
 }
 
 /// Batches that a program holds at a time: the one in use and two that are prefetched, one to validate on, and copies of

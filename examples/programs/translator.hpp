@@ -143,7 +143,8 @@ class TranslatorProgram {
                                           .loss = {.smoothing = options_.smoothing},
                                           .dropout = dropout(),
                                           .clip_norm = options_.clip,
-                                          .average = options_.average},
+                                          .average = options_.average,
+                                          .recomputed = memory(sampler.capacity()).recomputed},
                                          {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
                                          machine_options<B>(options_.device));
     CheckpointInfo start;
@@ -276,8 +277,6 @@ class TranslatorProgram {
     const int longest = options_.data.longest > 0 ? std::min(options_.data.longest, context) : context;
     const auto sizes = batch_options(longest, true);
     const PairCapacity capacity{{sizes.source_rows, sizes.pairs, longest}, {sizes.target_rows, sizes.pairs, longest}};
-    const MemoryPlan plan =
-        training_memory<Model, B, Optimizer>(capacity, lanes<B>(options_.device), dropout(), options_.average > 0);
     std::printf("%d encoder and %d decoder layers, width %d, context %d, vocabulary %d\n", Model::Source::Stack::depth,
                 Model::Target::Stack::depth, Model::Target::width, context, vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
@@ -286,12 +285,21 @@ class TranslatorProgram {
                 training_cost<Model, OpsOnly<Single>>({one, one}).flops / longest / 1e6);
     std::printf("memory beside text    %d tokens of a side at a time, %s, %s\n", options_.rows(),
                 text_of<B>(options_.device).c_str(), Optimizer::name);
-    print_memory(plan, batches_in_memory(options_.accumulate()) * batch_bytes(capacity));
+    print_memory(memory(capacity), batches(capacity));
     return 0;
   }
 
  private:
   using Sentences = SentenceTranslator<Model, B>;
+
+  /// Bytes of batches.
+  std::int64_t batches(const PairCapacity& capacity) const {
+    return batches_in_memory(options_.accumulate()) * batch_bytes(capacity);
+  }
+  PlannedMemory memory(const PairCapacity& capacity) const {
+    return plan_memory<Model, B, Optimizer>(capacity, options_.memory, options_.device, dropout(), options_.average > 0,
+                                            batches(capacity));
+  }
 
   /// A text that a model is judged by: its batches for the loss, its sentences for scores.
   struct Judge {

@@ -20,6 +20,7 @@ struct TranslatorOptions : SavedRun {
 
   TranslationDataOptions data;
   Device device;
+  double memory = 0;  ///< GiB
   bool resume = false;
   int batch = 4096, pass = 0, keep = 10, patience = 10;
   std::int64_t steps = 20000, warmup = 2000, validation_every = 0, save_every = 0, telemetry = 0;
@@ -57,7 +58,7 @@ class TranslatorCommandLine : public CommandLine {
         ->transform(whole(options.pass, 0, most_tokens));
     info_->add_option("--longest", options.data.longest, "tokens of a sentence; 0: the model's context")
         ->transform(whole(options.data.longest, 0));
-    add_memory(*info_, options.dropout, options.average);
+    add_memory(*info_, options.dropout, options.average, options.memory);
     add_device(options.device);
   }
 
@@ -140,6 +141,7 @@ class TranslatorCommandLine : public CommandLine {
         ->transform(whole(options.save_every, 0));
     free("--keep", options.keep, "how many of the last ones stay")->transform(whole(options.keep, 1));
     add_telemetry(options.telemetry);
+    free("--memory", options.memory, memory_text)->check(not_negative());
     group("Options");
   }
 

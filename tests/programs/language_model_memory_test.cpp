@@ -111,4 +111,22 @@ TEST_CASE("whatever allocation of the other commands fails, the program says so"
   }
 }
 
+TEST_CASE("training within less memory comes to the same bits", "[programs]") {
+  const Workshop workshop;
+  const auto total = [](const std::string& memory) {
+    const Ended info = run({tiny_model(), "info", "--threads", "1", "--batch", "64", "--memory", memory});
+    REQUIRE(info.code == 0);
+    return std::stod(info.out.substr(info.out.find("  total") + 7));  // MiB
+  };
+  const double all = total("0");
+  const std::string some = std::to_string(0.8 * all / 1024);
+  CHECK(total(some) < 0.8 * all);
+  for (const std::string& memory : {std::string("0"), some})
+    REQUIRE(run(workshop.train(
+                    memory, {"--steps", "3", "--warmup", "1", "--batch", "64", "--threads", "1", "--memory", memory}))
+                .code == 0);
+  check_same(results_of(workshop.folder / some), results_of(workshop.folder / "0"));
+  check_refused({tiny_model(), "info", "--memory", "0.0001"}, {"--memory 0.0001: training takes at least ", "--batch"});
+}
+
 }  // namespace

@@ -20,6 +20,7 @@ struct Capacity {
   int longest = 0;            ///< tokens of the longest sequence
   int memory_rows = 0;        ///< rows of the side input that cross-attention reads
   bool forward_only = false;  ///< inference: nothing is kept for a backward pass
+  int recomputed = 0;  ///< of each stack so many blocks, the first ones, keep their input alone for a backward pass
 
   friend constexpr bool operator==(const Capacity&, const Capacity&) = default;
 };
@@ -37,7 +38,14 @@ inline std::string text_of(const Capacity& capacity) {
   std::string text = std::to_string(capacity.rows) + " rows, " + std::to_string(capacity.sequences) +
                      " sequences, longest " + std::to_string(capacity.longest);
   if (capacity.memory_rows != 0) text += ", memory_rows " + std::to_string(capacity.memory_rows);
+  if (capacity.recomputed != 0) text += ", recomputed " + std::to_string(capacity.recomputed);
   return capacity.forward_only ? text + ", forward_only" : text;
+}
+
+/// The same, with `count` blocks of each stack computed again in backward.
+constexpr Capacity recomputing(Capacity capacity, int count) {
+  capacity.recomputed = count;
+  return capacity;
 }
 
 /// Whether passes keep nothing for a backward pass.
@@ -47,12 +55,12 @@ constexpr bool is_forward_only(const Capacity& capacity) { return capacity.forwa
 /// are positive, there is a row for each sequence, and none is longer than all rows together or than `context`.
 constexpr void check_capacity(const Capacity& capacity, const char* owner,
                               int context = std::numeric_limits<int>::max()) {
-  const auto& [rows, sequences, longest, memory_rows, forward_only] = capacity;
+  const auto& [rows, sequences, longest, memory_rows, forward_only, recomputed] = capacity;
   const auto check = [&](bool condition, const char* rule) {
     if (!condition) throw ShapeError(std::string(owner) + ": a capacity of " + text_of(capacity) + ": " + rule);
   };
   check(rows > 0 && sequences > 0 && longest > 0, "rows, sequences and longest must be positive");
-  check(memory_rows >= 0, "memory_rows must not be negative");
+  check(memory_rows >= 0 && recomputed >= 0, "memory_rows and recomputed must not be negative");
   check(longest <= rows, "the longest sequence has more rows than all together; give more rows");
   check(sequences <= rows, "there is not a row for each sequence; give more rows");
   if (longest > context)

@@ -29,6 +29,12 @@ constexpr bool is_forward_only(const PairCapacity& capacity) {
   return is_forward_only(capacity.source) || is_forward_only(capacity.target);
 }
 
+/// The same, with `count` blocks of each stack computed again in backward.
+constexpr PairCapacity recomputing(PairCapacity capacity, int count) {
+  capacity.source.recomputed = capacity.target.recomputed = count;
+  return capacity;
+}
+
 /// As messages name it: "source 20 rows, 4 sequences, longest 6; target 24 rows, …".
 inline std::string text_of(const PairCapacity& capacity) {
   return "source " + text_of(capacity.source) + "; target " + text_of(capacity.target);

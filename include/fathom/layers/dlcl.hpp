@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
 #include <fathom/layers/layer.hpp>
@@ -64,26 +65,30 @@ struct DlclLoop {
 
   template <class P>
   struct Saved {
-    int depth = 0;
-    bool stored = true;
+    int depth = 0, recomputed = 0;                 // the first ones
     RowsArray<typename P::Stream, width> history;  // x, then the output of every block, in the pre form normed
     SavedArray<StepLayer, P> steps;
     Rows<typename P::Stream, width> sum;  // over all of them, in the post form
     typename NormLayer::template Saved<P> norm;
 
-    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, bool stored) {
+    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int recomputed) {
       Saved saved{};
-      saved.depth = depth, saved.stored = stored;
+      saved.depth = depth, saved.recomputed = recomputed;
       saved.history = RowsArray<typename P::Stream, width>::take(arena, depth + 1, capacity.rows);
       if constexpr (post) {
         saved.sum = arena.rows<typename P::Stream, width>(capacity.rows);
         saved.norm = NormLayer::template Saved<P>::take(arena, capacity);
       }
-      if (stored) saved.steps = SavedArray<StepLayer, P>::take(arena, depth, capacity);
+      if (recomputed < depth) saved.steps = SavedArray<StepLayer, P>::take(arena, depth - recomputed, capacity);
       return saved;
     }
-    constexpr SavedArray<StepLayer, P> scratch(auto& worker) const {
-      return stored ? steps : SavedArray<StepLayer, P>::take(worker.workspace(), 1, worker.packing().capacity);
+    /// For the recomputed ones, one after another.
+    constexpr Step<P> scratch(auto& worker) const {
+      if (recomputed == 0) return {};
+      return SavedArray<StepLayer, P>::take(worker.workspace(), 1, worker.packing().capacity)[0];
+    }
+    constexpr Step<P> step(int index, const Step<P>& again) const {
+      return index < recomputed ? again : steps[index - recomputed];
     }
   };
 
@@ -91,10 +96,10 @@ struct DlclLoop {
   static constexpr void forward(W& worker, Elements<const typename P::Weight> weights, const Blocks& p, Flow<P> flow,
                                 StreamIn<P, width> x, StreamOut<P, width> y, Saved<P>& saved) {
     const auto frame = worker.frame();
-    const auto steps = saved.scratch(worker);
+    const auto again = saved.scratch(worker);
     worker(op::Copy<P>{.x = as_stream(x), .y = saved.history.at(0, x.count)});
     for (int index = 0; index < saved.depth; ++index) {
-      auto step = steps[saved.stored ? index : 0];
+      auto step = saved.step(index, again);
       forward_block(worker, weights, p, flow, index, saved, step, x.count);
     }
     if constexpr (post) {
@@ -113,7 +118,7 @@ struct DlclLoop {
                                  Rows<typename P::Stream, width> dx, Skip<P> skip) {
     const auto frame = worker.frame();
     const int rows = dy.count;
-    const auto steps = saved.scratch(worker);
+    const auto again = saved.scratch(worker);
     const auto dhistory =
         RowsArray<typename P::Stream, width>::take(worker.workspace(), saved.depth + 1, worker.packing().capacity.rows);
     for (int index = 0; index <= saved.depth; ++index) worker(op::Zero<P>{.y = dhistory.at(index, rows)});
@@ -127,9 +132,9 @@ struct DlclLoop {
     }
     for (int index = saved.depth - 1; index >= 0; --index) {
       const auto inner = worker.frame();
-      auto step = steps[saved.stored ? index : 0];
-      if (!saved.stored) {
-        const auto again = worker.frame();
+      auto step = saved.step(index, again);
+      if (index < saved.recomputed) {
+        const auto forward = worker.frame();
         forward_block(worker, weights, p, flow, index, saved, step, rows);
       }
       const auto scope = worker.scope("blocks", index);
@@ -251,7 +256,8 @@ struct Dlcl : Composition<BlockType, NormLayer> {
   template <class P>
   struct Saved : Loop::template Saved<P> {
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
-      return {Loop::template Saved<P>::take(arena, capacity, N, stores && !capacity.forward_only)};
+      const bool all = !stores || capacity.forward_only;
+      return {Loop::template Saved<P>::take(arena, capacity, N, all ? N : std::min(capacity.recomputed, N))};
     }
   };
 

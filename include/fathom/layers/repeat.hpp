@@ -10,7 +10,7 @@
 namespace fathom::inline FATHOM_ABI {
 
 struct RecomputeTag {};
-/// Every block's activations stay until its backward.
+/// Every block's activations stay until its backward; but for the first blocks, where `Capacity::recomputed` says so.
 struct StoreAll {
   using tag = RecomputeTag;
   static constexpr int segment(int) { return 0; }
@@ -42,6 +42,7 @@ struct RowsArray {
     return {arena.take<T>(count * pitch), pitch};
   }
   constexpr Rows<T, Width> at(int index, int rows) const { return {offset(data, index * pitch), rows}; }
+  constexpr RowsArray from(int index) const { return {offset(data, index * pitch), pitch}; }
 };
 
 /// The same of a stream.
@@ -54,6 +55,7 @@ struct BothRowsArray {
     return {decltype(stream)::take(arena, count, rows), decltype(branch)::take(arena, count, rows)};
   }
   constexpr StreamOut<P, Width> at(int index, int rows) const { return {stream.at(index, rows), branch.at(index, rows)}; }
+  constexpr BothRowsArray from(int index) const { return {stream.from(index), branch.from(index)}; }
 };
 template <class P, int Width>
 using StreamArray =
@@ -87,17 +89,23 @@ struct BlockLoop {
   template <class P>
   using Streams = StreamArray<P, width>;
 
+  /// The first `recomputed` blocks come in segments, of which the inputs alone stay; of all others everything does.
   template <class P>
   struct Saved {
-    int depth = 0, segment = 0;   // segment 0: everything is stored
-    SavedArray<Block, P> blocks;  // segment 0: one per block
-    Streams<P> inputs;            // of blocks 1, 2, … unless they are restored; or of segments 1, 2, …
+    int depth = 0, segment = 1, recomputed = 0;
+    SavedArray<Block, P> blocks;  // of the blocks behind the recomputed ones
+    Streams<P> inputs;            // of segments 1, 2, …; of block `recomputed`, unless it is the first; of those behind
+                                  // it, unless they are restored
 
-    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int segment) {
-      Saved saved{depth, segment, {}, {}};
-      if (segment == 0) saved.blocks = SavedArray<Block, P>::take(arena, depth, capacity);
-      const int pieces = segment > 0 ? (depth + segment - 1) / segment : keeps_outputs ? depth : 1;
-      saved.inputs = Streams<P>::take(arena, pieces - 1, capacity.rows);
+    constexpr int segments() const { return (recomputed + segment - 1) / segment; }
+
+    static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int segment, int recomputed) {
+      Saved saved{depth, segment, recomputed, {}, {}};
+      const int stored = depth - recomputed;
+      if (stored > 0) saved.blocks = SavedArray<Block, P>::take(arena, stored, capacity);
+      const int behind = stored > 0 && keeps_outputs ? stored - 1 : 0;
+      const int kept = (stored > 0 ? saved.segments() : saved.segments() - 1) + behind;
+      saved.inputs = Streams<P>::take(arena, kept, capacity.rows);
       return saved;
     }
   };
@@ -106,18 +114,28 @@ struct BlockLoop {
   static constexpr void forward(W& worker, const Blocks& p, Flow<P> flow, StreamIn<P, width> x,
                                 StreamOut<P, width> y, const Saved<P>& saved) {
     const auto frame = worker.frame();
-    const bool stored = saved.segment == 0;
-    const auto blocks =
-        stored ? saved.blocks : SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
-    const auto streams = take_streams<P>(worker, stored && keeps_outputs ? 0 : 2);
-    const int kept_every = stored ? (keeps_outputs ? 1 : saved.depth) : saved.segment;
-    worker.repeat(saved.depth, flow.cache, [&](int index) {
-      const auto out = index + 1 == saved.depth        ? y
-                       : (index + 1) % kept_every == 0 ? saved.inputs.at(index / kept_every, x.count)
-                                                       : streams.at(index % 2, x.count);
-      auto block = blocks[stored ? index : 0];
+    const int stored = saved.depth - saved.recomputed;
+    const auto streams = take_streams<P>(worker, saved.recomputed > 0 || !keeps_outputs ? 2 : 0);
+    // Block `index` reads x and writes `out`, or y if it is the last.
+    const auto forward_to = [&](int index, StreamOut<P, width> out, typename Block::template Saved<P> block) {
+      if (index + 1 == saved.depth) out = y;
       forward_block(worker, p, flow, index, saved.depth, x, out, block);
       x = out;
+    };
+    if (saved.recomputed > 0) {
+      const auto again = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
+      worker.repeat(saved.recomputed, flow.cache, [&](int index) {
+        const int end = index + 1;
+        const bool stays = end < saved.depth && (end == saved.recomputed || end % saved.segment == 0);
+        forward_to(index, stays ? saved.inputs.at(index / saved.segment, x.count) : streams.at(index % 2, x.count),
+                   again[0]);
+      });
+    }
+    const auto outputs = saved.inputs.from(saved.segments());
+    worker.repeat(stored, flow.cache, [&](int place) {
+      const bool stays = keeps_outputs && place + 1 < stored;
+      forward_to(saved.recomputed + place, stays ? outputs.at(place, x.count) : streams.at(place % 2, x.count),
+                 saved.blocks[place]);
     });
   }
 
@@ -145,14 +163,17 @@ struct BlockLoop {
         dy = d;
       });
     };
-    if (saved.segment == 0) return backward_range(0, saved.depth, x, saved.blocks, saved.inputs);
-    const int longest = std::min(saved.segment, saved.depth);
+    const int segments = saved.segments();
+    if (saved.recomputed < saved.depth)
+      backward_range(saved.recomputed, saved.depth, segments == 0 ? x : saved.inputs.at(segments - 1, x.count),
+                     saved.blocks, saved.inputs.from(segments));
+    if (segments == 0) return;
+    const int longest = std::min(saved.segment, saved.recomputed);
     const auto blocks = SavedArray<Block, P>::take(worker.workspace(), longest, worker.packing().capacity);
     const auto outputs = take_streams<P>(worker, keeps_outputs ? longest : 2);
-    const int segments = (saved.depth + saved.segment - 1) / saved.segment;
     worker.repeat(segments, [&](int done) {
       const int segment = segments - 1 - done, begin = segment * saved.segment;
-      const int end = std::min(begin + saved.segment, saved.depth);
+      const int end = std::min(begin + saved.segment, saved.recomputed);
       const StreamIn<P, width> first = segment == 0 ? x : saved.inputs.at(segment - 1, x.count);
       {
         const auto inner = worker.frame();
@@ -204,8 +225,8 @@ struct BlockLoop {
 ///
 /// Shapes     x, y (width) rows.
 /// Options    what backward finds stored: StoreAll (default), Recompute<every>, RecomputeSqrt; gradients are bit-equal.
-/// Saves      StoreAll: what every block saves, and its output unless it restores that.
-///            Otherwise the inputs of segments.
+/// Saves      StoreAll: what every block saves, and its output unless it restores that; of the first
+///            `Capacity::recomputed` blocks their inputs alone. Otherwise the inputs of segments.
 template <int N, class BlockType, class... Options>
 struct Repeat : Composition<BlockType> {
   static_assert(N > 0, "Repeat: the number of blocks must be positive");
@@ -227,7 +248,9 @@ struct Repeat : Composition<BlockType> {
   template <class P>
   struct Saved : Loop::template Saved<P> {
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
-      return {Loop::template Saved<P>::take(arena, capacity, N, capacity.forward_only ? N : segment)};
+      const int every = capacity.forward_only ? N : segment;
+      return {Loop::template Saved<P>::take(arena, capacity, N, std::max(every, 1),
+                                            every > 0 ? N : std::min(capacity.recomputed, N))};
     }
   };
 

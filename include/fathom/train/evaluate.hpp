@@ -24,14 +24,15 @@ concept BatchRange = std::ranges::input_range<R> && std::convertible_to<std::ran
 
 namespace detail {
 
-/// Forward pass and loss, without dropout. `activations` is what a pass of the batch's capacity saves.
+/// Forward pass and loss, without dropout. `activations` is what a pass of this capacity saves.
 template <class Model, class B, class P = typename B::Precision>
 LossSums batch_loss(Context<B>& context, const typename Model::template Params<const typename P::Weight>& params,
-                    const typename Model::Batch& batch, typename B::template Buffer<std::byte>& activations) {
+                    const typename Model::Batch& batch, const typename Model::Capacity& capacity,
+                    typename B::template Buffer<std::byte>& activations) {
   LossSums sums;
   context.run(batch.output_packing(), Pass{}, [&](auto& worker) {
     Arena arena = arena_of(activations);
-    auto saved = Model::template Saved<P>::take(arena, batch.capacity());
+    auto saved = Model::template Saved<P>::take(arena, capacity);
     Model::forward(worker, params, Flow<P>{}, batch, saved);
     Model::loss(worker, params, batch, saved);
     const LossSums loss = worker.read(&Slots::loss);
@@ -98,7 +99,7 @@ Evaluation evaluate(const Weights<Model, B>& weights, R&& batches, const typenam
       context.reserve(evaluation_cost<Model, B>(reading.capacity()).size);
     }
     Model::check(batch, *capacity);
-    return detail::batch_loss<Model>(context, weights.params(), reading, activations);
+    return detail::batch_loss<Model>(context, weights.params(), reading, reading.capacity(), activations);
   });
 }
 

@@ -4,9 +4,11 @@
 #include <fathom/backend/backends.hpp>
 #include <fathom/backend/dry_run.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/optim/optimizer.hpp>
+#include <string>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -58,6 +60,30 @@ constexpr MemoryPlan training_memory(const typename Model::Capacity& capacity, i
           .average = average ? elements * std::int64_t(sizeof(typename P::Master)) : 0,
           .activations = saved_bytes<Model, P>(capacity),
           .workspace = step_workspace<Model, B, Optimizer>(capacity, dropout).total(threads)};
+}
+
+/// For `recomputed`: more blocks than any stack has.
+inline constexpr int every_block = 1 << 20;
+
+/// The fewest blocks of each stack, the first ones, that have to be computed again in backward for training to take at
+/// most `bytes`: for `TrainerOptions::recomputed`. Each costs a forward pass more; bits are the same.
+/// Errors: `Error` with what training takes at least, when that is more.
+template <class Model, class B, class Optimizer>
+constexpr int least_recomputed(const typename Model::Capacity& capacity, std::int64_t bytes, int threads = 1,
+                               const DropoutRates& dropout = {}, bool average = false) {
+  const auto needed = [&](int recomputed) {
+    return training_memory<Model, B, Optimizer>(recomputing(capacity, recomputed), threads, dropout, average).total();
+  };
+  if (needed(0) <= bytes) return 0;
+  int few = 0, enough = every_block;
+  if (const std::int64_t least = needed(enough); least > bytes)
+    throw Error("training takes at least " + std::to_string(least) + " bytes, with every layer computed again in " +
+                "backward, and may take " + std::to_string(bytes) + "; take a smaller batch or model");
+  while (enough - few > 1) {
+    const int middle = few + (enough - few) / 2;
+    (needed(middle) <= bytes ? enough : few) = middle;
+  }
+  return enough;
 }
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -33,6 +33,7 @@ struct TrainerOptions {
   double clip_norm = 1;      ///< largest global gradient norm, larger ones are scaled down to it; 0: none
   double spike_factor = 20;  ///< an update above so many times the mean gradient norm is skipped; 0: none
   double average = 0;        ///< decay of an average of the weights, for evaluation and inference; 0: none
+  int recomputed = 0;        ///< of each stack so many blocks are computed again in backward, see `least_recomputed`
   int patience = 50;         ///< skipped updates in a row after which `step` gives up
 };
 
@@ -93,13 +94,13 @@ class Trainer {
         places_(places_of(table_)),
         gradients_(extent.total()),
         state_(Optimizer::template state_size<Model>()),
-        activations_(saved_bytes<Model, P>(capacity)),
+        activations_(saved_bytes<Model, P>(kept())),
         context_(machine) {
     Optimizer::check(optimizer);
     initialize(context_, masters(), table_, options.seed);
     round_masters();
     if (options.average > 0) average_.emplace(extent.total(), options.average);
-    context_.reserve(step_workspace<Model, B, Optimizer>(capacity, options.dropout));
+    context_.reserve(step_workspace<Model, B, Optimizer>(kept(), options.dropout));
   }
 
   /// One update from the sum of the gradients of several batches (gradient accumulation), the loss averaged over all
@@ -174,10 +175,11 @@ class Trainer {
     const bool averaged = average_ && average_->count() > 0;
     if constexpr (updates_weights<P>) {
       const typename P::Weight* flat = averaged ? std::as_const(average_->flat()).data() : weights_.flat().data();
-      return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, activations_);
+      return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, kept(), activations_);
     } else {
       if (averaged) fathom::round_masters(context_, average_->flat(), weights_.flat());
-      const LossSums sums = detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, activations_);
+      const LossSums sums =
+          detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_);
       if (averaged) round_masters();
       return sums;
     }
@@ -234,7 +236,7 @@ class Trainer {
   auto observe_forward(const Batch& batch, auto&& f) {
     check(batch);
     Context<Watched> context(Watched::one_lane());
-    context.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    context.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
     context.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
       auto saved = saved_values();
       Model::forward(worker, weights_.params(), Flow<P>{}, batch, saved);
@@ -253,7 +255,7 @@ class Trainer {
     std::vector<double> values(scales.size());
     AdminProfile profile{.scales = values.data()};
     Context<B> alone(B::one_lane());
-    alone.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    alone.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
     alone.run(batch.output_packing(), pass(), [&](auto& worker) {
       auto saved = saved_values();
       Flow<P> flow;
@@ -319,6 +321,9 @@ class Trainer {
 
   static const Capacity& checked(const Capacity& capacity) {
     Model::check_capacity(capacity, "Trainer");
+    if (recomputing(capacity, 0) != capacity)
+      throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
+                       ": batches have none of that; leave recomputed out, and give it in TrainerOptions");
     if (is_forward_only(capacity))
       throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
                        ": nothing would be kept for the backward pass; leave forward_only out");
@@ -338,10 +343,13 @@ class Trainer {
     check(detail::is_not_negative(options.spike_factor),
           "spike_factor must be finite and not negative; 0 takes nothing for a spike");
     check(options.average >= 0 && options.average <= 1, "average must be in [0, 1]; 0 keeps no average");
+    check(options.recomputed >= 0, "recomputed must not be negative");
     check(options.patience >= 1, "patience must be at least 1");
     return options;
   }
   void check(const Batch& batch) const { Model::check(batch, capacity_); }
+  /// What a pass keeps for backward is planned for this.
+  Capacity kept() const { return recomputing(capacity_, options_.recomputed); }
 
   /// Whether an optimizer can keep the squares of a gradient of this norm, once it is clipped. Half of the range is for
   /// its rounding.
@@ -356,7 +364,7 @@ class Trainer {
   }
   typename Model::template Saved<P> saved_values() {
     Arena arena = arena_of(activations_);
-    return Model::template Saved<P>::take(arena, capacity_);
+    return Model::template Saved<P>::take(arena, kept());
   }
   FlatModel<P> flat() { return {extent, masters(), gradients_, state_, places_}; }
 
@@ -399,7 +407,7 @@ class Trainer {
   std::string first_non_finite(std::span<const Batch> batches, double target_weight) {
     clear_gradients();
     Context<FindNonFinite<B>> finder(B::one_lane());
-    finder.reserve(training_cost<Model, B>(capacity_, options_.dropout).size);
+    finder.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
     finder.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].output_packing());

@@ -170,6 +170,51 @@ TEST_CASE("emulated: a step of 500 encoder and 500 decoder layers is two graphs,
   CHECK(steps.back().launches > 30'000);
 }
 
+// The largest model of the paper: 500 + 500 layers, 3.7 billion parameters.
+constexpr int paper_width = 512, paper_heads = 8, paper_hidden = 2048, paper_context = 256;
+template <class Policy>
+using PaperFeedForward = Residual<Policy, FeedForward<paper_width, paper_hidden, Relu>>;
+using PaperModel =
+    Translator<Encoder<Vocabulary<32768>, ContextLength<paper_context>,
+                       Repeat<deep, Sequence<Residual<DeepEncoderPolicy, Attention<paper_width, paper_heads, Full>>,
+                                             PaperFeedForward<DeepEncoderPolicy>>>>,
+               Decoder<Vocabulary<32768>, ContextLength<paper_context>,
+                       Repeat<deep, Sequence<Residual<DeepDecoderPolicy, Attention<paper_width, paper_heads, Causal>>,
+                                             Residual<DeepDecoderPolicy, CrossAttention<paper_width, paper_heads>>,
+                                             PaperFeedForward<DeepDecoderPolicy>>>>,
+               TiedOutput, TiedSourceEmbedding>;
+
+TEST_CASE("emulated: what the paper's model is planned to take of a GPU is what it asks for", "[cuda]") {
+  const std::int64_t all = 139 * 1_GiB, for_training = all - 2_GiB;  // the rest for libraries and graphs
+  int before = 0;
+  for (const int tokens : {2048, 4096, 8192, 16384}) {
+    const PairCapacity pairs{{tokens, tokens / 16, 128}, {tokens, tokens / 16, 128}};
+    const int recomputed = least_recomputed<PaperModel, Cuda<Mixed>, AdamW>(pairs, for_training);
+    const MemoryPlan plan = training_memory<PaperModel, Cuda<Mixed>, AdamW>(recomputing(pairs, recomputed));
+    const auto gib = [](std::int64_t bytes) { return double(bytes) / double(1_GiB); };
+    INFO(tokens << " tokens on each side: the first " << recomputed << " layers of each stack are computed again; "
+                << gib(plan.weights) << " GiB of weights, " << gib(plan.masters) << " of masters, "
+                << gib(plan.gradients) << " of gradients, " << gib(plan.optimizer) << " of optimizer, "
+                << gib(plan.activations) << " of activations, " << gib(plan.workspace) << " of workspace; together "
+                << gib(plan.total()) << " GiB");
+    CHECK(plan.total() <= for_training);
+    CHECK(recomputed >= before);
+    before = recomputed;
+    Device::get().reset({.capacity = std::size_t(all), .poison = false, .works = false});
+    TrainerOptions options;
+    options.recomputed = recomputed;
+    Trainer<PaperModel, Cuda<Mixed>, AdamW> trainer(pairs, options, {}, device);
+    CHECK(trainer.allocated_bytes() - device.workspace == plan.total());
+    const auto asked = std::int64_t(Device::get().memory().used());
+    CHECK(asked >= plan.total());
+    CHECK(asked < plan.total() + 16_MiB);
+  }
+  CHECK(before > 0);
+  CHECK_THROWS_AS((least_recomputed<PaperModel, Cuda<Mixed>, AdamW>({{4096, 64, 64}, {4096, 64, 64}}, 40 * 1_GiB)),
+                  Error);
+  Device::get().reset();
+}
+
 /// What the error says that making a trainer and two steps end in.
 std::string error_of(const emulated::Settings& settings) {
   Device::get().reset(settings);

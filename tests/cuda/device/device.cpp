@@ -84,7 +84,7 @@ void Device::invalidate_captures() {
 
 WorkPointer Device::submit(Stream& stream, std::string name, std::function<void()> run, bool counts) {
   auto body = !run ? std::move(run) : [this, counts, run = std::move(run)] {
-    run();
+    if (settings_.works) run();
     launches_ += counts;
   };
   auto work = std::make_shared<Work>(Work{std::move(name), std::move(body), stream.last});

@@ -23,6 +23,8 @@ struct Settings {
   int devices = 1;
   std::size_t capacity = std::size_t{8} << 30;
   bool poison = true;  ///< else memory is counted and not touched
+  bool works =
+      true;  ///< else calls are counted and checked, and nothing is done: for plans of models that no host holds
   Order order = Order::forward;
   int driver = 13000;               ///< the version of CUDA that the driver has
   std::size_t library_version = 0;  ///< of cuDNN; 0: that of the header
