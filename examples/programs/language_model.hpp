@@ -170,13 +170,14 @@ class LanguageModelProgram {
   /// Prints what the model is and what its training needs.
   int info() const {
     const Capacity capacity{options_.batch * Model::context, options_.batch, Model::context};
+    const PlannedMemory planned = memory(capacity);
     std::printf("%d layers, width %d, context %d, vocabulary %d\n", Model::Stack::depth, Model::width, Model::context,
                 Model::vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
     std::printf("training, per token   %.1f MFLOP\n", Model::flops_per_token(Model::context) / 1e6);
     std::printf("memory beside text    batch %d, %s, %s\n", options_.batch, text_of<B>(options_.device).c_str(),
                 Optimizer::name);
-    print_memory(memory(capacity), batches(capacity));
+    print_memory(planned, batches(capacity));
     return 0;
   }
 

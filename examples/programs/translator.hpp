@@ -277,6 +277,7 @@ class TranslatorProgram {
     const int longest = options_.data.longest > 0 ? std::min(options_.data.longest, context) : context;
     const auto sizes = batch_options(longest, true);
     const PairCapacity capacity{{sizes.source_rows, sizes.pairs, longest}, {sizes.target_rows, sizes.pairs, longest}};
+    const PlannedMemory planned = memory(capacity);
     std::printf("%d encoder and %d decoder layers, width %d, context %d, vocabulary %d\n", Model::Source::Stack::depth,
                 Model::Target::Stack::depth, Model::Target::width, context, vocabulary);
     std::printf("parameters            %lld\n", static_cast<long long>(Model::parameter_count));
@@ -285,7 +286,7 @@ class TranslatorProgram {
                 training_cost<Model, OpsOnly<Single>>({one, one}).flops / longest / 1e6);
     std::printf("memory beside text    %d tokens of a side at a time, %s, %s\n", options_.rows(),
                 text_of<B>(options_.device).c_str(), Optimizer::name);
-    print_memory(memory(capacity), batches(capacity));
+    print_memory(planned, batches(capacity));
     return 0;
   }
 

@@ -125,7 +125,12 @@ TEST_CASE("training within less memory comes to the same bits", "[programs]") {
     REQUIRE(run(workshop.train(
                     memory, {"--steps", "3", "--warmup", "1", "--batch", "64", "--threads", "1", "--memory", memory}))
                 .code == 0);
-  check_same(results_of(workshop.folder / some), results_of(workshop.folder / "0"));
+  const auto result = [&](const std::string& memory) {
+    const std::filesystem::path output = workshop.folder / memory;
+    return fathom::read_file(output / "log.csv") +
+           run({tiny_model(), "evaluate", workshop.text, "--output", output}).out;
+  };
+  CHECK(result(some) == result("0"));  // checkpoints also hold what was asked for
   check_refused({tiny_model(), "info", "--memory", "0.0001"}, {"--memory 0.0001: training takes at least ", "--batch"});
 }
 
