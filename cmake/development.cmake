@@ -36,6 +36,7 @@ endif()
 
 if(FATHOM_EXAMPLES)
   add_subdirectory(examples)
+  add_subdirectory(experiments)
 endif()
 if(FATHOM_TESTS)
   find_package(Catch2 3 QUIET)

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <fathom/core/error.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/io/file.hpp>
+#include <fathom/io/json.hpp>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+/// The grid's cells, and what became of them, in files: a cell that has its file is done.
+namespace fathom::experiments {
+
+/// One training of the grid.
+struct Cell {
+  std::string task, method;
+  int depth = 0;    ///< layers of each stack
+  double rate = 0;  ///< the largest learning rate
+  std::uint64_t seed = 1;
+
+  /// reversal-DeepNorm-18-0.001-1
+  std::string name() const {
+    std::ostringstream text;
+    text << task << '-' << method << '-' << depth << '-' << rate << '-' << seed;
+    return text.str();
+  }
+};
+
+/// What a validation found.
+struct Point {
+  std::int64_t step = 0;
+  double training_loss = 0, validation_loss = 0;  ///< nats per token
+  double accuracy = 0;                            ///< share of tokens that the model finds most probable
+};
+
+struct Result {
+  Cell cell;
+  std::vector<Point> curve;
+  std::int64_t steps = 0, warmup = 0;  ///< updates that were planned
+  double unigram = 0;                  ///< nats per token of who knows how frequent each token is, and nothing else
+  double seconds = 0;
+  std::string gave_up = {};  ///< why training ended before its end; empty: it did not
+
+  double loss() const { return curve.empty() ? std::nan("") : curve.back().validation_loss; }
+  double accuracy() const { return curve.empty() ? 0 : curve.back().accuracy; }
+  /// The first step at which the accuracy was that high; 0: it never was.
+  std::int64_t reached(double accuracy) const {
+    for (const Point& point : curve)
+      if (point.accuracy >= accuracy) return point.step;
+    return 0;
+  }
+};
+
+inline std::filesystem::path path_of(const std::filesystem::path& folder, const Cell& cell) {
+  return folder / "cells" / (cell.name() + ".json");
+}
+
+/// Whole or not at all. Errors: `FileError`.
+inline void save(const std::filesystem::path& folder, const Result& result) {
+  using Json = nlohmann::json;
+  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(); };
+  Json curve = Json::array();
+  for (const Point& point : result.curve)
+    curve.push_back({point.step, number(point.training_loss), number(point.validation_loss), number(point.accuracy)});
+  const Json json{{"task", result.cell.task},
+                  {"method", result.cell.method},
+                  {"depth", result.cell.depth},
+                  {"rate", result.cell.rate},
+                  {"seed", result.cell.seed},
+                  {"steps", result.steps},
+                  {"warmup", result.warmup},
+                  {"unigram", result.unigram},
+                  {"seconds", result.seconds},
+                  {"gave_up", result.gave_up},
+                  {"curve", curve}};
+  const std::filesystem::path path = path_of(folder, result.cell);
+  std::filesystem::create_directories(path.parent_path());
+  write_file(path, json.dump(1) + "\n");
+}
+
+/// Errors: `FileError`; `Error` that names the file, for one that holds no result.
+inline Result load(const std::filesystem::path& path) {
+  try {
+    const nlohmann::json json = fathom::detail::parse_json(read_file(path));
+    const auto number = [](const nlohmann::json& value) {
+      return value.is_null() ? std::nan("") : value.get<double>();
+    };
+    Result result{.cell = {json.at("task"), json.at("method"), json.at("depth"), json.at("rate"), json.at("seed")},
+                  .curve = {},
+                  .steps = json.at("steps"),
+                  .warmup = json.at("warmup"),
+                  .unigram = json.at("unigram"),
+                  .seconds = json.at("seconds"),
+                  .gave_up = json.at("gave_up")};
+    for (const auto& point : json.at("curve"))
+      result.curve.push_back({point.at(0), number(point.at(1)), number(point.at(2)), number(point.at(3))});
+    return result;
+  } catch (const nlohmann::json::exception&) {
+    throw Error(path.string() + ": is not what fathom-depth writes; delete it, and the cell is trained again");
+  } catch (const FileError&) {
+    throw;
+  } catch (const Error& error) {
+    throw Error(path.string() + ": " + error.what() + "; delete it, and the cell is trained again");
+  }
+}
+
+/// All results of a folder, by their names.
+inline std::vector<Result> load_all(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  if (std::filesystem::exists(folder / "cells"))
+    for (const auto& entry : std::filesystem::directory_iterator(folder / "cells"))
+      if (entry.path().extension() == ".json") paths.push_back(entry.path());
+  std::ranges::sort(paths);
+  std::vector<Result> results;
+  for (const auto& path : paths) results.push_back(load(path));
+  return results;
+}
+
+}  // namespace fathom::experiments

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <fathom/backend/cpu/threads.hpp>
+#include <fathom/report/progress.hpp>
+#include <fstream>
+#include <optional>
+#include <programs/rules.hpp>
+#include <programs/run_program.hpp>
+#include <programs/stop_signal.hpp>
+#include <set>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "report.hpp"
+#include "run_cell.hpp"
+
+/// A grid of methods, depths, learning rates and seeds, trained cell by cell. A cell that has its file is not trained
+/// again, so a grid that was stopped goes on where it was.
+namespace fathom::experiments {
+
+struct Options : Settings {
+  std::string task = "reversal";
+  std::vector<std::string> methods;
+  std::vector<int> depths;
+  std::vector<double> rates{1e-3};
+  int seeds = 3;
+};
+
+/// The cells that were asked for, of those that were compiled. Errors: `Error` for a task, method or depth that was
+/// not.
+std::vector<std::pair<Cell, const Entry*>> chosen(const Options& options) {
+  std::set<std::string> methods, tasks;
+  std::set<int> depths;
+  for (const Entry& entry : entries()) {
+    tasks.insert(entry.task);
+    if (entry.task == options.task) methods.insert(entry.method), depths.insert(entry.depth);
+  }
+  const auto check = [](const auto& known, const auto& asked, const char* what) {
+    if (known.contains(asked)) return;
+    std::ostringstream text;
+    text << what << ' ' << asked << " was not compiled; there are";
+    for (const auto& one : known) text << ' ' << one;
+    text << "; experiments/CMakeLists.txt says how to have more";
+    throw Error(text.str());
+  };
+  check(tasks, options.task, "the task");
+  for (const std::string& method : options.methods) check(methods, method, "the method");
+  for (const int depth : options.depths) check(depths, depth, "the depth");
+  const auto wanted = [](const auto& list, const auto& one) {
+    return list.empty() || std::ranges::find(list, one) != list.end();
+  };
+  std::vector<std::pair<Cell, const Entry*>> cells;
+  for (int seed = 1; seed <= options.seeds; ++seed)
+    for (const double rate : options.rates)
+      for (const Entry& entry : entries())
+        if (entry.task == options.task && wanted(options.methods, entry.method) && wanted(options.depths, entry.depth))
+          cells.push_back({{entry.task, entry.method, entry.depth, rate, std::uint64_t(seed)}, &entry});
+  std::ranges::stable_sort(cells, {}, [](const auto& cell) { return std::pair(cell.first.seed, cell.first.depth); });
+  return cells;
+}
+
+std::string machine() {
+  std::string model = "an unknown processor";
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name")) {
+      model = line.substr(line.find(':') + 2);
+      break;
+    }
+  return model + ", " + std::to_string(cpu::available_threads()) + " threads.";
+}
+
+int run(const Options& options) {
+  program::let_output_be_lost();
+  const auto cells = chosen(options);
+  const DirectoryLock folder(options.output);
+  const StopSignal stop;
+  std::size_t number = 0;
+  for (const auto& [cell, entry] : cells) {
+    ++number;
+    if (std::filesystem::exists(path_of(options.output, cell))) continue;
+    const std::string label = std::to_string(number) + "/" + std::to_string(cells.size()) + " " + cell.name();
+    std::optional<Progress> progress;
+    const auto watch = [&](const StepReport& report, std::int64_t steps, const std::optional<double>& validation) {
+      if (!progress) progress.emplace(stderr, Progress::Options{.total = steps, .label = label});
+      progress->update({.step = report.step,
+                        .tokens = report.tokens,
+                        .loss = report.loss,
+                        .validation_loss = validation,
+                        .learning_rate = report.learning_rate});
+      return !stop;
+    };
+    const auto result = entry->run(cell, options, watch);
+    if (progress) progress->finish();
+    if (!result) {
+      std::fprintf(stderr, "stopped; the same command goes on with %s\n", cell.name().c_str());
+      return stop.exit_code();
+    }
+    save(options.output, *result);
+    write_report(options.output, load_all(options.output), machine());
+    std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", cell.name().c_str(),
+                std::string(text_of(verdict_of(*result))).c_str(), result->loss(), result->accuracy(), result->seconds);
+    std::fflush(stdout);
+  }
+  write_report(options.output, load_all(options.output), machine());
+  std::printf("%s\n", (options.output / "report.md").c_str());
+  return 0;
+}
+
+int list() {
+  for (const Entry& entry : entries()) std::printf("%s %s %d\n", entry.task.c_str(), entry.method.c_str(), entry.depth);
+  return 0;
+}
+
+}  // namespace fathom::experiments
+
+int main(int argc, char** argv) {
+  using namespace fathom;
+  return program::run_program([&] {
+    experiments::Options options;
+    CLI::App app("Trains a grid of residual methods, depths, learning rates and seeds, and reports on it.");
+    app.option_defaults()->always_capture_default();
+    app.require_subcommand(1);
+    CLI::App* const run = app.add_subcommand("run", "Train the cells that have no result yet.");
+    run->add_option("--task", options.task, "reversal or language");
+    run->add_option("--methods", options.methods, "names, parted by commas; all unless given")->delimiter(',');
+    run->add_option("--depths", options.depths, "layers of each stack, parted by commas; all unless given")
+        ->delimiter(',');
+    run->add_option("--rates", options.rates, "largest learning rates, parted by commas")->delimiter(',');
+    run->add_option("--seeds", options.seeds, "how many")->transform(program::whole(options.seeds, 1));
+    run->add_option("--text", options.text, "of the task language: a file, or a folder of them");
+    run->add_option("--steps", options.steps, "updates; 0: the task's")->transform(program::whole(options.steps, 0));
+    run->add_option("--warmup", options.warmup, "updates of rising learning rate; -1: the task's")
+        ->transform(program::whole(options.warmup, -1));
+    run->add_option("--validations", options.validations, "spread evenly over the updates")
+        ->transform(program::whole(options.validations, 1));
+    run->add_option("--output", options.output, "folder of the results and the report");
+    run->add_option("--threads", options.threads, "0: one for each core that the process may use")
+        ->transform(program::thread_count());
+    CLI::App* const list = app.add_subcommand("list", "Print what was compiled: task, method, depth.");
+    return program::run_command(app, argc, argv,
+                                [&] { return list->parsed() ? experiments::list() : experiments::run(options); });
+  });
+}

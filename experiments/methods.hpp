@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fathom/layers/dlcl.hpp>
+#include <fathom/layers/policies.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/models/deepnorm_constants.hpp>
+
+/// What the grid compares: a name, the policy of the blocks for the depths of a model, and the stack. CMakeLists.txt
+/// lists the ones that are compiled; a policy without constants needs a line there and none here.
+namespace fathom::experiments {
+
+/// `Policy`, whatever the depth.
+template <class Policy>
+struct Plain {
+  static constexpr const char* name = Policy::name;
+  template <int Layers>
+  using Only = Policy;  ///< of a model of one stack
+  template <int EncoderLayers, int DecoderLayers>
+  using Encoder = Policy;
+  template <int EncoderLayers, int DecoderLayers>
+  using Decoder = Policy;
+  template <int Layers, class Block>
+  using Stack = Repeat<Layers, Block>;
+};
+
+/// The method that a policy's template, or a stack's, stands for.
+struct DeepNormByDepth : Plain<PostNorm> {
+  static constexpr const char* name = "DeepNorm";
+  template <int Layers>
+  using Only = DeepNorm<deepnorm::decoder_only(Layers).alpha>;
+  template <int N, int M>
+  using Encoder = DeepNorm<deepnorm::encoder_decoder(N, M).encoder.alpha>;
+  template <int N, int M>
+  using Decoder = DeepNorm<deepnorm::encoder_decoder(N, M).decoder.alpha>;
+};
+struct FixupByDepth : Plain<PreNorm> {
+  static constexpr const char* name = "Fixup";
+  template <int Layers>
+  using Only = Fixup<2 * Layers>;
+  template <int N, int M>
+  using Encoder = Fixup<2 * N + 3 * M>;
+  template <int N, int M>
+  using Decoder = Fixup<2 * N + 3 * M>;
+};
+struct TFixupOfBoth : Plain<TFixup> {
+  template <int N, int M>
+  using Decoder = TFixupDecoder;
+};
+struct DlclOfPreNorm : Plain<PreNorm> {
+  static constexpr const char* name = "Dlcl";
+  template <int Layers, class Block>
+  using Stack = fathom::Dlcl<Layers, Block>;
+};
+
+}  // namespace fathom::experiments

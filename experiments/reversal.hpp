@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <fathom/core/random.hpp>
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
+#include <fathom/layers/residual_block.hpp>
+#include <fathom/models/translator.hpp>
+#include <fathom/text/packed_pairs.hpp>
+#include <span>
+#include <vector>
+
+#include "settings.hpp"
+
+namespace fathom::experiments {
+
+/// Random sequences and the same backwards, for an encoder and a decoder of "64-128-2" (width, feed-forward width,
+/// heads). What a model can only say by reading the source through all of its layers.
+class Reversal {
+ public:
+  static constexpr const char* name = "reversal";
+  static constexpr std::int64_t steps = 300, warmup = 100;
+  static constexpr double smoothing = 0.1, beta2 = 0.98;
+  static constexpr int vocabulary = 32, begin = 29, end = 30, longest = 10, batch_size = 32;
+  static constexpr int width = 64, hidden = 128, heads = 2;
+
+  template <class Policy, class... Attentions>
+  using Block = ResidualBlock<Policy, LayerNorm<width>, Attentions..., FeedForwardFor<Policy, width, hidden, Relu>>;
+  template <class Method, int Depth, class Policy = typename Method::template Encoder<Depth, Depth>>
+  using Source = typename Method::template Stack<Depth, Block<Policy, AttentionFor<Policy, width, heads, Full>>>;
+  template <class Method, int Depth, class Policy = typename Method::template Decoder<Depth, Depth>>
+  using Target = typename Method::template Stack<
+      Depth, Block<Policy, AttentionFor<Policy, width, heads, Causal>, CrossAttentionFor<Policy, width, heads, width>>>;
+  template <class Method, int Depth>
+  using Model = Translator<Encoder<Vocabulary<vocabulary>, ContextLength<longest>, Source<Method, Depth>>,
+                           Decoder<Vocabulary<vocabulary>, ContextLength<longest + 1>, Target<Method, Depth>>>;
+  using Packed = text::PackedPairs;
+
+  Reversal(const Settings&, std::uint64_t seed) : key_(Key{seed}.child("reversal")) {
+    for (std::uint64_t number = 0; number < 8; ++number) {
+      validation_.emplace_back(capacity());
+      fill(Key{0}.child("validation").child(number), validation_.back());
+    }
+  }
+
+  static PairCapacity capacity() {
+    return {{batch_size * longest, batch_size, longest}, {batch_size * (longest + 1), batch_size, longest + 1}};
+  }
+  /// The batch of an update.
+  void fill(std::int64_t step, Packed& batch) const { fill(key_.child(std::uint64_t(step)), batch); }
+  const std::vector<Packed>& validation() const { return validation_; }
+  /// Of letters, which are equally frequent, and of the end.
+  double unigram() const {
+    constexpr double ends = 1.0 / (longest + 1);
+    return -(1 - ends) * std::log((1 - ends) / begin) - ends * std::log(ends);
+  }
+
+ private:
+  static void fill(const Key& key, Packed& batch) {
+    const Philox random(key);
+    batch.clear();
+    for (std::uint64_t drawn = 0; batch.fits(longest, longest + 1);) {
+      std::array<int, longest> source;
+      std::array<int, longest + 1> target{begin};
+      for (std::size_t i = 0; i < longest; ++i) {
+        source[i] = int(below(begin, low_bits(random(drawn++))));
+        target[longest - i] = source[i];
+      }
+      batch.append(std::span<const int>(source), std::span<const int>(target), end);
+    }
+    batch.pack();
+  }
+
+  Key key_;
+  std::vector<Packed> validation_;
+};
+
+}  // namespace fathom::experiments

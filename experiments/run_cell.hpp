@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/optim/adam.hpp>
+#include <fathom/optim/schedule.hpp>
+#include <fathom/train/trainer.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cell.hpp"
+#include "settings.hpp"
+
+namespace fathom::experiments {
+
+/// Who looks on while a cell is trained, after each update; false ends it there.
+using Watch = std::function<bool(const StepReport&, std::int64_t steps, const std::optional<double>& validation_loss)>;
+
+/// Trains one cell: Adam, linear warm-up, then by the inverse square root; nothing is clipped or skipped, so that what
+/// diverges does. Nothing when `watch` ends it. Errors: of the task.
+template <class Task, class Method, int Depth>
+std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const Watch& watch) {
+  using Model = typename Task::template Model<Method, Depth>;
+  const auto begin = std::chrono::steady_clock::now();
+  const Task task(settings, cell.seed);
+  Result result{.cell = cell,
+                .curve = {},
+                .steps = settings.steps > 0 ? settings.steps : Task::steps,
+                .warmup = std::max<std::int64_t>(1, settings.warmup >= 0 ? settings.warmup : Task::warmup),
+                .unigram = task.unigram()};
+  Trainer<Model, Cpu<>, Adam> trainer(
+      task.capacity(),
+      {.seed = cell.seed, .loss = {.smoothing = Task::smoothing}, .clip_norm = 0, .spike_factor = 0, .patience = 1},
+      {.beta2 = Task::beta2}, {.threads = settings.threads});
+  const InverseSquareRoot schedule({.peak = cell.rate, .warmup_steps = result.warmup});
+  typename Task::Packed batch(task.capacity());
+  task.fill(0, batch);
+  trainer.profile(batch);  // of methods that have something to profile
+  const std::int64_t every = std::max<std::int64_t>(1, result.steps / std::max<std::int64_t>(1, settings.validations));
+  try {
+    for (std::int64_t step = 1; step <= result.steps; ++step) {
+      task.fill(step, batch);
+      const StepReport report = trainer.step(batch, schedule(step));
+      std::optional<double> validation_loss;
+      if (step % every == 0 || step == result.steps) {
+        const Evaluation sums = trainer.evaluate(task.validation());
+        validation_loss = sums.mean();
+        result.curve.push_back({step, report.cross_entropy, sums.mean(),
+                                double(sums.correct) / double(std::max<std::int64_t>(1, sums.targets))});
+      }
+      if (!watch(report, result.steps, validation_loss)) return {};
+    }
+  } catch (const ShapeError&) {
+    throw;
+  } catch (const Error& error) {  // the trainer gave up
+    result.gave_up = error.what();
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return result;
+}
+
+/// What was compiled: a function for each task, method and depth.
+struct Entry {
+  std::string task, method;
+  int depth;
+  std::optional<Result> (*run)(const Cell&, const Settings&, const Watch&);
+};
+inline std::vector<Entry>& entries() {
+  static std::vector<Entry> entries;
+  return entries;
+}
+template <class Task, class Method, int... Depths>
+bool add_cells() {
+  (entries().push_back({Task::name, Method::name, Depths, &run_cell<Task, Method, Depths>}), ...);
+  return true;
+}
+
+}  // namespace fathom::experiments

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace fathom::experiments {
+
+/// What all cells of a run of the program have in common.
+struct Settings {
+  std::filesystem::path output = "runs/depth";
+  std::filesystem::path text;  ///< of language modelling
+  std::int64_t steps = 0;      ///< updates; 0: the task's
+  std::int64_t warmup = -1;    ///< of rising learning rate; -1: the task's
+  std::int64_t validations = 20;
+  int threads = 0;
+};
+
+}  // namespace fathom::experiments

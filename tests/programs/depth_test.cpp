@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
+#include <experiments/verdict.hpp>
+#include <filesystem>
+#include <programs/process.hpp>
+#include <programs/refusal.hpp>
+#include <string>
+#include <support/temporary_directory.hpp>
+#include <vector>
+
+/// The experiment kit: its rules, its files, and the program with two methods of two layers.
+namespace {
+using namespace fathom_test;
+using Catch::Matchers::ContainsSubstring;
+using fathom::experiments::Point;
+using fathom::experiments::Result;
+using fathom::experiments::Verdict;
+using fathom::experiments::verdict_of;
+
+Result with_losses(const std::vector<double>& losses) {
+  Result result{.cell = {"reversal", "DeepNorm", 18, 1e-3, 2}, .curve = {}, .steps = 300, .warmup = 100, .unigram = 3};
+  for (const double loss : losses)
+    result.curve.push_back({10 * (std::ssize(result.curve) + 1), loss, loss, loss < 0.1 ? 0.995 : 0.5});
+  return result;
+}
+
+TEST_CASE("a training is judged by its validation losses", "[depth]") {
+  CHECK(verdict_of(with_losses({3.5, 2, 1, 0.05})) == Verdict::trained);
+  CHECK(verdict_of(with_losses({3.5, 2, NAN, 0.05})) == Verdict::not_finite);
+  CHECK(verdict_of(with_losses({3.5, 2, INFINITY})) == Verdict::not_finite);
+  CHECK(verdict_of(with_losses({})) == Verdict::not_finite);
+  CHECK(verdict_of(with_losses({2, 2.5, 3})) == Verdict::above_unigram);
+  CHECK(verdict_of(with_losses({3.1, 2.96, 2.955, 2.95})) == Verdict::stagnates);
+  CHECK(verdict_of(with_losses({3.1, 2.99, 2.96, 2.9})) == Verdict::trained);  // late, and on its way
+  Result gave_up = with_losses({1});
+  gave_up.gave_up = "updates were skipped";
+  CHECK(verdict_of(gave_up) == Verdict::not_finite);
+}
+
+TEST_CASE("a cell's result comes back from its file", "[depth]") {
+  const TemporaryDirectory folder;
+  const Result result = with_losses({2, NAN, 0.05});
+  fathom::experiments::save(folder.path(), result);
+  CHECK(fathom::experiments::path_of(folder.path(), result.cell).filename() == "reversal-DeepNorm-18-0.001-2.json");
+  const std::vector<Result> loaded = fathom::experiments::load_all(folder.path());
+  REQUIRE(loaded.size() == 1);
+  CHECK(loaded[0].cell.name() == result.cell.name());
+  CHECK(std::isnan(loaded[0].curve[1].validation_loss));
+  CHECK(loaded[0].loss() == 0.05);
+  CHECK(loaded[0].reached(0.99) == 30);
+  CHECK(loaded[0].unigram == 3);
+}
+
+TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "[programs]") {
+  const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
+  if (!std::filesystem::exists(program)) SKIP(program + " is not built");
+  const TemporaryDirectory folder;
+  const std::filesystem::path output = folder / "grid";
+  const auto grid = [&](const Arguments& more) {
+    return run(Arguments{program, "run", "--output", output, "--steps", "4", "--warmup", "2", "--validations", "2"} +
+               more);
+  };
+  const Ended first = grid({"--seeds", "1", "--methods", "PostNorm"});
+  INFO(first.err);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.out, ContainsSubstring("reversal-PostNorm-2-0.001-1"));
+  const Ended both = grid({"--seeds", "2"});
+  REQUIRE(both.code == 0);
+  CHECK_THAT(both.out, !ContainsSubstring("reversal-PostNorm-2-0.001-1 "));  // it was there
+  CHECK_THAT(both.out,
+             ContainsSubstring("reversal-PostNorm-2-0.001-2") && ContainsSubstring("reversal-DeepNorm-2-0.001-1"));
+  const std::string report = fathom::read_file(output / "report.md");
+  CHECK_THAT(report, ContainsSubstring("## reversal, learning rate 0.001") && ContainsSubstring("| DeepNorm |") &&
+                         ContainsSubstring("seeds 2"));
+  CHECK(std::filesystem::exists(output / "reversal-0.001.svg"));
+
+  const std::filesystem::path cell = output / "cells" / "reversal-PostNorm-2-0.001-1.json";
+  folder.write("grid/cells/reversal-PostNorm-2-0.001-1.json", "{}");
+  check_refused({program, "run", "--output", output, "--seeds", "1", "--steps", "4"}, {cell.string(), "delete it"});
+  check_refused({program, "run", "--methods", "Nothing"}, {"the method Nothing was not compiled", "DeepNorm PostNorm"});
+  check_refused({program, "run", "--depths", "7"}, {"the depth 7 was not compiled"});
+  check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
+  check_refused({program, "run", "--task", "language", "--output", output}, {"--text"});
+}
+
+}  // namespace
