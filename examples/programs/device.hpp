@@ -59,7 +59,7 @@ int on_device(const Device& device, F&& f) {
   std::string names;
   for (const char* const name : {device_name<Bs>...}) names += (names.empty() ? "" : " and ") + std::string(name);
   throw Error("--device " + device.name + ": this program has " + names +
-              (sizeof...(Bs) == 1 ? ", unless it is made with CUDA, see cmake/fathomLanguageModel.cmake" : ""));
+              (sizeof...(Bs) == 1 ? "; CUDA in the line of CMake that makes it adds cuda" : ""));
 }
 
 }  // namespace fathom::program

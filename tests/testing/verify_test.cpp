@@ -86,9 +86,10 @@ TEST_CASE("what an update does wrong shows in the pass behind it", "[verify]") {
   CHECK(testing::verify<Model, Ref<float>, Unmoved>(capacity, batch, {.steps = 1}).agrees());
 }
 
-TEST_CASE("an error of either backend ends both", "[verify]") {
+TEST_CASE("an error on either backend ends both", "[verify]") {
   const auto too_long = [](std::int64_t) { return FollowingTokens<vocabulary>(1, 3, length); };
   CHECK_THROWS_AS((testing::verify<Model, Ref<float>, Cpu<Single>>(capacity, too_long)), ShapeError);
+  CHECK_THROWS_AS((testing::verify<Model, Ref<float>, Cpu<Single>>(capacity, batch, {}, {}, {.threads = 2})), Error);
 }
 
 }  // namespace

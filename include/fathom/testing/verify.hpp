@@ -10,6 +10,7 @@
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/observed.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
 #include <fathom/core/thread.hpp>
 #include <fathom/core/view.hpp>
 #include <fathom/optim/adam.hpp>
@@ -18,6 +19,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -135,8 +137,9 @@ struct Verification {
 
 /// Trains Model on the backends First and Second from the same seed, on one lane each and in step, and compares every
 /// op's results, and each update's loss and gradient norm. Ends with the first that is beyond tolerance, or that only
-/// one of them has. `batch_of(step)` is what `Trainer::step` takes for an update, from 0: a batch, or a span of them.
-/// Both compute in one precision. Errors: what training on either throws.
+/// one of them has. `batch_of(step)` is what `Trainer::step` takes for an update, from 0: a batch, or a span of them; two
+/// threads ask for it. Both compute in one precision. Errors: what training on either throws; `Error` for a machine of
+/// several lanes.
 template <class Model, Backend First, Backend Second, class Optimizer = AdamW, class BatchOf>
 Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of, const VerifyOptions& options = {},
                     const typename First::Options& first = First::one_lane(),
@@ -145,6 +148,8 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
                 "fathom: verify compares backends of one precision, such as Ref<Mixed> and Cpu<Mixed>");
   const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
     Trainer<Model, Observed<B, OutputReader<B>>, Optimizer> trainer(capacity, options.trainer, {}, machine);
+    if (trainer.context().lanes() != 1)
+      throw Error("verify: a machine of " + std::to_string(trainer.context().lanes()) + " lanes; give both one");
     trainer.context().machine().observers().front().hand_on = hand_on;
     for (std::int64_t step = 0; step < options.steps; ++step) {
       const StepReport report = trainer.step(batch_of(step), options.learning_rate);
@@ -188,10 +193,11 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
       if (difference.error <= found.worst.error) continue;
       found.worst = difference;
       found.where = actual.where;
-      if (!(difference.error <= options.tolerance))
-        end_with("row " + std::to_string(difference.row) + ", column " + std::to_string(difference.column) + " is " +
-                 std::to_string(difference.actual) + ", and " + std::to_string(difference.expected) +
-                 " on the first backend; the largest there is " + std::to_string(largest));
+      if (difference.error <= options.tolerance) continue;
+      std::ostringstream text;
+      text << "row " << difference.row << ", column " << difference.column << " is " << difference.actual << ", and "
+           << difference.expected << " on the first backend; the largest there is " << largest;
+      end_with(text.str());
     }
   };
   std::exception_ptr own_error;
