@@ -137,9 +137,9 @@ struct Verification {
 
 /// Trains Model on the backends First and Second from the same seed, on one lane each and in step, and compares every
 /// op's results, and each update's loss and gradient norm. Ends with the first that is beyond tolerance, or that only
-/// one of them has. `batch_of(step)` is what `Trainer::step` takes for an update, from 0: a batch, or a span of them; two
-/// threads ask for it. Both compute in one precision. Errors: what training on either throws; `Error` for a machine of
-/// several lanes.
+/// one of them has. `batch_of(step)` is what `Trainer::step` takes for an update, from 0: a batch, or a span of them;
+/// two threads ask for it. Both compute in one precision. Errors: what training on either throws; `Error` for a machine
+/// of several lanes.
 template <class Model, Backend First, Backend Second, class Optimizer = AdamW, class BatchOf>
 Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of, const VerifyOptions& options = {},
                     const typename First::Options& first = First::one_lane(),
