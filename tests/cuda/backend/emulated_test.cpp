@@ -69,7 +69,7 @@ TEST_CASE("emulated: another shape is another graph", "[cuda]") {
     }
     CHECK(testing::relative_error(trainer.step(some, 1e-3).loss, expected.step(some, 1e-3).loss, 1) < 1e-5);
   }
-  CHECK(calls("cudaGraphInstantiate") > 3);
+  CHECK(calls("cudaGraphInstantiate") == 3);  // forward and backward of either shape; the update, which has none
 }
 
 TEMPLATE_TEST_CASE("emulated: the order of threads, blocks and streams changes no bit", "[cuda]", Cuda<Single>,
