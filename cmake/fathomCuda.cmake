@@ -25,5 +25,6 @@ add_library(fathom::cuda ALIAS fathom_cuda)
 target_link_libraries(fathom_cuda PUBLIC fathom::fathom CUDA::cudart CUDA::cublasLt ${FATHOM_CUDNN})
 target_include_directories(fathom_cuda SYSTEM PUBLIC ${FATHOM_CUDNN_INCLUDE})
 target_compile_definitions(fathom_cuda INTERFACE FATHOM_HAS_CUDA)  # for sources that have a use for it only there
+target_compile_definitions(fathom_cuda PRIVATE FATHOM_QUIET)  # it computes nothing on the CPU
 # (CMake 3.25 does not know that nvcc has C++20, hence the plain flag.)
 target_compile_options(fathom_cuda PRIVATE -std=c++20 --expt-relaxed-constexpr)
