@@ -86,8 +86,8 @@ TEST_CASE("a capacity that no batch can have is refused with its numbers", "[cor
              ContainsSubstring("8 rows, 4 sequences, longest 32: the longest sequence has more"));
   CHECK_THAT(refusal_of({8, 9, 4}), ContainsSubstring("8 rows, 9 sequences, longest 4: there is not a row for each"));
   CHECK_THAT(refusal_of({40, 1, 33}), ContainsSubstring("longest 33: the longest sequence is longer than the model's"));
-  CHECK_THAT(refusal_of({8, 1, 4, -1}), ContainsSubstring("memory_rows -1: memory_rows and recomputed must not be"));
-  CHECK_THAT(refusal_of(recomputing({8, 1, 4}, -2)), ContainsSubstring("recomputed -2: memory_rows and recomputed must"));
+  CHECK_THAT(refusal_of({8, 1, 4, -1}), ContainsSubstring("memory_rows -1: memory_rows must not be negative"));
+  CHECK_THAT(refusal_of(recomputing({8, 1, 4}, -2)), ContainsSubstring("recomputed -2: recomputed must not be negative"));
   CHECK(refusal_of(recomputing({8, 1, 4}, 99)).empty());
   CHECK(maximal_shards({most, most, 1}) == most);
   for (const auto& [count, length] : {std::pair(0, 4), std::pair(-1, 4), std::pair(3, 0), std::pair(1 << 16, 1 << 15)})

@@ -60,7 +60,8 @@ constexpr void check_capacity(const Capacity& capacity, const char* owner,
     if (!condition) throw ShapeError(std::string(owner) + ": a capacity of " + text_of(capacity) + ": " + rule);
   };
   check(rows > 0 && sequences > 0 && longest > 0, "rows, sequences and longest must be positive");
-  check(memory_rows >= 0 && recomputed >= 0, "memory_rows and recomputed must not be negative");
+  check(memory_rows >= 0, "memory_rows must not be negative");
+  check(recomputed >= 0, "recomputed must not be negative");
   check(longest <= rows, "the longest sequence has more rows than all together; give more rows");
   check(sequences <= rows, "there is not a row for each sequence; give more rows");
   if (longest > context)
