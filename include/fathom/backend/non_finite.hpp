@@ -11,12 +11,8 @@ namespace fathom::inline FATHOM_ABI {
 
 /// Looks at everything that ops write, one op at a time, and notes the first value that is not finite.
 template <class B>
-class NonFiniteFinder {
+class NonFiniteFinder : public ScopeObserver {
  public:
-  void start() {}
-  void stop() {}
-  void enter(std::string_view name, int index) { path_.enter(name, index); }
-  void leave() { path_.leave(); }
   void begin(const auto& /*op*/) {}
   template <class Op>
   void end(const Op& op, typename B::Lane& lane) {
@@ -36,7 +32,6 @@ class NonFiniteFinder {
   const std::string& found() const { return found_; }
 
  private:
-  ScopePath path_;
   std::string found_;
   typename B::template Buffer<std::int64_t> first_{1};
 };

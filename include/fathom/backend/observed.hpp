@@ -28,6 +28,18 @@ class ScopePath {
   std::vector<std::string> scopes_;
 };
 
+/// What an observer begins with that wants to know where its ops are.
+class ScopeObserver {
+ public:
+  void start() {}
+  void stop() {}
+  void enter(std::string_view name, int index) { path_.enter(name, index); }
+  void leave() { path_.leave(); }
+
+ protected:
+  ScopePath path_;
+};
+
 /// Backend `B`, whose lanes tell an observer each what they do. Neither layers nor B know of it. An `Observer` has
 ///   start(), stop()                around the work of a lane in a region
 ///   enter(name, index), leave()    around a scope

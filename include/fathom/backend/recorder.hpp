@@ -33,12 +33,8 @@ struct Call {
 };
 
 /// Writes down the calls of a lane, in their order.
-class Recorder {
+class Recorder : public ScopeObserver {
  public:
-  void start() {}
-  void stop() {}
-  void enter(std::string_view name, int index) { path_.enter(name, index); }
-  void leave() { path_.leave(); }
   template <class Op>
   void begin(const Op& op) {
     Call call{path_.text(), Op::name, {}, op.flops(), op.bytes()};
@@ -53,7 +49,6 @@ class Recorder {
   void clear() { calls_.clear(); }
 
  private:
-  ScopePath path_;
   std::vector<Call> calls_;
 };
 

@@ -43,14 +43,10 @@ struct WrittenOp {
 
 /// Reads back what every op of a lane has written, and hands it on. An observer, see `Observed`.
 template <class B>
-class OutputReader {
+class OutputReader : public ScopeObserver {
  public:
   std::function<void(WrittenOp&&)> hand_on = {};  ///< without: nothing is read
 
-  void start() {}
-  void stop() {}
-  void enter(std::string_view name, int index) { path_.enter(name, index); }
-  void leave() { path_.leave(); }
   void begin(const auto& /*op*/) {}
   template <class Op>
   void end(const Op& op, typename B::Lane& lane) {
@@ -76,8 +72,6 @@ class OutputReader {
         output.values.push_back(double(rows[std::size_t(r) * std::size_t(matrix.stride) + std::size_t(c)]));
     return output;
   }
-
-  ScopePath path_;
 };
 
 namespace detail {
