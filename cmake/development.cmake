@@ -17,6 +17,8 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 set_target_properties(fathom PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+# g++ collects its garbage when it holds a gigabyte, not 128 megabytes: a tenth of the time of a compile, and the same code.
+add_compile_options("$<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1000000>")
 
 # fathom_flags: how all is compiled. fathom_dev: and with the ops of the library.
 add_library(fathom_flags INTERFACE)

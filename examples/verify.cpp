@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/fathom.hpp>
 #include <fathom/testing/verify.hpp>
 #include <initializer_list>
@@ -10,9 +11,6 @@
 #include <string>
 #include <type_traits>
 #include <vector>
-#if defined(FATHOM_HAS_CUDA)
-#include <fathom/backend/cuda/cuda.hpp>
-#endif
 
 /// Whether two backends compute the same: trains small models of every kind of layer on both, op by op side by side.
 namespace fathom::program {
@@ -59,7 +57,7 @@ struct Pairs {
 };
 
 struct Settings {
-  std::string first = "reference", second = "cpu";
+  std::string first = "cpu", second = "cuda";
   std::int64_t steps = 2;
   double tolerance = 0, dropout = 0;
   bool mixed = false;
@@ -107,12 +105,8 @@ bool with_backend(const std::string& name, auto&& f) {
   using Reference = std::conditional_t<std::is_same_v<P, Single>, Ref<float>, Ref<P>>;
   if (name == "reference") return f(std::type_identity<Reference>{});
   if (name == "cpu") return f(std::type_identity<Cpu<P>>{});
-#if defined(FATHOM_HAS_CUDA)
   if (name == "cuda") return f(std::type_identity<Cuda<P>>{});
-  throw Error(name + ": is no backend of this program, which has reference, cpu and cuda");
-#else
-  throw Error(name + ": is no backend of this program, which has reference and cpu, and cuda when FATHOM_CUDA is ON");
-#endif
+  throw Error(name + ": is no backend; there are reference, cpu and cuda");
 }
 
 template <class P>

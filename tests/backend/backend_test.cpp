@@ -6,7 +6,8 @@
 #include <fathom/backend/recorder.hpp>
 #include <fathom/backend/ref/ref.hpp>
 
-namespace {
+namespace backend_test {
+
 using namespace fathom;
 
 /// Runs every op but one.
@@ -80,4 +81,4 @@ static_assert(CompleteBackend<Cpu<>> && CompleteBackend<Recorded<Cpu<>>>);
 static_assert(CompleteBackend<Recorded<Recorded<Ref<float>>>> && !CompleteBackend<Recorded<Without<op::Zero>>>);
 static_assert(!Backend<DryRun<Cpu<Double>>> && !Backend<DryRun<Ref<double>>>);
 
-}  // namespace
+}  // namespace backend_test

@@ -3,7 +3,8 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/models/language_model.hpp>
 
-namespace {
+namespace dry_run_test {
+
 using namespace fathom;
 
 constexpr Capacity capacity{.rows = 96, .sequences = 3, .longest = 32};
@@ -76,4 +77,4 @@ static_assert(workspace_of_three<256>() < 2, "the layers of a wide block share t
 // 10,000 layers are within what compilers evaluate.
 static_assert(training_cost<Model<10000, RecomputeSqrt>, Cpu<>>(capacity).flops > 0);
 
-}  // namespace
+}  // namespace dry_run_test

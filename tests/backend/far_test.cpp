@@ -10,7 +10,8 @@
 
 #include "support/far.hpp"
 
-namespace {
+namespace far_test {
+
 using namespace fathom_test;
 using P = Single;
 using Machine = Far<Ref<float>>;
@@ -108,4 +109,4 @@ TEST_CASE("tokens are copied once in a region, and again in the next", "[far]") 
   CHECK(embedded([] {}) == std::vector<float>{0, 0});
 }
 
-}  // namespace
+}  // namespace far_test

@@ -10,7 +10,8 @@
 
 #include "train/models.hpp"
 
-namespace {
+namespace non_finite_test {
+
 using namespace fathom_test;
 
 constexpr float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
@@ -98,4 +99,4 @@ TEST_CASE("what an op reads does not count, and what was found first stays", "[n
   CHECK(run("later", op::Copy<P>{.x = x, .y = y}) == "copy (copy)");
 }
 
-}  // namespace
+}  // namespace non_finite_test

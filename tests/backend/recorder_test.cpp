@@ -8,7 +8,8 @@
 
 #include "train/models.hpp"
 
-namespace {
+namespace recorder_test {
+
 using namespace fathom_test;
 
 template <int Depth, class... Options>
@@ -124,4 +125,4 @@ TEST_CASE("recompute adds the forward calls of each segment before its backward 
   CHECK(expected.size() == stored.size() + 5 * 9 - 2);  // two segments begin with an input that was kept
 }
 
-}  // namespace
+}  // namespace recorder_test

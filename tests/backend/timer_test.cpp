@@ -10,7 +10,8 @@
 
 #include "train/models.hpp"
 
-namespace {
+namespace timer_test {
+
 using namespace fathom_test;
 
 constexpr Capacity capacity{4 * context, 4, context};
@@ -111,4 +112,4 @@ TEST_CASE("a timed model computes the same bits", "[timer]") {
         training_memory<SmallModel, Cpu<Single>, AdamW>(capacity, 2).total());
 }
 
-}  // namespace
+}  // namespace timer_test

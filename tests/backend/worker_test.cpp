@@ -5,7 +5,8 @@
 #include <string_view>
 #include <utility>
 
-namespace {
+namespace worker_test {
+
 using namespace fathom;
 
 /// Whether a worker may move to rows that are packed by a `P`.
@@ -53,4 +54,4 @@ TEST_CASE("frames and turns free what was taken in them; frames alone wait for i
   CHECK(lane.settled == 1);
 }
 
-}  // namespace
+}  // namespace worker_test

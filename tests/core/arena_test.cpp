@@ -8,7 +8,8 @@
 
 #include "support/temporary_directory.hpp"
 
-namespace {
+namespace arena_test {
+
 using namespace fathom;
 using Catch::Matchers::ContainsSubstring;
 
@@ -96,4 +97,4 @@ TEST_CASE("what is given back is handed out again", "[core]") {
   CHECK_THROWS_AS(arena.take<float>(17), Error);
 }
 
-}  // namespace
+}  // namespace arena_test

@@ -8,7 +8,8 @@
 #include <type_traits>
 #include <utility>
 
-namespace {
+namespace buffer_test {
+
 using namespace fathom;
 
 // One owner: a buffer moves and is not copied.
@@ -86,4 +87,4 @@ TEST_CASE("a buffer of bytes is a block of memory of its size", "[core]") {
   CHECK_THROWS_AS(arena.take<std::byte>(1), Error);
 }
 
-}  // namespace
+}  // namespace buffer_test

@@ -5,7 +5,8 @@
 #include <cmath>
 #include <fathom/core/dropout.hpp>
 
-namespace {
+namespace dropout_test {
+
 using namespace fathom;
 
 constexpr Dropout at_rate(double rate) { return {rate, Key{0}}; }
@@ -86,4 +87,4 @@ TEST_CASE("masks that differ in one index, in the key or in a neighbouring colum
   for (const int times : both) CHECK(std::abs(times / (8.0 * count) - rate * rate) < 0.006);  // over six deviations
 }
 
-}  // namespace
+}  // namespace dropout_test

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <type_traits>
 
-namespace {
+namespace error_test {
 
 // A caller who knows nothing of the subject catches fathom::Error; one who knows nothing of fathom, std::runtime_error.
 static_assert(std::is_base_of_v<std::runtime_error, fathom::Error>);
@@ -35,4 +35,4 @@ TEST_CASE("the version is the macro's", "[error]") {
   CHECK(&fathom::version == &fathom::FATHOM_ABI::version);
 }
 
-}  // namespace
+}  // namespace error_test

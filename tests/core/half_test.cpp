@@ -11,7 +11,8 @@
 #include <random>
 #include <type_traits>
 
-namespace {
+namespace half_test {
+
 using namespace fathom;
 
 template <class T>
@@ -109,4 +110,4 @@ TEMPLATE_TEST_CASE("limits are those of the patterns", "[half]", Bf16, F16) {
   CHECK((std::isinf(float(Limits::infinity())) && std::isnan(float(Limits::quiet_NaN()))));
 }
 
-}  // namespace
+}  // namespace half_test

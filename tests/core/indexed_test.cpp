@@ -6,7 +6,8 @@
 #include <span>
 #include <vector>
 
-namespace {
+namespace indexed_test {
+
 using fathom::Indexed;
 
 static_assert(std::ranges::borrowed_range<Indexed<std::span<const int>>>);
@@ -23,4 +24,4 @@ TEST_CASE("any integer indexes, and what the container was made of and for stays
   CHECK(array[1] == 2);
 }
 
-}  // namespace
+}  // namespace indexed_test

@@ -9,7 +9,8 @@
 #include <string_view>
 #include <vector>
 
-namespace {
+namespace key_test {
+
 using namespace fathom;
 using namespace std::string_view_literals;
 
@@ -60,4 +61,4 @@ TEST_CASE("one bit of a key or of a word changes half the bits of the child", "[
   CHECK(std::abs(by_word / (count * 64) - 32) < 0.25);
 }
 
-}  // namespace
+}  // namespace key_test

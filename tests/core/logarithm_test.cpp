@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-namespace {
+namespace logarithm_test {
 
 static_assert(fathom::logarithm(1) == 0);
 
@@ -22,4 +22,4 @@ TEST_CASE("the constexpr logarithm is the library's, to a few units in the last 
   }
 }
 
-}  // namespace
+}  // namespace logarithm_test

@@ -3,7 +3,8 @@
 #include <fathom/core/options.hpp>
 #include <type_traits>
 
-namespace {
+namespace options_test {
+
 using namespace fathom;
 
 struct SizeTag {};
@@ -48,4 +49,4 @@ TEST_CASE("an option that a layer does not know is none of its tags", "[core]") 
   STATIC_REQUIRE(!option_is_one_of<Name, Name>);  // tags are listed, not options
 }
 
-}  // namespace
+}  // namespace options_test

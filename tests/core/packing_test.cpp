@@ -14,7 +14,8 @@
 #include "support/allocations.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace {
+namespace packing_test {
+
 using namespace fathom;
 using Catch::Matchers::ContainsSubstring;
 using Lengths = std::vector<int>;
@@ -180,4 +181,4 @@ TEST_CASE("visible pairs are those that a loop over queries and keys counts", "[
   }
 }
 
-}  // namespace
+}  // namespace packing_test

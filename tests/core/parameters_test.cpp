@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace parameters_test {
+
 using namespace fathom;
 
 // A made-up model of which only the parameters matter: stacks in a stack, a gap behind each tensor.
@@ -173,4 +174,4 @@ TEST_CASE("initial values come through, the gain is that of the innermost policy
   check("logits", init::zeros, 1, 0, 0);
 }
 
-}  // namespace
+}  // namespace parameters_test

@@ -6,9 +6,9 @@
 #include <set>
 #include <vector>
 
-using namespace fathom;
+namespace random_test {
 
-namespace {
+using namespace fathom;
 
 using Block = Philox::Block;
 
@@ -35,8 +35,6 @@ static_assert(below(0xfedcba9876543210, 0x0123456789abcdef) == 0x0121fa00ad77d74
 static_assert(below(~std::uint64_t{0}, ~std::uint64_t{0}) == ~std::uint64_t{0} - 1);
 
 static_assert(Permutation{Key{3}, 1}(0) == 0);
-
-}  // namespace
 
 TEST_CASE("uniform numbers have the moments of the uniform distribution", "[random]") {
   const Philox random{Key{7}};
@@ -103,3 +101,5 @@ TEST_CASE("a permutation puts every item at every place equally often", "[random
     for (const int hits : row) CHECK(std::abs(hits - keys / count) < 260);  // over six standard deviations
   }
 }
+
+}  // namespace random_test

@@ -6,7 +6,7 @@
 #include <limits>
 #include <random>
 
-namespace {
+namespace root_test {
 
 static_assert(fathom::square_root(1) == 1 && fathom::square_root(4) == 2 && fathom::square_root(0.25) == 0.5);
 static_assert(fathom::fourth_root(16) == 2 && fathom::fourth_root(1e-4) == 0.1);
@@ -25,4 +25,4 @@ TEST_CASE("constexpr roots are the library's, to a unit in the last place", "[ro
   }
 }
 
-}  // namespace
+}  // namespace root_test

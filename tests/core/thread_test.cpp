@@ -5,6 +5,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <utility>
 
+namespace thread_test {
+
 using fathom::Thread;
 
 TEST_CASE("A thread's owner waits for it where it ends, is replaced, or is asked", "[threads]") {
@@ -34,3 +36,5 @@ TEST_CASE("A thread's owner waits for it where it ends, is replaced, or is asked
   second.join();
   REQUIRE(done == 4);
 }
+
+}  // namespace thread_test

@@ -8,7 +8,8 @@
 #include <type_traits>
 #include <vector>
 
-namespace {
+namespace view_test {
+
 using namespace fathom;
 
 template <class From, class... To>
@@ -109,4 +110,4 @@ TEST_CASE("a matrix may have more elements than an int can count", "[core]") {
   CHECK(large.block(side - 1, 1).data == large.row(side - 1));
 }
 
-}  // namespace
+}  // namespace view_test

@@ -8,10 +8,10 @@
 #include <string>
 #include <string_view>
 
+namespace plan_test {
+
 using namespace fathom;
 using namespace fathom::cuda;
-
-namespace {
 
 constexpr std::string_view h200 =
     R"({"descriptorType":38,"maxGridSize":[2147483647,65535,65535],"maxBlockSize":[1024,1024,64],"regsPerBlock":65536,)"
@@ -75,8 +75,6 @@ int run() {
   return wrong;
 }
 
-}  // namespace
-
 int main() {
   std::printf("cuDNN %zu\n", cudnnGetVersion());
   try {
@@ -86,3 +84,5 @@ int main() {
     return 1;
   }
 }
+
+}  // namespace plan_test

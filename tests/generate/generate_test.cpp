@@ -13,12 +13,12 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace generate_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::StartsWith;
-
-namespace {
 
 using BytesModel = LanguageModel<Vocabulary<256>, ContextLength<32>, deepnet::DecoderOnly<2, 16, 2>>;
 constexpr Cpu<>::Options one_thread{.threads = 1};
@@ -27,8 +27,6 @@ template <class Model>
 std::string refusal(const Weights<Model, Cpu<>>& weights, const std::string& prompt, const GenerateOptions& options) {
   return message_of<Error>([&] { generate(weights, prompt, options); });
 }
-
-}  // namespace
 
 TEST_CASE("text continues, also piece by piece", "[generate]") {
   const Weights<BytesModel, Cpu<>> weights(3);
@@ -99,3 +97,5 @@ TEST_CASE("files that are no llama2.c model are refused", "[generate]") {
   CHECK_THAT(message_of<FileError>(load), ContainsSubstring("not built in (width, hidden, layers, heads, kv heads, "
                                                             "vocabulary, context: 72, 172, 5, 8, 4, 512, 512)"));
 }
+
+}  // namespace generate_test

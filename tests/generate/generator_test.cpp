@@ -12,11 +12,11 @@
 #include <thread>
 #include <vector>
 
+namespace generator_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 using Tokens = std::span<const int>;
 using B = Cpu<Double>;
@@ -50,8 +50,6 @@ std::vector<int> greedy(const Weights<Model, B>& weights, std::vector<int> text,
 
 const std::vector<std::vector<int>> three_prompts = {some_tokens(5, 37, 1), some_tokens(1, 37, 2),
                                                      some_tokens(20, 37, 3)};
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("greedy texts are those of passes without a cache", "[generator]", SmallModels) {
   const auto weights = moved_weights<TestType, B>();
@@ -178,3 +176,5 @@ TEST_CASE("prompts and options that cannot be are refused", "[generator]") {
   const std::vector<Tokens> two(2, three_prompts[1]);
   CHECK_THAT(message_of<ShapeError>([&] { generator.start(two); }), ContainsSubstring("2 prompts where 1"));
 }
+
+}  // namespace generator_test

@@ -11,11 +11,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace inference_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 using Tokens = std::span<const int>;
 
@@ -89,8 +89,6 @@ std::vector<int> prompts() {
                   std::vector{3, 40, 1, 18}, std::vector(20, 5));
 }
 
-}  // namespace
-
 TEMPLATE_LIST_TEST_CASE("cached logits equal those of a pass without a cache", "[inference]", SmallModels) {
   const auto lengths = prompts();
   const int threads = GENERATE(1, 2);
@@ -163,3 +161,5 @@ TEST_CASE("memory is known before, and all of it but the cache is the same for e
   Inference<Flat, Cpu<>> inference(weights, size, {.threads = 2});
   CHECK(inference.allocated_bytes() == flat.total(2));
 }
+
+}  // namespace inference_test

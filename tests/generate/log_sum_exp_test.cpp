@@ -7,12 +7,12 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace log_sum_exp_test {
+
 using namespace fathom;
 using namespace fathom_test;
 
-namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
-}
 
 TEST_CASE("the logarithm of a sum of exponentials", "[generate]") {
   const std::vector<float> values{-3, 100, 99, -infinity, 100};
@@ -21,3 +21,5 @@ TEST_CASE("the logarithm of a sum of exponentials", "[generate]") {
                           std::vector{-infinity, -infinity}})
     CHECK_FALSE(message_of<Error>([&] { log_sum_exp(std::span<const float>(bad)); }).empty());
 }
+
+}  // namespace log_sum_exp_test

@@ -23,7 +23,8 @@
 #include "support/reference.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace {
+namespace opennmt_test {
+
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using program::OpenNmtFile;
@@ -147,4 +148,4 @@ TEST_CASE("a trained transformer of OpenNMT-tf writes Arabic words in Latin lett
   CHECK(words == 6);
 }
 
-}  // namespace
+}  // namespace opennmt_test

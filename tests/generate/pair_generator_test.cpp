@@ -13,11 +13,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace pair_generator_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 using Tokens = std::vector<int>;
 constexpr int begin = 0, end = 1;
@@ -109,8 +109,6 @@ std::vector<Hypothesis> all_translations(const Weights<TinyPairs, B>& weights, c
   std::stable_sort(all.begin(), all.end(), better);
   return all;
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("a beam that is wide enough finds the best of all translations", "[generate]", Cpu<Double>,
                    Ref<double>) {
@@ -406,3 +404,5 @@ TEST_CASE("translating refuses in one line what has no meaning", "[generate]") {
              }),
              ContainsSubstring("2 numbers for 1 sources"));
 }
+
+}  // namespace pair_generator_test

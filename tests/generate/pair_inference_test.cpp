@@ -12,11 +12,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace pair_inference_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 using Source = std::vector<int>;
 
@@ -101,8 +101,6 @@ class Play {
   Weights<Model, Ref<double>> judge_;
   PairInference<Model, B> inference_;
 };
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("cached logits of hypotheses equal those of a pass without a cache", "[inference][threads]",
                         SmallPairModels) {
@@ -229,3 +227,5 @@ TEST_CASE("memory for pairs is known before, and steps allocate nothing", "[infe
   const long in_run = allocations - before;
   if (allocations_are_counted) CHECK(in_run <= 1);  // `tokens`
 }
+
+}  // namespace pair_inference_test

@@ -10,11 +10,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace sampling_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -63,8 +63,6 @@ std::string refusal(const std::vector<double>& logits, const Sampling& rule) {
   TokenSampler sampler(int(logits.size()), rule, Key{1});
   return message_of<Error>([&] { sampler(std::span<const double>(logits), 0, 0); });
 }
-
-}  // namespace
 
 TEST_CASE("greedy takes the largest logit, the first of equal ones", "[sampling]") {
   TokenSampler sampler(5, {.temperature = 0}, Key{1});
@@ -161,3 +159,5 @@ TEST_CASE("rules without a meaning are refused", "[sampling]") {
   CHECK(refusal({.temperature = 2, .top_k = 3, .top_p = 1, .min_p = 1}).empty());
   CHECK(refusal({.temperature = 0, .top_k = std::numeric_limits<int>::max(), .top_p = 1e-300, .min_p = 0}).empty());
 }
+
+}  // namespace sampling_test

@@ -16,12 +16,12 @@
 #include <support/temporary_directory.hpp>
 #include <thread>
 
+namespace atomic_write_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
-
-namespace {
 
 void write_version(const fs::path& directory, const std::string& content) {
   fs::create_directories(directory / "deep");
@@ -79,8 +79,6 @@ bool mount_apart(const char* type, const fs::path& where, const std::string& opt
   return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          ::mount(type, where.c_str(), type, 0, options.c_str()) == 0;
 }
-
-}  // namespace
 
 TEST_CASE("a file is replaced whole or stays", "[atomic_write]") {
   const TemporaryDirectory folder;
@@ -343,3 +341,5 @@ TEST_CASE("a directory that cannot be reached is neither there nor gone", "[atom
   CHECK((!lock.is_there() && !lock.is_gone()));
   CHECK_NOTHROW(lock.check());
 }
+
+}  // namespace atomic_write_test

@@ -6,7 +6,7 @@
 #include <support/temporary_directory.hpp>
 #include <thread>
 
-namespace {
+namespace background_test {
 
 using namespace fathom;
 using namespace fathom_test;
@@ -34,4 +34,4 @@ TEST_CASE("work is done by the caller where no thread can be started", "[backgro
   CHECK(message_of<Error>([&] { background.check(); }) == "no");
 }
 
-}  // namespace
+}  // namespace background_test

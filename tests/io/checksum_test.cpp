@@ -6,17 +6,15 @@
 #include <set>
 #include <string>
 
-using namespace fathom;
+namespace checksum_test {
 
-namespace {
+using namespace fathom;
 
 std::uint64_t checksum(std::string_view text) {
   Checksum sum;
   sum.add(text);
   return sum.value();
 }
-
-}  // namespace
 
 TEST_CASE("a checksum does not depend on how the bytes are cut", "[checksum]") {
   const std::string text = "the quick brown fox jumps over the lazy dog";
@@ -54,3 +52,5 @@ TEST_CASE("a checksum sees flipped bits, up to three flipped signs, and the leng
   for (std::size_t length = 0; length < 40; ++length) add(std::string(length, '\0'));
   CHECK(sums.size() == variants);
 }
+
+}  // namespace checksum_test

@@ -8,7 +8,8 @@
 #include <numeric>
 #include <vector>
 
-namespace {
+namespace eigen_test {
+
 using namespace fathom;
 
 using Model = LanguageModel<Vocabulary<9>, ContextLength<4>, deepnet::DecoderOnly<2, 8, 2>>;
@@ -90,4 +91,4 @@ TEST_CASE("memory that no view can show is refused", "[eigen]") {
   CHECK_THROWS_AS(from_eigen(matrix.col(1)), ShapeError);
 }
 
-}  // namespace
+}  // namespace eigen_test

@@ -13,6 +13,8 @@
 #include <support/temporary_directory.hpp>
 #include <thread>
 
+namespace file_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
@@ -89,3 +91,5 @@ TEST_CASE("failures name the path, the reason and the remedy", "[file]") {
   CHECK(message_of<FileError>([] { OutputFile("/dev/full").write("x"); }) ==
         "/dev/full: cannot write: No space left on device; free some disk space");
 }
+
+}  // namespace file_test

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+namespace foreign_file_test {
+
 using fathom::foreign_file;
 
 TEST_CASE("a file that was given for another one is told by its first bytes", "[foreign_file]") {
@@ -27,3 +29,5 @@ TEST_CASE("of other bytes nothing is said", "[foreign_file]") {
     CHECK(foreign_file(bytes).empty());
   CHECK(foreign_file(std::string(100, '\0')).empty());
 }
+
+}  // namespace foreign_file_test

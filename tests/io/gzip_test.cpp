@@ -9,11 +9,11 @@
 #if __has_include(<zlib.h>)
 #include <support/gzip.hpp>
 
+namespace gzip_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 std::string unpacked(std::string_view bytes) {
   Gunzip file("a.gz", bytes);
@@ -27,8 +27,6 @@ std::string long_text() {
   for (int i = 0; text.size() < 300'000; ++i) text += std::to_string(i * 7919 % 1009) + (i % 11 == 0 ? "\n" : " ");
   return text;
 }
-
-}  // namespace
 
 TEST_CASE("what gzip packed comes back, of one member or several", "[gzip]") {
   const std::string text = long_text();
@@ -86,5 +84,7 @@ TEST_CASE("a gzip file with a flipped bit is refused, unless the bit means nothi
   CHECK_THAT(message_of<FileError>([&] { unpacked(packed + "and something else"); }),
              ContainsSubstring("a.gz: is damaged"));
 }
+
+}  // namespace gzip_test
 
 #endif

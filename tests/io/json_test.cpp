@@ -5,7 +5,8 @@
 #include <string>
 #include <support/temporary_directory.hpp>
 
-namespace {
+namespace json_test {
+
 using namespace fathom;
 using fathom_test::message_of;
 
@@ -25,4 +26,4 @@ TEST_CASE("JSON is read within its bounds", "[json]") {
   CHECK(refusal("").starts_with("is not valid JSON at byte"));
 }
 
-}  // namespace
+}  // namespace json_test

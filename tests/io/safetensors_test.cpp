@@ -13,13 +13,13 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace safetensors_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using safetensors::Dtype;
 using safetensors::Shape;
-
-namespace {
 
 /// A file of this header and data.
 std::string file_of(const std::string& header, const std::string& data = {}) {
@@ -69,8 +69,6 @@ void write_small(const std::filesystem::path& path) {
   writer.add<float>("empty", {0, 4}, {});
   writer.write(path);
 }
-
-}  // namespace
 
 TEST_CASE("what is written is read back", "[safetensors]") {
   const TemporaryDirectory folder;
@@ -375,3 +373,5 @@ TEST_CASE("every damaged byte is seen, but for those that hide the checksums", "
     }
   }
 }
+
+}  // namespace safetensors_test

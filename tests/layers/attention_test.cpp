@@ -10,7 +10,8 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace attention_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of self-attention agree with differences", "[layers]", AttentionLayers) {
@@ -87,4 +88,4 @@ static_assert(parameter_count<Attention<8, 2, Causal, NoBias>>() == 4 * 8 * 8);
 static_assert(parameter_count<Attention<8, 2, Causal, NoBias, RelativePositions<32>>>() == 4 * 8 * 8 + 2 * 32);
 static_assert(parameter_count<CrossAttention<8, 2, 5>>() == 2 * (8 * 8 + 8) + 2 * (8 * 5 + 8));
 
-}  // namespace
+}  // namespace attention_test

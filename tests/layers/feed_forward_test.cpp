@@ -5,7 +5,8 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace feed_forward_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of smooth feed-forward layers agree with differences", "[layers]",
@@ -18,4 +19,4 @@ TEMPLATE_LIST_TEST_CASE("gradients of feed-forward layers with kinks agree with 
   require_gradients_around_kinks<TestType>();
 }
 
-}  // namespace
+}  // namespace feed_forward_test

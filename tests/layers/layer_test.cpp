@@ -8,7 +8,8 @@
 
 #include "support/layer_lists.hpp"
 
-namespace {
+namespace layer_test {
+
 using namespace fathom_test;
 
 template <class... Layers>
@@ -75,4 +76,4 @@ TEST_CASE("decayed tensors come first, none over another", "[layers]") {
   REQUIRE(count == parameter_count<L>());
 }
 
-}  // namespace
+}  // namespace layer_test

@@ -5,11 +5,12 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace linear_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of linear layers agree with differences", "[layers]", LinearLayers) {
   require_gradients<TestType>();
 }
 
-}  // namespace
+}  // namespace linear_test

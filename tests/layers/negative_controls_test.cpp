@@ -13,8 +13,9 @@
 #include "support/policy_lists.hpp"
 #include "support/reference.hpp"
 
+namespace negative_controls_test {
+
 /// Mistakes that implementations of DeepNorm were made with: each is one that the checks of this folder find.
-namespace {
 using namespace fathom_test;
 
 constexpr auto decoder = deepnorm::encoder_decoder(stack_depth, stack_depth).decoder;
@@ -117,4 +118,4 @@ TEST_CASE("no policy's stream explodes at the start", "[layers]") {
   check(std::type_identity<PolicyCases>{});
 }
 
-}  // namespace
+}  // namespace negative_controls_test

@@ -5,11 +5,12 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace norm_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of norms agree with differences", "[layers]", NormLayers) {
   require_gradients<TestType>();
 }
 
-}  // namespace
+}  // namespace norm_test

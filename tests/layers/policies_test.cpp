@@ -4,7 +4,8 @@
 #include <fathom/layers/policies.hpp>
 #include <string>
 
-namespace {
+namespace policies_test {
+
 using namespace fathom;
 
 constexpr BlockIndex first{0, 10}, last{9, 10};
@@ -35,4 +36,4 @@ static_assert(gain(Role::feed_forward_input) == 0.25 && gain(Role::feed_forward_
 static_assert(gain(Role::query) == 1 && gain(Role::key) == 1 && gain(Role::feed_forward_gate) == 1);
 static_assert(gain(Role::bias) == 1 && gain(Role::norm_gain) == 1 && gain(Role::embedding) == 1);
 
-}  // namespace
+}  // namespace policies_test

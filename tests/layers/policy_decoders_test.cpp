@@ -2,8 +2,9 @@
 #include "layers/policy_stacks.hpp"
 #include "support/near.hpp"
 
+namespace policy_decoders_test {
+
 /// Decoders that read an encoder's output under every policy: what each of them owes.
-namespace {
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of a decoder under each policy agree with differences", "[layers]", PolicyCases) {
@@ -32,4 +33,4 @@ TEMPLATE_LIST_TEST_CASE("under each policy, what is recomputed gives the same bi
   REQUIRE(equal_bits(recomputed.gradients, stored.gradients));
 }
 
-}  // namespace
+}  // namespace policy_decoders_test

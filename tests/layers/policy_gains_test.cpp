@@ -13,8 +13,9 @@
 #include "layers/deviations.hpp"
 #include "support/policy_lists.hpp"
 
+namespace policy_gains_test {
+
 /// Initial standard deviations: for every policy and kind of stack, what the papers say, written down once more.
-namespace {
 using namespace fathom_test;
 
 constexpr int width = 64, n = stack_depth;
@@ -121,4 +122,4 @@ TEST_CASE("ReZero has a scalar a sublayer, or one a layer", "[layers]") {
   REQUIRE(count(describe<Blocks<ReZeroPerLayer>>()) == stack_depth);
 }
 
-}  // namespace
+}  // namespace policy_gains_test

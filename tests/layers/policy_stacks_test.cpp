@@ -3,9 +3,10 @@
 
 #include "layers/policy_stacks.hpp"
 
+namespace policy_stacks_test {
+
 /// Stacks without cross-attention under every policy: alone in their model, with attention to both sides or to earlier
 /// rows, and before a decoder. Decoders that read them: policy_decoders_test.cpp.
-namespace {
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of an encoder under each policy agree with differences", "[layers]", PolicyCases) {
@@ -19,4 +20,4 @@ TEMPLATE_LIST_TEST_CASE("gradients of a decoder that is alone agree with differe
   require_gradients_of_stack<DecoderOnlyStack<TestType, width>>({.lengths = {3, 1}});
 }
 
-}  // namespace
+}  // namespace policy_stacks_test

@@ -17,7 +17,8 @@
 #include "support/policy_lists.hpp"
 #include "support/reference.hpp"
 
-namespace {
+namespace pytorch_test {
+
 using namespace fathom_test;
 using namespace fathom;
 
@@ -114,4 +115,4 @@ TEST_CASE("layers and their gradients agree with PyTorch", "[layers]") {
   }
 }
 
-}  // namespace
+}  // namespace pytorch_test

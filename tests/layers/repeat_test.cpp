@@ -7,7 +7,8 @@
 #include "support/layer_lists.hpp"
 #include "support/near.hpp"
 
-namespace {
+namespace repeat_test {
+
 using namespace fathom_test;
 
 template <class... Options>
@@ -76,4 +77,4 @@ static_assert(RecomputeSqrt::segment(1) == 1 && RecomputeSqrt::segment(9) == 3 &
 static_assert(Layer<Stack<>> && Stack<>::depth == 7);
 static_assert(parameter_count<Stack<>>() == 7 * parameter_count<Block<DeepNorm<1.7>>>());
 
-}  // namespace
+}  // namespace repeat_test

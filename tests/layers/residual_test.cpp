@@ -12,7 +12,8 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace residual_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of residual sublayers agree with differences", "[layers]", ResidualLayers) {
@@ -116,4 +117,4 @@ static_assert(parameter_count<Residual<ReZero, Branch>>() == parameter_count<Bra
 static_assert(parameter_count<Residual<Admin, Branch>>() == parameter_count<Branch>() + 18);
 static_assert(parameter_count<Residual<PreNorm, Branch, RmsNorm<6>>>() == parameter_count<Branch>() + 6);
 
-}  // namespace
+}  // namespace residual_test

@@ -5,11 +5,12 @@
 #include "support/layer_lists.hpp"
 #include "support/require_gradients.hpp"
 
-namespace {
+namespace sequence_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of compositions agree with differences", "[layers]", CompositionLayers) {
   require_gradients<TestType>();
 }
 
-}  // namespace
+}  // namespace sequence_test

@@ -9,7 +9,8 @@
 
 #include "layers/policy_stacks.hpp"
 
-namespace {
+namespace stacks_test {
+
 using namespace fathom_test;
 
 template <class Policy>
@@ -37,4 +38,4 @@ TEST_CASE("a quarter of Mix-LN's layers are Post-LN, and one more norm stands be
   CHECK(names[2] == "stack.1.blocks.0.attention.query.weight");
 }
 
-}  // namespace
+}  // namespace stacks_test

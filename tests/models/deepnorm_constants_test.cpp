@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-namespace {
+namespace deepnorm_constants_test {
 
 namespace deepnorm = fathom::deepnorm;
 
@@ -118,4 +118,4 @@ TEST_CASE("the constants are exact to a few units in the last place, to a millio
   }
 }
 
-}  // namespace
+}  // namespace deepnorm_constants_test

@@ -17,7 +17,8 @@
 #include "support/near.hpp"
 #include "support/reference.hpp"
 
-namespace {
+namespace language_model_test {
+
 using namespace fathom_test;
 
 // The model of tests/reference/language_model_*.safetensors, and variants of it with every option.
@@ -159,4 +160,4 @@ static_assert(policy_depth<PreNorm>(depth) == depth);
 static_assert(Decoder<Repeat<depth, Sequence<Residual<Unchecked<DeepNorm<2.5>>, FeedForward<width, 32>>>>>::width ==
               width);
 
-}  // namespace
+}  // namespace language_model_test

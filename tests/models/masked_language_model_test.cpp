@@ -11,7 +11,8 @@
 #include <fathom/train/trainer.hpp>
 #include <vector>
 
-namespace {
+namespace masked_language_model_test {
+
 using namespace fathom;
 
 constexpr int letters = 12, mask = letters, context = 24;
@@ -66,4 +67,4 @@ TEST_CASE("a document does not see those that are packed with it", "[models]") {
   }
 }
 
-}  // namespace
+}  // namespace masked_language_model_test

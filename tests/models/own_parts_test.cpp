@@ -12,8 +12,9 @@
 #include "../../examples/own_policy.hpp"
 #include "support/require_gradients.hpp"
 
+namespace own_parts_test {
+
 /// The examples of docs/adding_a_policy.md and docs/adding_a_layer.md.
-namespace {
 using namespace fathom;
 
 TEST_CASE("the layer of the guide has the gradients of differences, and rows that see themselves", "[guide]") {
@@ -43,4 +44,4 @@ TEST_CASE("a model of the guide's policy and layer learns", "[guide]") {
   REQUIRE(last < 0.2 * first);
 }
 
-}  // namespace
+}  // namespace own_parts_test

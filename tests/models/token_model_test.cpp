@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace token_model_test {
+
 using namespace fathom;
 
 constexpr int depth = 6, width = 64, context = 16, vocabulary = 256;
@@ -108,4 +109,4 @@ TEST_CASE("weight decay shrinks the embedding, tied or not, of a model that says
   CHECK(shrunk<Model<Deep, DecayedEmbedding>>() == expected);
 }
 
-}  // namespace
+}  // namespace token_model_test

@@ -16,7 +16,8 @@
 
 #include "train/translator_models.hpp"
 
-namespace {
+namespace translator_test {
+
 using namespace fathom_test;
 
 // What training takes is a compile-time fact of both capacities.
@@ -159,4 +160,4 @@ TEST_CASE("an encoder's output reaches every row of its own target, and no other
   CHECK(loss(source, true) == loss(other, true));
 }
 
-}  // namespace
+}  // namespace translator_test

@@ -6,8 +6,9 @@
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/translator.hpp>
 
+namespace update_bound_test {
+
 /// The bounds of Theorems 4.2 and 4.3, held to the formulas with the numbers of the paper put in.
-namespace {
 using namespace fathom;
 
 constexpr bool near(double a, double b) { return a > b * (1 - 1e-12) && a < b * (1 + 1e-12); }
@@ -74,4 +75,4 @@ TEST_CASE("the bound of an update follows gains that differ from layer to layer,
   CHECK(std::abs(sgd_update_bound<Alone<5, AdminClosedForm<10>>>(1) - 10 * 2 / (omega * omega)) < 1e-9);
 }
 
-}  // namespace
+}  // namespace update_bound_test

@@ -17,7 +17,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/rewrite_checkpoint.hpp"
 
-namespace {
+namespace weights_file_test {
+
 using namespace fathom;
 using fathom_test::Bytes;
 using fathom_test::message_of;
@@ -136,4 +137,4 @@ TEST_CASE("damaged weights files, and what is none, are refused", "[models]") {
   refuses(folder.path(), "");
 }
 
-}  // namespace
+}  // namespace weights_file_test

@@ -10,7 +10,8 @@
 #include <string>
 #include <type_traits>
 
-namespace {
+namespace weights_test {
+
 using namespace fathom;
 
 constexpr int depth = 2, width = 64, hidden = 256, vocabulary = 200, context = 50;
@@ -83,4 +84,4 @@ static_assert(std::is_same_v<decltype(std::declval<Shared>().flat().data()), con
 static_assert(std::is_same_v<decltype(std::declval<Shared>().params()), Model::Params<const float>>);
 static_assert(std::is_same_v<decltype(std::declval<Weights<Model, Cpu<>>&>().params()), Model::Params<const float>>);
 
-}  // namespace
+}  // namespace weights_test

@@ -4,6 +4,8 @@
 #include <fathom/layers/attention.hpp>
 #include <fathom/optim/adafactor.hpp>
 
+namespace adafactor_test {
+
 using namespace fathom;
 
 TEST_CASE("Adafactor factors each named matrix and keeps vectors whole", "[optim]") {
@@ -24,3 +26,5 @@ TEST_CASE("Adafactor refuses options that make no sense", "[optim]") {
   CHECK_THROWS_WITH(Adafactor::check({.clip_threshold = 0}),
                     "Adafactor: clip_threshold must be positive and finite; 1e300 does not clip");
 }
+
+}  // namespace adafactor_test

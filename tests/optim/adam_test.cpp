@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fathom/optim/adam.hpp>
 
+namespace adam_test {
+
 using namespace fathom;
 
 TEST_CASE("Adam refuses options that make no sense", "[optim]") {
@@ -14,3 +16,5 @@ TEST_CASE("Adam refuses options that make no sense", "[optim]") {
   CHECK_THROWS_WITH(AdamW::check({.learning_rate = -1}), "AdamW: learning_rate must be finite and not negative");
   CHECK_THROWS_WITH(AdamW::check({.weight_decay = -1}), "AdamW: weight_decay must be finite and not negative");
 }
+
+}  // namespace adam_test

@@ -8,9 +8,9 @@
 #include <fathom/optim/average.hpp>
 #include <vector>
 
-using namespace fathom;
+namespace average_test {
 
-namespace {
+using namespace fathom;
 
 constexpr std::int64_t size = 200'003;
 
@@ -38,8 +38,6 @@ std::vector<double> shares(int count, double decay) {
   }
   return result;
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("an average weighs its snapshots as it says", "[optim]", Ref<double>, Cpu<Double>) {
   Context<TestType> context;
@@ -100,3 +98,5 @@ TEST_CASE("an average refuses what does not fit", "[optim]") {
   CHECK_THROWS_WITH(WeightAverage<Ref<double>>(2, 1.5),
                     "WeightAverage: decay must be in [0, 1], 1 for the mean of all snapshots");
 }
+
+}  // namespace average_test

@@ -2,6 +2,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/optim/clip.hpp>
 
+namespace clip_test {
+
 using fathom::clip_scale;
 
 TEST_CASE("clipping scales a norm down to its limit and never up", "[optim]") {
@@ -12,3 +14,5 @@ TEST_CASE("clipping scales a norm down to its limit and never up", "[optim]") {
 }
 
 TEST_CASE("a limit of zero switches clipping off", "[optim]") { STATIC_REQUIRE(clip_scale(1e9, 0) == 1); }
+
+}  // namespace clip_test

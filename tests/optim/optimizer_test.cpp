@@ -24,9 +24,9 @@
 #include "optimizer_run.hpp"
 #include "support/near.hpp"
 
-using namespace fathom_test;
+namespace optimizer_test {
 
-namespace {
+using namespace fathom_test;
 
 /// Fused and gated tensors, alignment gaps, learned scales, and a matrix that dwarfs the others and the shards of the
 /// elementwise updates.
@@ -69,8 +69,6 @@ void each_gap(const Tensors& tensors, std::int64_t total, auto&& f) {
 }
 
 #define FATHOM_OPTIMIZERS Sgd, MomentumSgd, Adam, AdamW, Lion, Adafactor
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("an update on the CPU is the reference's", "[optim]", FATHOM_OPTIMIZERS) {
   const Trained<TestType, Ref<double>> expected({.weight_decay = 0.5});
@@ -174,3 +172,5 @@ TEST_CASE("states of elementwise optimizers are named after the parameters", "[o
   CHECK(second.offset == parameter_extent<Model>().total() + parameter.offset);
   CHECK((second.rows == parameter.rows && second.columns == parameter.columns));
 }
+
+}  // namespace optimizer_test

@@ -14,9 +14,9 @@
 #include "optimizer_run.hpp"
 #include "support/reference.hpp"
 
-using namespace fathom_test;
+namespace pytorch_test {
 
-namespace {
+using namespace fathom_test;
 
 /// The parameters of tests/reference/optimizer_*.safetensors.
 struct ReferenceModel {
@@ -68,8 +68,6 @@ void require_reference(const std::string& file, const typename O::Options& optio
   }
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("every optimizer follows its definition in PyTorch", "[optim]", Ref<double>, Cpu<Double>,
                    Cpu<Single>) {
   using B = TestType;
@@ -82,3 +80,5 @@ TEMPLATE_TEST_CASE("every optimizer follows its definition in PyTorch", "[optim]
   require_reference<Lion, B>("lion", {.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1}, tolerance);
   require_reference<Adafactor, B>("adafactor", {.weight_decay = 0.1}, tolerance);
 }
+
+}  // namespace pytorch_test

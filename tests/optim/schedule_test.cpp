@@ -5,7 +5,7 @@
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <limits>
 
-namespace {
+namespace schedule_test {
 
 using Catch::Matchers::WithinRel;
 using fathom::Constant;
@@ -128,4 +128,4 @@ TEST_CASE("a step below one is refused by every schedule", "[schedule]") {
   }
 }
 
-}  // namespace
+}  // namespace schedule_test

@@ -10,8 +10,9 @@
 
 #include "precision/gradient_error.hpp"
 
+namespace mixed_test {
+
 /// Mixed precision on deep models: what it does to gradients, and to training.
-namespace {
 using namespace fathom_test;
 
 constexpr int vocabulary = 31, length = 16;
@@ -107,4 +108,4 @@ TEMPLATE_TEST_CASE_SIG("mixed: gradients of deep models are as far off as their 
   check_gradients<Depth, MixedOf<Bf16, Bf16>, MixedOf<Loose, Loose>>("stream of 16 bits", errors);
 }
 
-}  // namespace
+}  // namespace mixed_test

@@ -19,8 +19,9 @@
 #include "precision/gradient_error.hpp"
 #include "support/temporary_directory.hpp"
 
+namespace trainer_test {
+
 /// Training with masters of their own.
-namespace {
 using namespace fathom_test;
 
 constexpr int vocabulary = 31, length = 16;
@@ -173,4 +174,4 @@ void check_training(int sequences) {
 TEST_CASE("mixed: 200 updates of 6 layers have the losses of floats", "[mixed]") { check_training<6>(4); }
 TEST_CASE("mixed: 200 updates of 100 layers have the losses of floats", "[mixed]") { check_training<100>(4); }
 
-}  // namespace
+}  // namespace trainer_test

@@ -10,8 +10,9 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace depth_test {
+
 /// The experiment kit: its rules, its files, and the program with two methods of two layers.
-namespace {
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using fathom::experiments::Point;
@@ -85,4 +86,4 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   check_refused({program, "run", "--task", "language", "--output", output}, {"--text"});
 }
 
-}  // namespace
+}  // namespace depth_test

@@ -18,7 +18,7 @@
 #include <support/temporary_directory.hpp>
 #include <thread>
 
-namespace {
+namespace examples_test {
 
 using namespace fathom_test;
 
@@ -215,4 +215,4 @@ TEST_CASE("fathom-quickstart trains", "[programs][slow]") {
   CHECK(fathom::read_file(out).starts_with("step 50  loss "));
 }
 
-}  // namespace
+}  // namespace examples_test

@@ -3,7 +3,7 @@
 #include <programs/language_model_run.hpp>
 #include <random>
 
-namespace {
+namespace language_model_disk_test {
 
 using namespace fathom_test;
 
@@ -99,4 +99,4 @@ TEST_CASE("a run whose log or plot cannot be written says so and keeps its check
   check_same(content_of(workshop.folder / "plot"), content_of(workshop.folder / "whole"));
 }
 
-}  // namespace
+}  // namespace language_model_disk_test

@@ -7,7 +7,7 @@
 #include <programs/language_model_run.hpp>
 #include <support/sanitized.hpp>
 
-namespace {
+namespace language_model_folder_test {
 
 using namespace fathom_test;
 
@@ -206,4 +206,4 @@ TEST_CASE("the files of runs among the text are no text", "[programs]") {
   check_same(content_of(folder.path()), before);
 }
 
-}  // namespace
+}  // namespace language_model_folder_test

@@ -6,7 +6,7 @@
 #include <string>
 #include <support/sanitized.hpp>
 
-namespace {
+namespace language_model_memory_test {
 
 using namespace fathom_test;
 
@@ -134,4 +134,4 @@ TEST_CASE("training within less memory comes to the same bits", "[programs]") {
   check_refused({tiny_model(), "info", "--memory", "0.0001"}, {"--memory 0.0001: training takes at least ", "--batch"});
 }
 
-}  // namespace
+}  // namespace language_model_memory_test

@@ -9,7 +9,7 @@
 #include <set>
 #include <sstream>
 
-namespace {
+namespace language_model_options_test {
 
 using namespace fathom_test;
 using fathom::program::LanguageModelCommandLine, fathom::program::LanguageModelOptions;
@@ -191,4 +191,4 @@ TEST_CASE("the help of every command has each of its options, described", "[prog
   }
 }
 
-}  // namespace
+}  // namespace language_model_options_test

@@ -2,7 +2,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <programs/language_model_run.hpp>
 
-namespace {
+namespace language_model_output_test {
 
 using namespace fathom_test;
 
@@ -38,4 +38,4 @@ TEST_CASE("a sample ends with its reader, without a word", "[programs]") {
   CHECK(code_in("{ \"$@\"; echo $? > \"$CODE\"; } | head -c 1 > /dev/null", workshop, sample) == 128 + SIGPIPE);
 }
 
-}  // namespace
+}  // namespace language_model_output_test

@@ -4,7 +4,7 @@
 #include <programs/language_model_run.hpp>
 #include <sstream>
 
-namespace {
+namespace language_model_precision_test {
 
 using namespace fathom_test;
 
@@ -40,4 +40,4 @@ TEST_CASE("a model of mixed precision learns and writes, and each precision open
   }
 }
 
-}  // namespace
+}  // namespace language_model_precision_test

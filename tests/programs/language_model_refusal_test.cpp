@@ -8,7 +8,7 @@
 #include <random>
 #include <train/rewrite_checkpoint.hpp>
 
-namespace {
+namespace language_model_refusal_test {
 
 using namespace fathom_test;
 
@@ -120,10 +120,10 @@ TEST_CASE("the checkpoint of a model with another policy is refused, and stays",
   const std::filesystem::path output = workshop.folder / "run";
   REQUIRE(run(workshop.train("run", {"--steps", "20"})).code == 0);
   const auto before = content_of(output);
-  for (const Arguments& command : {Arguments{other_model(), "train", workshop.text, "--output", output, "--resume"},
-                                   Arguments{other_model(), "evaluate", workshop.text, "--output", output},
-                                   Arguments{other_model(), "sample", "--output", output}})
-    check_refused(command, {output, "config.json", "/model/stack/block/layers/0/residual/name", "PreNorm", "PostNorm"});
+  for (const Arguments& command : {Arguments{admin_model(), "train", workshop.text, "--output", output, "--resume"},
+                                   Arguments{admin_model(), "evaluate", workshop.text, "--output", output},
+                                   Arguments{admin_model(), "sample", "--output", output}})
+    check_refused(command, {output, "config.json", "/model/stack/block/layers/0/residual/name", "PreNorm", "Admin"});
   check_same(content_of(output), before);
 }
 
@@ -236,4 +236,4 @@ TEST_CASE("a config.json that is nested without end is refused by every command"
     check_refused(command, {output, "config.json: is nested more than 64 deep"});
 }
 
-}  // namespace
+}  // namespace language_model_refusal_test

@@ -7,7 +7,7 @@
 #include <random>
 #include <thread>
 
-namespace {
+namespace language_model_resume_test {
 
 using namespace fathom_test;
 using std::chrono::microseconds;
@@ -152,4 +152,4 @@ TEST_CASE("two runs at a time cannot have one folder", "[programs]") {
   check_same(content_of(workshop.folder / "run"), content_of(workshop.folder / "whole"));
 }
 
-}  // namespace
+}  // namespace language_model_resume_test

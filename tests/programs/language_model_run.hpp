@@ -16,10 +16,9 @@
 namespace fathom_test {
 
 /// The programs under test are models that differ in nothing but the residual policy: PreNorm, also in mixed precision,
-/// PostNorm, and Admin, which also computes activations again instead of keeping them.
+/// and Admin, which also computes activations again instead of keeping them.
 inline std::string tiny_model() { return FATHOM_TEST_MODELS "/tiny-lm"; }
 inline std::string mixed_model() { return FATHOM_TEST_MODELS "/mixed-lm"; }
-inline std::string other_model() { return FATHOM_TEST_MODELS "/other-lm"; }
 inline std::string admin_model() { return FATHOM_TEST_MODELS "/admin-lm"; }
 
 /// That many bytes of words.

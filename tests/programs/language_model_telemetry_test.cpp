@@ -6,7 +6,7 @@
 #include <programs/language_model_run.hpp>
 #include <programs/telemetry.hpp>
 
-namespace {
+namespace language_model_telemetry_test {
 
 using namespace fathom_test;
 
@@ -57,4 +57,4 @@ TEST_CASE("telemetry that a program cannot have is refused", "[programs]") {
   CHECK(!std::filesystem::exists(workshop.folder / "run" / "log.csv"));
 }
 
-}  // namespace
+}  // namespace language_model_telemetry_test

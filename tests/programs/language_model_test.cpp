@@ -6,7 +6,7 @@
 #include <programs/language_model_run.hpp>
 #include <sstream>
 
-namespace {
+namespace language_model_test {
 
 using namespace fathom_test;
 
@@ -134,4 +134,4 @@ TEST_CASE("names of files need not be UTF-8 nor simple", "[programs]") {
   CHECK(error_line(missing).find("no such?text: ") != std::string::npos);
 }
 
-}  // namespace
+}  // namespace language_model_test

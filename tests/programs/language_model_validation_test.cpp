@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace {
+namespace language_model_validation_test {
 
 using namespace fathom_test;
 using namespace std::chrono_literals;
@@ -162,4 +162,4 @@ TEST_CASE("a damaged log is refused at the start of a resumed run, and nothing i
   CHECK(fathom::read_file(log) == good.substr(0, row) + good.substr(good.find("\n29,") + 1));
 }
 
-}  // namespace
+}  // namespace language_model_validation_test

@@ -6,7 +6,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 
-namespace {
+namespace stop_signal_test {
 
 /// Runs `body` in a child process and returns how that ended, as waitpid reports it.
 template <class Body>
@@ -84,4 +84,4 @@ TEST_CASE("what was installed before comes back, caught or not", "[stop_signal]"
   CHECK(handler_of(SIGINT) == interrupt);
 }
 
-}  // namespace
+}  // namespace stop_signal_test

@@ -8,8 +8,9 @@
 #include <string>
 #include <string_view>
 
+namespace translator_corpora_test {
+
 // Several texts: how much of each, and what each translates into.
-namespace {
 
 using namespace fathom_test;
 
@@ -175,4 +176,4 @@ TEST_CASE("texts of which too little is said are refused in one line", "[program
       {"--target-language en", "was trained without target languages"});
 }
 
-}  // namespace
+}  // namespace translator_corpora_test

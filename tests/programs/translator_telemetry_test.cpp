@@ -4,7 +4,7 @@
 #include <programs/telemetry.hpp>
 #include <programs/translator_run.hpp>
 
-namespace {
+namespace translator_telemetry_test {
 
 using namespace fathom_test;
 
@@ -31,4 +31,4 @@ TEST_CASE("telemetry that is no number of updates is refused", "[programs]") {
     check_refused(workshop.train("run", {"--telemetry", value}), {"--telemetry"});
 }
 
-}  // namespace
+}  // namespace translator_telemetry_test

@@ -5,7 +5,7 @@
 #include <fathom/io/file.hpp>
 #include <programs/translator_run.hpp>
 
-namespace {
+namespace translator_translate_test {
 
 using namespace fathom_test;
 
@@ -248,4 +248,4 @@ TEST_CASE("the BLEU of a validation decides on what is best", "[programs]") {
   check_same(content_of(workshop.folder / "run"), content_of(workshop.folder / "whole"));
 }
 
-}  // namespace
+}  // namespace translator_translate_test

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace {
+namespace format_test {
 
 namespace format = fathom::format;
 
@@ -90,4 +90,4 @@ TEST_CASE("a number is read when the text is that and nothing else", "[format]")
   CHECK_FALSE(format::parse<int>("1.0").has_value());
 }
 
-}  // namespace
+}  // namespace format_test

@@ -5,7 +5,8 @@
 #include <limits>
 #include <string>
 
-namespace {
+namespace heat_map_test {
+
 using namespace fathom;
 
 std::size_t count(const std::string& text, const std::string& part) {
@@ -54,4 +55,4 @@ TEST_CASE("a heat map of nothing, and of more than it can draw, is a document", 
   CHECK(count(text, ">999<") == 2);  // the last step and the last layer
 }
 
-}  // namespace
+}  // namespace heat_map_test

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <unistd.h>
 
-namespace {
+namespace log_test {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
@@ -187,4 +187,4 @@ TEST_CASE("what is no log is refused with its line", "[log]") {
   }
 }
 
-}  // namespace
+}  // namespace log_test

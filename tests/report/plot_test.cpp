@@ -9,7 +9,7 @@
 #include <sstream>
 #include <unistd.h>
 
-namespace {
+namespace plot_test {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
@@ -98,13 +98,13 @@ TEST_CASE("the fault finder finds faults", "[plot]") {
 
 TEST_CASE("a plot is well-formed and shows title, labels, names and references, escaped", "[plot]") {
   const std::string text =
-      svg({.title = "a < b & \"c\"\t>",
-           .x_label = "step",
-           .y_label = "loss <nats>",
-           .lines = {{.series = {"DeepNorm & friends", {1, 2, 3}, {3, 2, 1}}},
-                     {.series = {"Post-LN", {1, 2, 3}, {3, 3.1, 3.05}}, .stroke = Plot::Stroke::dashed},
-                     {.series = {"", {1, 2}, {2, 2}}, .stroke = Plot::Stroke::faint}},
-           .references = {{.value = 3.1, .label = "entropy 3.1"}}});
+      svg(Plot{.title = "a < b & \"c\"\t>",
+               .x_label = "step",
+               .y_label = "loss <nats>",
+               .lines = {{.series = {"DeepNorm & friends", {1, 2, 3}, {3, 2, 1}}},
+                         {.series = {"Post-LN", {1, 2, 3}, {3, 3.1, 3.05}}, .stroke = Plot::Stroke::dashed},
+                         {.series = {"", {1, 2}, {2, 2}}, .stroke = Plot::Stroke::faint}},
+               .references = {{.value = 3.1, .label = "entropy 3.1"}}});
   CHECK(xml_fault(text) == "");
   for (const char* part :
        {"<title>a &lt; b &amp; &quot;c&quot; &gt;</title>", ">step</text>", ">loss &lt;nats&gt;</text>",
@@ -117,7 +117,7 @@ TEST_CASE("a plot is well-formed and shows title, labels, names and references, 
 }
 
 TEST_CASE("a plot of nothing, of one point and of one value is well-formed", "[plot]") {
-  CHECK(xml_fault(svg({})) == "");
+  CHECK(xml_fault(svg(Plot{})) == "");
   for (const auto& y : std::vector<std::vector<double>>{
            {}, {2}, {0}, {nan}, {5, 5, 5}, {infinity, nan}, {1e300, -1e300, 1e308, -1e308, 1e-300}}) {
     for (const bool log : {false, true}) {
@@ -206,7 +206,7 @@ TEST_CASE("a plot is written whole, over the old one", "[plot]") {
   text << std::ifstream(path).rdbuf();
   fs::remove(path);
   CHECK(text.str() == svg(one_line({1, 2, 3})));
-  CHECK_THROWS_AS(fathom::write_svg({}, "/proc/no/such/folder/plot.svg"), fathom::FileError);
+  CHECK_THROWS_AS(fathom::write_svg(fathom::Plot{}, "/proc/no/such/folder/plot.svg"), fathom::FileError);
 }
 
-}  // namespace
+}  // namespace plot_test

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <vector>
 
-namespace {
+namespace progress_test {
 
 using fathom::Progress;
 using namespace std::chrono_literals;
@@ -387,4 +387,4 @@ TEST_CASE("what is quiet at first shows nothing of short work", "[progress]") {
     }
 }
 
-}  // namespace
+}  // namespace progress_test

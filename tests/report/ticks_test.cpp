@@ -4,7 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <random>
 
-namespace {
+namespace ticks_test {
 
 using fathom::linear_ticks;
 using fathom::log_ticks;
@@ -60,4 +60,4 @@ TEST_CASE("logarithmic marks are powers of ten, with company where few fit", "[t
   for (const auto& tick : log_ticks(1e-9, 1e9, 7)) CHECK((tick.value >= 0.9e-9 && tick.value <= 1.1e9));
 }
 
-}  // namespace
+}  // namespace ticks_test

@@ -8,6 +8,8 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace bleu_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
@@ -78,3 +80,5 @@ TEST_CASE("what cannot be scored is refused in one line", "[score]") {
   CHECK_THAT(message_of<Error>([] { score::Bleu({.smoothing = Smoothing::floor, .smoothing_value = -1}); }),
              ContainsSubstring("0 or more"));
 }
+
+}  // namespace bleu_test

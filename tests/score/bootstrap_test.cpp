@@ -10,13 +10,13 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace bootstrap_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::WithinAbs;
 using Text = std::vector<std::string>;
-
-namespace {
 
 /// A system is right or wrong in each segment, and a corpus has the share that is right. What resampling makes of it is
 /// known: a mean of draws from a binomial distribution.
@@ -54,8 +54,6 @@ Text system(int count, int right, int stride) {
   for (int i = 0; i < right; ++i) text[std::size_t(i * stride % count)] = "right";
   return text;
 }
-
-}  // namespace
 
 TEST_CASE("every segment is drawn equally often", "[score]") {
   constexpr std::size_t segments = 50, resamples = 2000;
@@ -136,3 +134,5 @@ TEST_CASE("results say how they were resampled", "[score]") {
              ContainsSubstring("0 resamples"));
   CHECK_THROWS_AS(score::paired_bootstrap(score::Bleu(), Text{}, reference, reference), ShapeError);
 }
+
+}  // namespace bootstrap_test

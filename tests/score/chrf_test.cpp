@@ -7,6 +7,8 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace chrf_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
@@ -54,3 +56,5 @@ TEST_CASE("orders that nothing can have are refused", "[score]") {
   CHECK_THAT(message_of<Error>([] { chrf(Text{"\xff"}, Text{"a"}); }),
              ContainsSubstring("chrF: line 1 of the hypotheses"));
 }
+
+}  // namespace chrf_test

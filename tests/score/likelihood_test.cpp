@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fathom/score/likelihood.hpp>
 
+namespace likelihood_test {
+
 using namespace fathom;
 using Catch::Matchers::WithinRel;
 
@@ -19,3 +21,5 @@ TEST_CASE("characters are code points", "[score]") {
   static_assert(score::characters("aä日😀") == 4);
   CHECK(score::characters("") == 0);
 }
+
+}  // namespace likelihood_test

@@ -7,12 +7,12 @@
 #include <score/sacrebleu.hpp>
 #include <support/data.hpp>
 
+namespace sacrebleu_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::WithinRel;
 using nlohmann::json;
-
-namespace {
 
 using Text = std::vector<std::string>;
 
@@ -99,8 +99,6 @@ void check_corpus(const json& corpus) {
     });
   }
 }
-
-}  // namespace
 
 TEST_CASE("categories, spaces and lower case are those of sacreBLEU, for every character", "[score]") {
   std::uint64_t hash = 0xcbf29ce484222325u;
@@ -193,3 +191,5 @@ TEST_CASE("a real text has sacreBLEU's result lines", "[score]") {
 TEST_CASE("real texts of many languages have sacreBLEU's result lines", "[score][slow]") {
   for (const json& corpus : sacrebleu_file("score_corpora.json")) check_corpus(corpus);
 }
+
+}  // namespace sacrebleu_test

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+namespace unicode_test {
+
 using namespace fathom::score::unicode;
 
 TEST_CASE("UTF-8 is decoded to what encodes it, and only that", "[score]") {
@@ -39,3 +41,5 @@ TEST_CASE("a capital sigma at the end of a word is a final one", "[score]") {
   CHECK(lower(U"ΑΣ'Α ΑΣ'") == U"ασ'α ας'");  // the apostrophe is looked beyond
   CHECK(lower(U"İI") == U"i\u0307i");
 }
+
+}  // namespace unicode_test

@@ -3,7 +3,8 @@
 #include <fathom/testing/compare.hpp>
 #include <limits>
 
-namespace {
+namespace compare_test {
+
 using namespace fathom;
 using testing::compare;
 using testing::relative_error;
@@ -45,4 +46,4 @@ TEST_CASE("comparing spans wants equal sizes", "[testing]") {
   REQUIRE_THROWS_AS(compare(std::span(a), std::span(b).first(2), 1.0), ShapeError);
 }
 
-}  // namespace
+}  // namespace compare_test

@@ -7,7 +7,8 @@
 
 #include "support/convolution.hpp"
 
-namespace {
+namespace gradient_check_test {
+
 using namespace fathom;
 
 /// A correct layer that faulty ones change in one point.
@@ -132,4 +133,4 @@ TEST_CASE("the gradient check finds what is read before it is written", "[testin
   REQUIRE(std::isinf(testing::check_gradients<SavesNothing>().error));
 }
 
-}  // namespace
+}  // namespace gradient_check_test

@@ -12,7 +12,8 @@
 #include "support/layer_lists.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace {
+namespace row_check_test {
+
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 
@@ -88,4 +89,4 @@ TEST_CASE("a layer of one's own caches on all cores", "[testing][threads]") {
   CHECK(testing::check_cache<Convolution<4>, Cpu<Double>>(batch, {.threads = 2}).error <= 1e-14);
 }
 
-}  // namespace
+}  // namespace row_check_test

@@ -11,7 +11,8 @@
 
 #include "precision/gradient_error.hpp"
 
-namespace {
+namespace verify_test {
+
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::StartsWith;
@@ -92,4 +93,4 @@ TEST_CASE("an error on either backend ends both", "[verify]") {
   CHECK_THROWS_AS((testing::verify<Model, Ref<float>, Cpu<Single>>(capacity, batch, {}, {}, {.threads = 2})), Error);
 }
 
-}  // namespace
+}  // namespace verify_test

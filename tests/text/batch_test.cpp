@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+namespace batch_test {
+
 using namespace fathom;
 
 static_assert(text::Sampler<text::Windows<std::uint8_t>>);
@@ -33,3 +35,5 @@ TEST_CASE("a batch packs sequences with their targets", "[batch]") {
   CHECK_FALSE(batch.fits(1));  // the sequences
   CHECK_THROWS_AS(batch.append(std::span<const char>("", 0), 0), ShapeError);
 }
+
+}  // namespace batch_test

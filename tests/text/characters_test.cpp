@@ -6,6 +6,8 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace characters_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
@@ -59,3 +61,5 @@ TEST_CASE("the whole characters at the beginning of a text are counted in bytes"
     }
   }
 }
+
+}  // namespace characters_test

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
+namespace cleaning_test {
+
 using namespace fathom;
 using text::Cleaner;
-
-namespace {
 
 text::ParallelText pairs_of(std::string name, std::initializer_list<std::pair<std::string, std::string>> pairs) {
   text::ParallelText text;
@@ -25,8 +25,6 @@ std::string text_of(const text::ParallelText& text) {
     result += std::string(text.source[i]) + "=" + std::string(text.target[i]) + "|";
   return result;
 }
-
-}  // namespace
 
 TEST_CASE("a pair counts under the first reason to drop it", "[cleaning]") {
   Cleaner cleaner({.longest_words = 3, .longest_characters = 20, .ratio = 2, .drop_identical = true});
@@ -87,3 +85,5 @@ TEST_CASE("the reports are a table with sums", "[cleaning]") {
   CHECK(two[2] == "l?g    1,234,567  1,233,500      0         0  1,000          0          0      67");
   CHECK(two[3] == "all    1,234,569  1,233,501      1         0  1,000          0          0      67");
 }
+
+}  // namespace cleaning_test

@@ -11,11 +11,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace corpus_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 text::Corpus<std::uint8_t> corpus_of(std::initializer_list<std::string> documents) {
   text::Corpus<std::uint8_t> corpus;
@@ -42,8 +42,6 @@ std::string wide(const std::string& text, std::size_t bytes, bool least_first) {
   }
   return result;
 }
-
-}  // namespace
 
 TEST_CASE("a file is one document, with every byte", "[corpus]") {
   const TemporaryDirectory folder;
@@ -227,3 +225,5 @@ TEST_CASE("a split with an empty part is refused", "[corpus]") {
                ContainsSubstring("leaves one part empty"));
   CHECK(text_of(text::split_tokens(corpus_of({"abcd"}), 0.01).validation) == "d|");
 }
+
+}  // namespace corpus_test

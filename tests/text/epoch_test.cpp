@@ -10,7 +10,8 @@
 #include <span>
 #include <vector>
 
-namespace {
+namespace epoch_test {
+
 using namespace fathom;
 
 static_assert(std::ranges::input_range<text::Epoch<text::Windows<unsigned char>>>);
@@ -80,4 +81,4 @@ TEST_CASE("of documents, too, no part is sampled twice", "[text]") {
   }
 }
 
-}  // namespace
+}  // namespace epoch_test

@@ -13,12 +13,12 @@
 #include <support/gzip.hpp>
 #endif
 
+namespace lines_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using namespace std::string_view_literals;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 using Text = std::vector<std::string>;
 
@@ -35,8 +35,6 @@ std::string long_text() {
   for (int i = 0; text.size() < 200'000; ++i) text += "Zeile " + std::to_string(i) + " für alle Fälle: größer\n";
   return text;
 }
-
-}  // namespace
 
 TEST_CASE("lines end with LF or CR LF, and the last one may have no end", "[lines]") {
   const TemporaryDirectory folder;
@@ -164,3 +162,5 @@ TEST_CASE("lines of a text that comes in pieces are those of the file", "[lines]
   CHECK(read("", 1).empty());
   CHECK_THROWS_WITH(read("a\nb\xFF\n", 2), ContainsSubstring("pipe: line 2 is not UTF-8 at byte 2"));
 }
+
+}  // namespace lines_test

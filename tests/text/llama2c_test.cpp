@@ -17,12 +17,12 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace llama2c_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using text::Llama2c;
-
-namespace {
 
 std::string entry(const std::string& piece, float score = 0) {
   std::string bytes(8, '\0');
@@ -101,8 +101,6 @@ std::vector<std::pair<std::string, float>> entries_of(const std::string& file) {
   }
   return entries;
 }
-
-}  // namespace
 
 TEST_CASE("merging by a queue gives what looking at all pairs gives", "[llama2c]") {
   const TemporaryDirectory folder;
@@ -206,3 +204,5 @@ TEST_CASE("the stories260K table encodes and decodes its own story", "[llama2c]"
   CHECK(ids.size() < story.size() / 2);
   CHECK(tokenizer.decode(std::vector<int>(ids.begin(), ids.begin() + 6)) == "Once upon a time,");
 }
+
+}  // namespace llama2c_test

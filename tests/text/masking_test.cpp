@@ -12,13 +12,13 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace masking_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using text::Masked;
 using text::MaskingOptions;
-
-namespace {
 
 constexpr int vocabulary = 50, mask = 50;
 
@@ -35,8 +35,6 @@ text::Corpus<int> corpus_of(std::initializer_list<int> lengths) {
 }
 
 std::vector<int> copy(std::span<const int> values) { return {values.begin(), values.end()}; }
-
-}  // namespace
 
 TEST_CASE("the chosen tokens are targets, and of them 80 % are masked, 10 % random, 10 % kept", "[masking]") {
   const auto corpus = corpus_of({5000});
@@ -165,3 +163,5 @@ TEST_CASE("shares and ids that cannot be are refused", "[masking]") {
   CHECK_THAT(message({.vocabulary = 2, .mask = 1, .special = {0}}), ContainsSubstring("none that is not special"));
   CHECK(message({}).empty());
 }
+
+}  // namespace masking_test

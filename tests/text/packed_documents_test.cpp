@@ -6,10 +6,10 @@
 #include <set>
 #include <vector>
 
+namespace packed_documents_test {
+
 using namespace fathom;
 using text::PackedDocuments;
-
-namespace {
 
 /// Documents of these lengths; token = 1000 · document + place.
 text::Corpus<int> documents_of(std::initializer_list<int> lengths) {
@@ -38,8 +38,6 @@ std::vector<Sequence> sequences_of(const text::PackedTokens& batch) {
   }
   return result;
 }
-
-}  // namespace
 
 TEST_CASE("documents are cut into pieces, and only their last token has no target", "[packed_documents]") {
   const auto corpus = documents_of({3, 0, 10, 4});
@@ -112,3 +110,5 @@ TEST_CASE("options and corpora that cannot work are refused", "[packed_documents
   const auto none = documents_of({0, 0});
   CHECK_THROWS_AS(PackedDocuments(none, {}), Error);
 }
+
+}  // namespace packed_documents_test

@@ -14,14 +14,14 @@
 #include <thread>
 #include <vector>
 
+namespace pair_batches_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using text::PairBatches;
 using text::PairBatchOptions;
 using text::PairPlace;
-
-namespace {
 
 using Corpora = std::vector<text::PairCorpus<int>>;
 
@@ -66,8 +66,6 @@ const PairBatchOptions small{.source_rows = 100,
                              .longest_target = longest,
                              .chunk = 64,
                              .seed = 3};
-
-}  // namespace
 
 TEST_CASE("every pair comes once an epoch, in another order each", "[pair_batches]") {
   for (const std::size_t count : {1u, 2u, 63u, 64u, 65u, 95u, 96u, 97u, 160u, 1000u}) {
@@ -322,3 +320,5 @@ TEST_CASE("options and corpora that cannot work are refused", "[pair_batches]") 
              ContainsSubstring("pair 4 of train.en has 41 target tokens, the longest may have 40; encode with "
                                "longest_target = 40, or allow more"));
 }
+
+}  // namespace pair_batches_test

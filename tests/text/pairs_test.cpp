@@ -8,11 +8,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace pairs_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 text::ParallelText numbers(std::size_t count) {
   text::ParallelText text;
@@ -23,8 +23,6 @@ text::ParallelText numbers(std::size_t count) {
 }
 
 std::string text_of(std::span<const std::uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
-
-}  // namespace
 
 TEST_CASE("both sides are encoded in their order, by any number of threads", "[pairs][threads]") {
   const text::ParallelText text = numbers(5000);
@@ -84,3 +82,5 @@ TEST_CASE("all lines of texts are viewed", "[pairs]") {
   const std::vector<text::ParallelText> texts{numbers(2), numbers(1)};
   CHECK(text::all_lines(texts) == std::vector<std::string_view>{"0", "1", "0", "x2", "0", "0"});
 }
+
+}  // namespace pairs_test

@@ -9,11 +9,11 @@
 #include <support/gzip.hpp>
 #endif
 
+namespace parallel_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
-
-namespace {
 
 std::string text_of(const text::ParallelText& text) {
   std::string result;
@@ -21,8 +21,6 @@ std::string text_of(const text::ParallelText& text) {
     result += std::string(text.source[i]) + "=" + std::string(text.target[i]) + "|";
   return result;
 }
-
-}  // namespace
 
 TEST_CASE("two files are read line by line, whatever their line ends", "[parallel]") {
   const TemporaryDirectory folder;
@@ -92,3 +90,5 @@ TEST_CASE("the corpora have as many pairs as they say", "[parallel]") {
 }
 
 #endif
+
+}  // namespace parallel_test

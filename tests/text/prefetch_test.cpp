@@ -13,11 +13,11 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace prefetch_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using text::Prefetch;
-
-namespace {
 
 text::Corpus<int> corpus_of(int documents) {
   text::Corpus<int> corpus;
@@ -39,8 +39,6 @@ struct Failing {
     return cursor + 1;
   }
 };
-
-}  // namespace
 
 TEST_CASE("the batches are the same with and without a thread, and from the middle on", "[prefetch][threads]") {
   const auto corpus = corpus_of(50);
@@ -129,3 +127,5 @@ TEST_CASE("preparing batches allocates nothing", "[prefetch][threads]") {
     }
   }
 }
+
+}  // namespace prefetch_test

@@ -19,6 +19,8 @@
 #include <support/temporary_directory.hpp>
 #include <vector>
 
+namespace subwords_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using namespace std::string_view_literals;
@@ -26,8 +28,6 @@ using Catch::Matchers::ContainsSubstring;
 using text::SubwordModel;
 using text::SubwordOptions;
 using text::Subwords;
-
-namespace {
 
 /// Sentences of an invented language with words of a few syllables.
 std::vector<std::string> sentences(std::size_t count, unsigned seed = 1) {
@@ -51,8 +51,6 @@ Subwords trained(const SubwordOptions& options, std::size_t count = 500) {
   const auto lines = sentences(count);
   return Subwords::train(views(lines), options);
 }
-
-}  // namespace
 
 TEST_CASE("a trained model has the vocabulary asked for, special tokens first", "[subwords]") {
   for (const SubwordModel model : {SubwordModel::bpe, SubwordModel::unigram}) {
@@ -284,3 +282,5 @@ TEST_CASE("the model of sentencepiece's own tests encodes as it does there", "[s
   }
 #endif
 }
+
+}  // namespace subwords_test

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-using namespace fathom;
+namespace tokenizer_test {
 
-namespace {
+using namespace fathom;
 
 struct Words : text::Bytes {
   using Token = std::string;  // no integer
@@ -29,8 +29,6 @@ struct DecodesBytes : text::Bytes {
 static_assert(!text::Tokenizer<int> && !text::Tokenizer<Words> && !text::Tokenizer<WideTokens>);
 static_assert(!text::Tokenizer<NoVocabulary> && !text::Tokenizer<EncodesChanging> && !text::Tokenizer<DecodesBytes>);
 
-}  // namespace
-
 TEST_CASE("bytes encode every text and give it back", "[tokenizer]") {
   std::string text;
   for (int byte = 0; byte < 256; ++byte) text += static_cast<char>(byte);
@@ -42,3 +40,5 @@ TEST_CASE("bytes encode every text and give it back", "[tokenizer]") {
   CHECK_THROWS_AS(text::Bytes::decode(std::vector<int>{256}), Error);
   CHECK_THROWS_AS(text::Bytes::decode(std::vector<int>{-1}), Error);
 }
+
+}  // namespace tokenizer_test

@@ -10,13 +10,13 @@
 #include <utility>
 #include <vector>
 
+namespace windows_test {
+
 using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using text::Order;
 using text::Windows;
-
-namespace {
 
 /// A text whose tokens are their places.
 text::Corpus<int> places(int count) {
@@ -42,8 +42,6 @@ std::vector<int> starts(const text::PackedTokens& batch) {
   }
   return result;
 }
-
-}  // namespace
 
 TEST_CASE("random windows lie anywhere in the text", "[windows]") {
   const auto corpus = places(20);
@@ -139,3 +137,5 @@ TEST_CASE("a text that is too short is refused", "[windows]") {
   CHECK_THROWS_AS(Windows(corpus, {.length = -1}), ShapeError);
   CHECK_THROWS_AS(Windows(corpus, {.batch = 1 << 16, .length = 1 << 16}), ShapeError);
 }
+
+}  // namespace windows_test

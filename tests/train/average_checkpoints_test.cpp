@@ -8,7 +8,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
 
-namespace {
+namespace average_checkpoints_test {
+
 using namespace fathom_test;
 
 using SmallWeights = Weights<SmallModel, Cpu<>>;
@@ -43,4 +44,4 @@ TEST_CASE("the last checkpoints of a run are averaged, and no others", "[average
   CHECK(!message_of<Error>([&] { average_last_checkpoints<Other, Cpu<>>(folder.path(), 2); }).empty());
 }
 
-}  // namespace
+}  // namespace average_checkpoints_test

@@ -5,7 +5,8 @@
 
 #include "train/models.hpp"
 
-namespace {
+namespace batch_copies_test {
+
 using namespace fathom_test;
 
 bool same(const TokenBatch& a, const TokenBatch& b) {
@@ -32,4 +33,4 @@ TEST_CASE("copies outlive their batches and can be replaced", "[train]") {
   }
 }
 
-}  // namespace
+}  // namespace batch_copies_test

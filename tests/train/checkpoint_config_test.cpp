@@ -13,7 +13,8 @@
 #include "train/batch_stream.hpp"
 #include "train/rewrite_checkpoint.hpp"
 
-namespace {
+namespace checkpoint_config_test {
+
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Json = nlohmann::json;
@@ -423,4 +424,4 @@ TEST_CASE("a checkpoint with any byte changed loads or is refused", "[checkpoint
   }
 }
 
-}  // namespace
+}  // namespace checkpoint_config_test

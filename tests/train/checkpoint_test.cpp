@@ -13,7 +13,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
 
-namespace {
+namespace checkpoint_test {
+
 using namespace fathom_test;
 
 const Capacity capacity{4 * context, 4, context};
@@ -364,4 +365,4 @@ TEST_CASE("the files of two checkpoints do not mix", "[checkpoint]") {
   refuses(directory / "a", make(), {"config.json", "state.safetensors"});
 }
 
-}  // namespace
+}  // namespace checkpoint_test

@@ -19,9 +19,10 @@
 #include <utility>
 #include <vector>
 
+namespace deep_translator_test {
+
 /// 500 encoder and 500 decoder layers, 2,500 sublayers: what they need, that they train, and that gradients reach all
 /// of the decoder alike at the start.
-namespace {
 using namespace fathom;
 
 constexpr int depth = 500, width = 64, heads = 2, longest = 48, threads = 2;
@@ -100,4 +101,4 @@ TEST_CASE("500 encoder and 500 decoder layers train, and begin with gradients of
   CHECK_NOFAIL(std::max(first_after, last_after) <= 2 * std::min(first_after, last_after));  // not so: see results.md
 }
 
-}  // namespace
+}  // namespace deep_translator_test

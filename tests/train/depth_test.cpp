@@ -11,8 +11,9 @@
 #include <numeric>
 #include <vector>
 
+namespace depth_test {
+
 /// 1,000 layers: what they need, and that they learn.
-namespace {
 using namespace fathom;
 
 constexpr int depth = 1000, context = 64, batch_size = 2, threads = 2;
@@ -82,4 +83,4 @@ TEST_CASE("1,000 layers learn", "[depth][slow]") {
   CHECK(last < first - 0.5);
 }
 
-}  // namespace
+}  // namespace depth_test

@@ -8,7 +8,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
 
-namespace {
+namespace evaluate_test {
+
 using namespace fathom_test;
 
 template <class Stack>
@@ -142,4 +143,4 @@ TEST_CASE("packings that PackedRows would not make are refused", "[evaluate]") {
     check(own, [&](Packing& packing) { packing.sequence_shard = *index; });
 }
 
-}  // namespace
+}  // namespace evaluate_test

@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace initial_deviations_test {
+
 using namespace fathom;
 
 using Model = LanguageModel<Vocabulary<64>, ContextLength<8>, deepnet::DecoderOnly<4, 16, 2>>;
@@ -51,4 +52,4 @@ TEST_CASE("initial weights that another gain gave are refused, and the role is n
   CHECK(message.starts_with("initial weights: value: initial deviation 0.2"));
 }
 
-}  // namespace
+}  // namespace initial_deviations_test

@@ -10,7 +10,8 @@
 #include "support/allocations.hpp"
 #include "train/models.hpp"
 
-namespace {
+namespace memory_plan_test {
+
 using namespace fathom_test;
 
 constexpr Capacity capacity{4 * context, 4, context};
@@ -58,4 +59,4 @@ TEMPLATE_LIST_TEST_CASE("the memory plan is what training takes from the system,
     }
 }
 
-}  // namespace
+}  // namespace memory_plan_test

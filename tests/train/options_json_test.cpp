@@ -10,7 +10,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
 
-namespace {
+namespace options_json_test {
+
 using namespace fathom_test;
 using Json = nlohmann::json;
 using Limits = std::numeric_limits<double>;
@@ -138,4 +139,4 @@ TEST_CASE("an option that a checkpoint cannot hold is named when it is saved", "
         "save_checkpoint: config.json cannot hold '/optimizer/options/power'; give a finite number");
 }
 
-}  // namespace
+}  // namespace options_json_test

@@ -14,8 +14,9 @@
 #include "support/reference.hpp"
 #include "train/translator_models.hpp"
 
+namespace profile_test {
+
 /// Admin's skip scales as a trainer sets them.
-namespace {
 using namespace fathom_test;
 
 constexpr int depth = 6, width = 8, vocabulary = 37, context = 12;
@@ -97,4 +98,4 @@ TEST_CASE("Admin's scales begin with 1 in the encoder and in the decoder", "[tra
   }
 }
 
-}  // namespace
+}  // namespace profile_test

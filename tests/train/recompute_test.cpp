@@ -11,8 +11,9 @@
 #include "train/models.hpp"
 #include "train/translator_models.hpp"
 
+namespace recompute_test {
+
 /// How many layers recompute is a number that is chosen when training begins.
-namespace {
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
@@ -112,4 +113,4 @@ TEST_CASE("a capacity does not say how much is computed again", "[recompute]") {
   CHECK_THROWS_AS((Trainer<SmallModel, Cpu<>, AdamW>(capacity, options)), Error);
 }
 
-}  // namespace
+}  // namespace recompute_test

@@ -6,7 +6,8 @@
 
 #include "train/models.hpp"
 
-namespace {
+namespace reference_test {
+
 using namespace fathom_test;
 
 constexpr Capacity capacity{4 * context, 4, context};
@@ -45,4 +46,4 @@ TEMPLATE_TEST_CASE("the reference trains, and the CPU as it does", "[trainer]", 
   CHECK(testing::relative_error(actual.evaluation, reference.evaluation, 1.0) < 1e-9);
 }
 
-}  // namespace
+}  // namespace reference_test

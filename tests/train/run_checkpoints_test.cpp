@@ -13,7 +13,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
 
-namespace {
+namespace run_checkpoints_test {
+
 using namespace fathom_test;
 
 using SmallTrainer = Trainer<SmallModel, Cpu<Single>, AdamW>;
@@ -376,4 +377,4 @@ TEST_CASE("a run whose checkpoints could not be written is refused at its start"
         }) == "save_checkpoint: the metadata is not valid UTF-8");
 }
 
-}  // namespace
+}  // namespace run_checkpoints_test

@@ -13,7 +13,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/batch_stream.hpp"
 
-namespace {
+namespace run_test {
+
 using namespace fathom_test;
 
 using SmallTrainer = Trainer<SmallModel, Cpu<Single>, AdamW>;
@@ -249,4 +250,4 @@ TEST_CASE("options without sense are refused", "[run]") {
         std::string::npos);
 }
 
-}  // namespace
+}  // namespace run_test

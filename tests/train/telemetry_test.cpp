@@ -16,7 +16,8 @@
 #include "train/models.hpp"
 #include "train/translator_models.hpp"
 
-namespace {
+namespace telemetry_test {
+
 using namespace fathom_test;
 
 constexpr Capacity capacity{4 * context, 4, context};
@@ -208,4 +209,4 @@ TEST_CASE("telemetry of a translator has the layers of both stacks", "[telemetry
   CHECK(std::ranges::all_of(layers, [](const LayerTelemetry& layer) { return layer.gradient > 0; }));
 }
 
-}  // namespace
+}  // namespace telemetry_test

@@ -11,10 +11,11 @@
 
 #include "support/narrow_translators.hpp"
 
+namespace theorem_test {
+
 /// What DeepNet's theory says of an encoder and a decoder, from 6 to 500 layers each: one step of gradient descent
 /// moves the model by the matrices of its branches as far at any depth under DeepNorm, and far more under Post-LN,
 /// whose lower decoder gets no gradients.
-namespace {
 using namespace fathom_test;
 
 constexpr double rate = 1e-4;
@@ -74,4 +75,4 @@ TEST_CASE("DeepNorm's update by one step of gradient descent is the same at ever
   compare<6, 24, 50, 100, 500>();
 }
 
-}  // namespace
+}  // namespace theorem_test

@@ -19,7 +19,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/models.hpp"
 
-namespace {
+namespace trainer_test {
+
 using namespace fathom_test;
 
 const Capacity capacity{4 * context, 4, context};
@@ -316,4 +317,4 @@ TEST_CASE("a batch that does not fit is refused", "[trainer]") {
   CHECK(trainer.counters().step == 0);
 }
 
-}  // namespace
+}  // namespace trainer_test

@@ -17,7 +17,8 @@
 #include "support/temporary_directory.hpp"
 #include "train/translator_models.hpp"
 
-namespace {
+namespace two_streams_test {
+
 using namespace fathom_test;
 
 template <class Model>
@@ -161,4 +162,4 @@ TEST_CASE("copies of pairs outlive their batches", "[train]") {
   check_batch(copy, pair_capacity, ReversedPairs::source_vocabulary, ReversedPairs::target_vocabulary);
 }
 
-}  // namespace
+}  // namespace two_streams_test

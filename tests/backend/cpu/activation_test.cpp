@@ -9,9 +9,9 @@
 
 #include "guarded.hpp"
 
-namespace cpu = fathom::cpu;
+namespace activation_test {
 
-namespace {
+namespace cpu = fathom::cpu;
 
 double naive(cpu::ReluKernel, double x) { return x > 0 ? x : 0; }
 double naive(cpu::GeluKernel, double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
@@ -80,8 +80,6 @@ void check(Activation act) {
   CHECK(std::isnan(a[0]));
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("activations and their gradients equal the naive formulas", "[activation]", float, double) {
   check<TestType>(cpu::ReluKernel{});
   check<TestType>(cpu::GeluKernel{});
@@ -103,3 +101,5 @@ TEST_CASE("activations of large numbers are finite", "[activation]") {
     both(cpu::SiluKernel{});
   }
 }
+
+}  // namespace activation_test

@@ -10,9 +10,9 @@
 
 #include "guarded.hpp"
 
-namespace cpu = fathom::cpu;
+namespace attention_test {
 
-namespace {
+namespace cpu = fathom::cpu;
 
 /// Drops about a quarter of the probabilities, by a hash of the indices.
 struct HashDropout {
@@ -144,8 +144,6 @@ void check(const Case& c, double spread = 1) {
   CHECK((lse.intact() && forward.intact()));
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("attention and its gradients equal the definition", "[attention]", float, double) {
   for (bool causal : {false, true}) {
     for (std::size_t length : {1, 2, 7, 16, 17, 31, 64, 100})
@@ -211,3 +209,5 @@ TEST_CASE("a NaN in a query, key or value reaches the output", "[attention]") {
       CHECK_FALSE(std::isfinite(o[20 * width + 3]));
     }
 }
+
+}  // namespace attention_test

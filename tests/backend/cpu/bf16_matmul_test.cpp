@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
+namespace bf16_matmul_test {
+
 namespace cpu = fathom::cpu;
 using cpu::MatmulSize, cpu::RowMajor, cpu::Bf16Result;
 using fathom::Bf16;
-
-namespace {
 
 /// A matrix whose rows lie `gap` elements apart; the gaps hold a value nobody may touch, and nothing follows the last
 /// row.
@@ -80,8 +80,6 @@ using Units = std::tuple<float, cpu::Bf16Pair>;
 #else
 using Units = std::tuple<float>;
 #endif
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("bf16 products are float sums of exact products, rounded once", "[matmul][bf16]", Units) {
   using Products = cpu::Bf16Products<TestType>;
@@ -201,3 +199,5 @@ TEMPLATE_LIST_TEST_CASE("bits of bf16 products do not depend on how rows and col
   CHECK(bits(whole) == bits(pieces));
   CHECK(bits(few) == bits(few_pieces));
 }
+
+}  // namespace bf16_matmul_test

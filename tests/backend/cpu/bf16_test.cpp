@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+namespace bf16_test {
+
 namespace cpu = fathom::cpu;
 using fathom::Bf16;
 
@@ -44,3 +46,5 @@ TEST_CASE("parts of registers touch no bf16 number beyond them", "[bf16]") {
     }
   }
 }
+
+}  // namespace bf16_test

@@ -7,7 +7,8 @@
 #include "agreement.hpp"
 #include "support/layer_lists.hpp"
 
-namespace {
+namespace compositions_test {
+
 using namespace fathom_test;
 
 /// Those of the list, and two of layers that need more workspace than their neighbours, a narrow and a wide one.
@@ -47,4 +48,4 @@ TEST_CASE("gradients have the same bits for any number of threads", "[cpu][threa
   }
 }
 
-}  // namespace
+}  // namespace compositions_test

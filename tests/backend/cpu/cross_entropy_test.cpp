@@ -10,6 +10,8 @@
 
 #include "guarded.hpp"
 
+namespace cross_entropy_test {
+
 namespace cpu = fathom::cpu;
 
 TEMPLATE_TEST_CASE("cross-entropy and its gradient equal the naive formulas", "[cross_entropy]", float, double) {
@@ -72,3 +74,5 @@ TEST_CASE("a NaN or an infinity among the logits reaches loss and gradient", "[c
       for (std::size_t i = 0; i < 35; ++i) CHECK(std::isnan(logits[i]));
     }
 }
+
+}  // namespace cross_entropy_test

@@ -6,11 +6,11 @@
 #include <fathom/backend/cpu/dropout.hpp>
 #include <vector>
 
+namespace dropout_test {
+
 using namespace fathom;
 
-namespace {
 const Dropout dropout{.rate = 0.3, .key = Key{7}.child("site")};
-}
 
 TEMPLATE_TEST_CASE("blocks of dropout are those of Dropout::factors, each once and in order", "", float, double) {
   const int rows = GENERATE(0, 1, 3, 17), begin = GENERATE(0, 16), width = GENERATE(1, 8, 13, 40, 129);
@@ -41,3 +41,5 @@ TEMPLATE_TEST_CASE("columns of dropout are those of Dropout::factors", "", float
     for (int c = 0; c < 4; ++c) CHECK(factors[c * lanes + lane] == exact[std::size_t(column % Dropout::block + c)]);
   }
 }
+
+}  // namespace dropout_test

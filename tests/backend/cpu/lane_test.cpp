@@ -8,7 +8,8 @@
 #include <thread>
 #include <vector>
 
-namespace {
+namespace lane_test {
+
 using namespace fathom;
 using cpu::Deal;
 using cpu::Share;
@@ -131,4 +132,4 @@ TEST_CASE("a few rows are one thread's", "[cpu]") {
   CHECK(Share::of(one, 1, 2).rows.size() == 0);
 }
 
-}  // namespace
+}  // namespace lane_test

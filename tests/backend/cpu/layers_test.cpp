@@ -5,7 +5,8 @@
 #include "agreement.hpp"
 #include "support/layer_lists.hpp"
 
-namespace {
+namespace layers_test {
+
 using namespace fathom_test;
 
 using Layers = decltype(std::tuple_cat(LinearLayers{}, NormLayers{}, AttentionLayers{}, SmoothFeedForwardLayers{},
@@ -15,4 +16,4 @@ TEMPLATE_LIST_TEST_CASE("layers on the CPU agree with the reference", "[cpu][thr
   for (const testing::LayerRows& rows : {dealt, cut}) require_agreement<TestType>(rows);
 }
 
-}  // namespace
+}  // namespace layers_test

@@ -8,9 +8,9 @@
 #include <limits>
 #include <numbers>
 
-namespace cpu = fathom::cpu;
+namespace math_test {
 
-namespace {
+namespace cpu = fathom::cpu;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
@@ -59,8 +59,6 @@ const auto erf_lanes = [](auto x) { return cpu::erf(x); };
 const auto sigmoid_lanes = [](auto x) { return cpu::sigmoid(x); };
 const auto cumulative_lanes = [](auto x) { return cpu::normal(x).cumulative; };
 const auto density_lanes = [](auto x) { return cpu::normal(x).density; };
-
-}  // namespace
 
 #if defined(__FMA__)
 constexpr double slack = 1.0;
@@ -151,3 +149,5 @@ TEST_CASE("in double the functions are the C library's", "[math]") {
   }
   CHECK(cpu::log(cpu::broadcast(0.3))[0] == std::log(0.3));
 }
+
+}  // namespace math_test

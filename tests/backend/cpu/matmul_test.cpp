@@ -15,10 +15,10 @@
 #include <tuple>
 #include <vector>
 
+namespace matmul_test {
+
 namespace cpu = fathom::cpu;
 using cpu::MatmulSize, cpu::RowMajor;
-
-namespace {
 
 /// A matrix whose rows lie `gap` elements apart; the gaps hold a value nobody may touch, and nothing follows the last
 /// row.
@@ -110,8 +110,6 @@ const MatmulSize sizes[] = {{1, 1, 1},     {2, 3, 5},     {14, 32, 16},   {15, 3
                             {7, 100, 40},  {129, 48, 65}, {37, 530, 70},  {40, 70, 1100}, {600, 20, 30}, {0, 5, 4},
                             {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 8},   {270, 50, 265}};
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("every element is one fma chain", "[matmul]", float, double) {
   using Engine = cpu::Native;
   for (const auto size : sizes)
@@ -149,16 +147,12 @@ TEMPLATE_TEST_CASE("every element is one fma chain", "[matmul]", float, double) 
     }
 }
 
-namespace {
-
 /// Engine and scalar type of one test case.
 template <class E, class S>
 struct Case {
   using Engine = E;
   using Scalar = S;
 };
-
-}  // namespace
 
 #if __has_include(<Eigen/Core>)
 using Cases = std::tuple<Case<cpu::DefaultMatmul, float>, Case<cpu::DefaultMatmul, double>,
@@ -282,3 +276,5 @@ TEMPLATE_LIST_TEST_CASE("few rows: bits do not depend on how many there are, fro
     CHECK(y.values == all.values);
   }
 }
+
+}  // namespace matmul_test

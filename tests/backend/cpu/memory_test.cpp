@@ -4,8 +4,9 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/dry_run.hpp>
 
+namespace memory_test {
+
 // What ops of the CPU need beside their operands.
-namespace {
 using namespace fathom;
 
 /// Bytes of attention over one sequence, on a thread, forward or backward, without and with a cache.
@@ -57,4 +58,4 @@ TEST_CASE("all logits never live at once", "[cpu]") {
   STATIC_REQUIRE(loss<Single>(1'000'000, 100'000).scratch == loss<Single>(32, 100'000).scratch);
 }
 
-}  // namespace
+}  // namespace memory_test

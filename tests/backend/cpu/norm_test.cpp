@@ -8,10 +8,10 @@
 
 #include "guarded.hpp"
 
+namespace norm_test {
+
 namespace cpu = fathom::cpu;
 using fathom::NormKind;
-
-namespace {
 
 template <class T>
 constexpr double tolerance = sizeof(T) == 8 ? 2e-13 : 2e-5;
@@ -112,8 +112,6 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
   joined(cpu::PerColumn<T>{scales}, [&](std::size_t i) { return scales[i]; });
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("norms equal the naive formulas", "[norm]", float, double) {
   for (std::size_t width : {1, 2, 7, 8, 16, 31, 64, 97, 256, 1021})
     for (std::size_t rows : {1, 3, 4, 9}) {
@@ -162,3 +160,5 @@ TEST_CASE("one NaN or infinity makes its whole row NaN", "[norm]") {
     for (float number : y) REQUIRE(std::isnan(number));
   }
 }
+
+}  // namespace norm_test

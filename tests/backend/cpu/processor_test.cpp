@@ -5,10 +5,10 @@
 #include <string>
 #include <string_view>
 
+namespace processor_test {
+
 using namespace fathom;
 using cpu::InstructionSets;
-
-namespace {
 
 constexpr int known = int(std::size(cpu::instruction_set_names)) - 1;
 
@@ -17,8 +17,6 @@ constexpr InstructionSets sets(std::string_view name) {
     if (cpu::instruction_set_names[i] == name) return InstructionSets{1} << i;
   return 0;
 }
-
-}  // namespace
 
 static_assert(known < 64);
 
@@ -46,3 +44,5 @@ TEST_CASE("what is missing is named in one line", "[processor]") {
   CHECK(all.ends_with("for every processor"));  // it fits
   for (int i = 0; i < known; ++i) CHECK(all.find(cpu::instruction_set_names[i]) != std::string::npos);
 }
+
+}  // namespace processor_test

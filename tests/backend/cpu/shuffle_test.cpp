@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+namespace shuffle_test {
+
 namespace cpu = fathom::cpu;
 
 TEMPLATE_TEST_CASE("horizontal sum and max use every lane", "[shuffle]", float, double) {
@@ -59,3 +61,5 @@ TEMPLATE_TEST_CASE("chunks are 16 bytes: broadcast, summed one by one, stored", 
   for (std::size_t i = 0; i < chunk; ++i) CHECK(out[i] == rows[0][last * chunk + i]);
   CHECK(out.back() == TestType(-7));
 }
+
+}  // namespace shuffle_test

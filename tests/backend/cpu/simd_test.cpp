@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
-namespace cpu = fathom::cpu;
+namespace simd_test {
 
-namespace {
+namespace cpu = fathom::cpu;
 
 /// 1.25, 2.25, …: numbers that tell the lanes apart.
 template <class T>
@@ -18,8 +18,6 @@ std::vector<T> counting(std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<T>(i) + T(1.25);
   return values;
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("full loads and stores keep every lane", "[simd]", float, double) {
   const auto in = counting<TestType>(cpu::simd_width<TestType> + 1);
@@ -84,3 +82,5 @@ TEMPLATE_TEST_CASE("bit patterns survive the round trip", "[simd]", float, doubl
   const auto eight = cpu::from_bits<TestType>(bits + ((cpu::SimdBits<TestType>{} + 3) << mantissa));
   for (std::size_t i = 0; i < cpu::simd_width<TestType>; ++i) CHECK(eight[i] == TestType(8));
 }
+
+}  // namespace simd_test

@@ -3,6 +3,8 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fathom/backend/cpu/slow_build.hpp>
 
+namespace slow_build_test {
+
 using namespace fathom;
 using Catch::Matchers::ContainsSubstring;
 
@@ -20,3 +22,5 @@ TEST_CASE("a program that is slower than it need be on this processor says why",
   CHECK(cpu::slow_build(true, 0, cpu::detail::sets_of({"avx", "avx2"})).empty());  // no fma: no kernel for it
   CHECK(cpu::slow_build(true, avx2, avx512 & ~cpu::detail::sets_of({"avx512vl"})).empty());
 }
+
+}  // namespace slow_build_test

@@ -18,7 +18,8 @@
 
 #include "support/sanitized.hpp"
 
-namespace {
+namespace team_test {
+
 using namespace fathom;
 
 /// Runs `body` in a process of its own that has address space for a few stacks more. It has a minute, and ends with
@@ -123,4 +124,4 @@ TEST_CASE("nobody waits for a thread that has failed", "[cpu][threads]") {
                     "number 1 fails");
 }
 
-}  // namespace
+}  // namespace team_test

@@ -11,7 +11,8 @@
 #include <support/temporary_directory.hpp>
 #include <thread>
 
-namespace {
+namespace threads_test {
+
 using namespace fathom;
 using fathom_test::TemporaryDirectory;
 
@@ -95,4 +96,4 @@ TEST_CASE("the quota of a control group limits the threads", "[cpu]") {
   }
 }
 
-}  // namespace
+}  // namespace threads_test

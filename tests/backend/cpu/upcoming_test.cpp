@@ -2,9 +2,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/backend/cpu/matmul/upcoming.hpp>
 
-using fathom::cpu::detail::Upcoming;
+namespace upcoming_test {
 
-namespace {
+using fathom::cpu::detail::Upcoming;
 
 /// How often lines can be fetched until no row is left.
 int lines(Upcoming<float> upcoming) {
@@ -16,8 +16,6 @@ int lines(Upcoming<float> upcoming) {
       upcoming.fetch_line_to_write();
   return count;
 }
-
-}  // namespace
 
 TEST_CASE("What is coming is fetched a cache line at a time, row by row") {
   static float data[20 * 100];
@@ -35,3 +33,5 @@ TEST_CASE("What is coming is fetched a cache line at a time, row by row") {
   begun.fetch_line_to_read();
   CHECK(begun.rows() == 19);
 }
+
+}  // namespace upcoming_test

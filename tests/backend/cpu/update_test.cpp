@@ -8,9 +8,9 @@
 
 #include "guarded.hpp"
 
-namespace cpu = fathom::cpu;
+namespace update_test {
 
-namespace {
+namespace cpu = fathom::cpu;
 
 /// Runs `update(t, weight, gradient, first, second)` for 50 steps on n numbers with new gradients each, and
 /// `naive(t, w, g, first, second)` on each number in double: the greatest difference of the weights.
@@ -31,8 +31,6 @@ double compare(std::size_t n, Update update, Naive naive, bool cleared = false) 
 }
 
 double sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : 0; }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("optimizer steps equal their definitions over many steps", "[update]", float, double) {
   using T = TestType;
@@ -135,3 +133,5 @@ TEMPLATE_TEST_CASE("simple passes", "[update]", float, double) {
     CHECK(difference(average, mean) < tolerance);
   }
 }
+
+}  // namespace update_test

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
-using namespace fathom_test;
+namespace activation_test {
 
-namespace {
+using namespace fathom_test;
 
 using sample::Into;
 
 constexpr int width = 36;
 constexpr auto activations = {ActivationKind::relu, ActivationKind::gelu, ActivationKind::gelu_tanh,
                               ActivationKind::silu};
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("activation", "[ops][threads]", Backends) {
   for (const auto kind : activations)
@@ -28,3 +26,5 @@ TEMPLATE_LIST_TEST_CASE("activation, backward", "[ops][threads]", Backends) {
                            {.dropout = true});
       }
 }
+
+}  // namespace activation_test

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
-using namespace fathom_test;
+namespace attention_test {
 
-namespace {
+using namespace fathom_test;
 
 using sample::Heads;
 using sample::Keys;
@@ -20,8 +20,6 @@ void each_case(F f) {
     f(several, false, Keys::other, biased);
   }
 }
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("attention", "[ops][threads]", Backends) {
   each_case([](const Heads& heads, bool causal, Keys keys, bool biased) {
@@ -59,3 +57,5 @@ TEMPLATE_LIST_TEST_CASE("copies in a cache", "[ops][threads]", Backends) {
     check_op<TestType>([=](auto& o) { return sample::copy_cache(o, heads, {}); });
   }
 }
+
+}  // namespace attention_test

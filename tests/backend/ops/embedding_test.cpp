@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
+namespace embedding_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("embedding, forward and backward", "[ops][threads]", Backends) {
@@ -13,3 +15,5 @@ TEMPLATE_LIST_TEST_CASE("embedding, forward and backward", "[ops][threads]", Bac
                          {.dropout = true});
   }
 }
+
+}  // namespace embedding_test

@@ -3,11 +3,11 @@
 
 #include "backend/ops/check_op.hpp"
 
+namespace linear_test {
+
 using namespace fathom_test;
 
-namespace {
 constexpr int in = 36, out = 52;
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("linear", "[ops][threads]", Backends) {
   for (const bool bias : {false, true}) check_op<TestType>([=](auto& o) { return sample::linear(o, in, out, bias); });
@@ -35,3 +35,5 @@ TEST_CASE("linear by Eigen, whose sums depend on the rows of a call", "[ops][thr
   check_op<Eigen>([](auto& o) { return sample::linear_backward_input(o, in, out, true); });
   check_op<Eigen>([](auto& o) { return sample::linear_backward_weight(o, in, out, true); });
 }
+
+}  // namespace linear_test

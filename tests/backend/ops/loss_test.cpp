@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
+namespace loss_test {
+
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("linear + cross-entropy", "[ops][threads]", Backends) {
@@ -53,3 +55,5 @@ TEMPLATE_LIST_TEST_CASE("logits that cannot be ranked say so in their sum", "[op
     CHECK(values[4] == T(2));
   }
 }
+
+}  // namespace loss_test

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
+namespace mixed_test {
+
 /// Every op of a mixed precision computes what Ref<float> computes from the same numbers, and rounds each result once:
 /// the two differ by half a unit in the last place of the result's type, and by what floats leave open.
-namespace {
 using namespace fathom_test;
 using sample::Into;
 using sample::Keys;
@@ -143,4 +144,4 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ops][mixed]"
   check_rounding<TestType>([&table](auto& o) { return sample::adafactor(o, table, 2); });
 }
 
-}  // namespace
+}  // namespace mixed_test

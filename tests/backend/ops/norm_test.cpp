@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
-using namespace fathom_test;
+namespace norm_test {
 
-namespace {
+using namespace fathom_test;
 
 using sample::Into;
 
 constexpr int width = 36;
 constexpr auto norms = {NormKind::layer, NormKind::rms};
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("norm", "[ops][threads]", Backends) {
   for (const auto kind : norms)
@@ -35,3 +33,5 @@ TEMPLATE_LIST_TEST_CASE("norm, backward, more often than a lane can put work off
   };
   check_op<TestType>(all_rows().back(), make, {.times = 90});
 }
+
+}  // namespace norm_test

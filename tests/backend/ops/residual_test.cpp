@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
-using namespace fathom_test;
+namespace residual_test {
 
-namespace {
+using namespace fathom_test;
 
 using sample::Into;
 using sample::Learned;
@@ -11,8 +11,6 @@ using sample::Learned;
 constexpr int width = 36;
 constexpr auto norms = {NormKind::layer, NormKind::rms};
 constexpr Learned learned_factors[] = {{0, 0}, {1, 0}, {0, 1}, {width, width}};
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("residual add", "[ops][threads]", Backends) {
   for (const auto into : {Into::own, Into::x, Into::f})
@@ -78,3 +76,5 @@ TEMPLATE_LIST_TEST_CASE("variance", "[ops][threads]", Backends) {
   for (const OpRows& rows : all_rows())
     if (rows.packing.rows() > 0) check_op<TestType>(rows, [](auto& o) { return sample::variance(o, width); });
 }
+
+}  // namespace residual_test

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
-using namespace fathom_test;
+namespace update_test {
 
-namespace {
+using namespace fathom_test;
 
 constexpr int flat = 3 * (1 << 16) + 17;  // several shards of a flat buffer
 
@@ -12,8 +12,6 @@ template <class B, class Make>
 void check_flat(Make make) {
   for (const int size : {0, 1, flat}) check_op<B>(all_rows().front(), [=](auto& o) { return make(o, size); });
 }
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("passes over flat buffers", "[ops][threads]", Backends) {
   check_flat<TestType>([](auto& o, int size) { return sample::sum_of_squares(o, size); });
@@ -46,3 +44,5 @@ TEMPLATE_LIST_TEST_CASE("adafactor", "[ops][threads]", Backends) {
     for (const int step : {1, 100})
       check_op<TestType>(all_rows().front(), [&](auto& o) { return sample::adafactor(o, table, step); });
 }
+
+}  // namespace update_test

@@ -9,8 +9,9 @@
 #include "support/ops.hpp"
 #include "support/reference.hpp"
 
+namespace pytorch_test {
+
 // Ops that no layer of their own stands for; tests/layers/pytorch_test.cpp has the others.
-namespace {
 using namespace fathom_test;
 using P = Double;
 
@@ -186,4 +187,4 @@ TEST_CASE("linear cross-entropy agrees with PyTorch", "[ref]") {
   }
 }
 
-}  // namespace
+}  // namespace pytorch_test

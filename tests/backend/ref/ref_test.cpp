@@ -8,8 +8,9 @@
 
 #include "support/ops.hpp"
 
+namespace ref_test {
+
 // The contracts of ops.hpp that neither gradients nor PyTorch show.
-namespace {
 using namespace fathom_test;
 using P = Double;
 
@@ -321,4 +322,4 @@ TEST_CASE("positions count past rows of a cache", "[ref]") {
 static_assert(Backend<Ref<double>> && Backend<Ref<float>>);
 static_assert(!Runs<Ref<double>, op::Linear<Single>>);
 
-}  // namespace
+}  // namespace ref_test

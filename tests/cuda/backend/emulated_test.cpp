@@ -16,7 +16,8 @@
 #include "device.hpp"
 #include "precision/gradient_error.hpp"
 
-namespace {
+namespace emulated_test {
+
 using namespace fathom_test;
 using emulated::Device;
 using emulated::Order;
@@ -267,4 +268,4 @@ TEST_CASE("emulated: whichever call fails, the error says so and nothing leaks",
   Device::get().reset();
 }
 
-}  // namespace
+}  // namespace emulated_test

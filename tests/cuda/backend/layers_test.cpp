@@ -7,7 +7,8 @@
 #include "support/policy_lists.hpp"
 #include "support/require_agreement.hpp"
 
-namespace {
+namespace layers_test {
+
 using namespace fathom_test;
 
 using Layers = decltype(std::tuple_cat(LinearLayers{}, NormLayers{}, AttentionLayers{}, SmoothFeedForwardLayers{},
@@ -43,4 +44,4 @@ TEMPLATE_LIST_TEST_CASE("policies on the device agree with the reference", "[cud
       {.lengths = {5, 3}, .memory_lengths = {4, 6}, .memory_width = width});
 }
 
-}  // namespace
+}  // namespace layers_test

@@ -24,7 +24,8 @@
 #include "mutation.hpp"
 #include "precision/gradient_error.hpp"
 
-namespace {
+namespace mutation_test {
+
 using namespace fathom_test;
 using emulated::Device;
 using emulated::Mutation;
@@ -178,4 +179,4 @@ TEST_CASE("mutations: no barrier of a kernel can be left out", "[cuda]") {
   }
 }
 
-}  // namespace
+}  // namespace mutation_test

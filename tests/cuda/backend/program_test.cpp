@@ -5,8 +5,9 @@
 #include <programs/language_model_run.hpp>
 #include <string>
 
+namespace program_test {
+
 /// Programs that hold both backends, on the emulated device.
-namespace {
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 
@@ -59,4 +60,4 @@ TEST_CASE("fathom-verify compares the device with the CPU", "[programs]") {
   }
 }
 
-}  // namespace
+}  // namespace program_test

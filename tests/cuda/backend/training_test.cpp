@@ -19,7 +19,8 @@
 #include "precision/gradient_error.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace {
+namespace training_test {
+
 using namespace fathom_test;
 
 constexpr int vocabulary = 31, length = 16;
@@ -144,4 +145,4 @@ TEST_CASE("cuda: a generator says what it says on the CPU", "[cuda]") {
   CHECK(texts(Cuda<Single>{}, device) == on_host);
 }
 
-}  // namespace
+}  // namespace training_test

@@ -9,7 +9,8 @@
 
 #include "precision/gradient_error.hpp"
 
-namespace {
+namespace verify_test {
+
 using namespace fathom_test;
 
 constexpr int vocabulary = 31, length = 16;
@@ -29,4 +30,4 @@ TEMPLATE_TEST_CASE("cuda: every op of training agrees with the CPU's", "[cuda]",
   CHECK(found.ops > 100);
 }
 
-}  // namespace
+}  // namespace verify_test

@@ -11,7 +11,8 @@
 
 #include "support.hpp"
 
-namespace {
+namespace blas_test {
+
 using namespace emulated_test;
 using fathom::Bf16;
 
@@ -427,4 +428,4 @@ TEST_CASE("cuBLASLt: every call can fail, and nothing leaks", "[device]") {
   CHECK(cublasLtCreate(&handle) == CUBLAS_STATUS_NOT_INITIALIZED);
 }
 
-}  // namespace
+}  // namespace blas_test

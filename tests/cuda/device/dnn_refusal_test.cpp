@@ -3,7 +3,8 @@
 #include "attention_problem.hpp"
 #include "dnn.hpp"
 
-namespace {
+namespace dnn_refusal_test {
+
 using namespace emulated_test;
 
 TEST_CASE("cuDNN: ragged offsets count elements", "[device]") {
@@ -157,4 +158,4 @@ TEST_CASE("cuDNN: every call can fail, and nothing leaks", "[device]") {
   CHECK(cudnnGetVersion() == 90100);
 }
 
-}  // namespace
+}  // namespace dnn_refusal_test

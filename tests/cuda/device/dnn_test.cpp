@@ -7,7 +7,8 @@
 
 #include "attention_problem.hpp"
 
-namespace {
+namespace dnn_test {
+
 using namespace emulated_test;
 
 TEST_CASE("cuDNN: attention of two rows, by hand", "[device]") {
@@ -115,4 +116,4 @@ TEST_CASE("cuDNN: dropout is the same forward and backward, and follows from the
   CHECK((kept > 15 && kept < 45));  // of 60
 }
 
-}  // namespace
+}  // namespace dnn_test

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support.hpp"
 
-namespace {
+namespace failure_test {
+
 using namespace emulated_test;
 
 /// A small program, which gives back all that it got, whatever fails. Its first error.
@@ -106,4 +107,4 @@ TEST_CASE("failures: a machine without a device, and one with a driver that is t
   CHECK(cudaSetDevice(1) == cudaErrorInvalidDevice);
 }
 
-}  // namespace
+}  // namespace failure_test

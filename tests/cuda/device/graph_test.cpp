@@ -3,7 +3,8 @@
 
 #include "support.hpp"
 
-namespace {
+namespace graph_test {
+
 using namespace emulated_test;
 
 constexpr auto mode = cudaStreamCaptureModeRelaxed;
@@ -191,4 +192,4 @@ TEST_CASE("graphs: work from before a capture stays in its stream", "[device]") 
   CHECK(values_at(memory, 1)[0] == 10);
 }
 
-}  // namespace
+}  // namespace graph_test

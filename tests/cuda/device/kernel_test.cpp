@@ -7,7 +7,8 @@
 #include "launch.hpp"
 #include "support.hpp"
 
-namespace {
+namespace kernel_test {
+
 using namespace emulated_test;
 using namespace fathom_test;
 using fathom::CudaError;
@@ -297,4 +298,4 @@ TEST_CASE("kernels: a launch that is refused, or made to fail, names the kernel"
   CHECK(ok(cudaDeviceSynchronize()));
 }
 
-}  // namespace
+}  // namespace kernel_test

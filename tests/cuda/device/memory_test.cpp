@@ -6,7 +6,8 @@
 
 #include "support.hpp"
 
-namespace {
+namespace memory_test {
+
 using namespace emulated_test;
 
 TEST_CASE("memory of the device: values come and go by copies", "[device]") {
@@ -122,4 +123,4 @@ TEST_CASE("memory of the device: there is as much as was asked for, counted or t
   CHECK(device.leaks() == std::vector<std::string>{"1 blocks of device memory"});
 }
 
-}  // namespace
+}  // namespace memory_test

@@ -3,7 +3,8 @@
 
 #include "support.hpp"
 
-namespace {
+namespace stream_test {
+
 using namespace emulated_test;
 
 constexpr auto orders = {Order::forward, Order::reverse, Order::random};
@@ -198,4 +199,4 @@ TEST_CASE("streams: memory is freed behind the work that uses it", "[device]") {
   CHECK(values_at(to, 1)[0] == 3);
 }
 
-}  // namespace
+}  // namespace stream_test
