@@ -21,8 +21,8 @@
 /// Times every product of a step with weights (forward, input gradient, weight gradient of query-key-value, output, up,
 /// down, logits), operands warm in the caches, by fathom's engine with rows or outputs dealt to the threads and, when
 /// there is a libopenblas to load, by OpenBLAS: dealt likewise, and threaded by itself. The best of these counts.
-/// Attention counts as in `op::Attention` and `op::AttentionBackward`, the causal half of its pairs, at the mean rate
-/// of the products. Prints one line of JSON for compare_pytorch.py.
+/// Attention counts as in `op::AttentionForward` and `op::AttentionBackward`, the causal half of its pairs, at the mean
+/// rate of the products. Prints one line of JSON for compare_pytorch.py.
 namespace {
 using namespace fathom;
 using cpu::MatmulSize, cpu::Range;

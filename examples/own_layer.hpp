@@ -44,8 +44,8 @@ struct LowRank {
                                 Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
                                 Saved<P>& saved) {
     const auto h = resized(saved.h, x.count);
-    worker(op::Linear<P>{.x = x, .weight = p.down.weight, .bias = {}, .y = h});
-    worker(op::Linear<P>{.x = h, .weight = p.up.weight, .bias = {}, .y = y});
+    worker(op::LinearForward<P>{.x = x, .weight = p.down.weight, .bias = {}, .y = h});
+    worker(op::LinearForward<P>{.x = h, .weight = p.up.weight, .bias = {}, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>

@@ -23,23 +23,25 @@ template <template <class> class... Ops>
 constexpr bool each_is_needed = ((Backend<Without<Ops>> && !CompleteBackend<Without<Ops>>)&&...);
 
 static_assert(CompleteBackend<Without<NoOp>>);
-static_assert(each_is_needed<op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
+static_assert(
+    each_is_needed<op::LinearForward, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
 static_assert(each_is_needed<op::RankLogits>);
-static_assert(each_is_needed<op::Attention, op::AttentionBackward, op::Rotary, op::CopyCache>);
+static_assert(each_is_needed<op::AttentionForward, op::AttentionBackward, op::Rotate, op::CopyCache>);
 static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::ResidualAddNorm>);
 static_assert(each_is_needed<op::ResidualAdd, op::ResidualAddBackward, op::WeightedSum, op::WeightedSumBackward>);
 static_assert(each_is_needed<op::Variance, op::Copy, op::Zero, op::Embedding, op::EmbeddingBackward>);
-static_assert(each_is_needed<op::SumOfSquares, op::Sgd, op::Adam, op::Lion, op::Adafactor, op::Average, op::Scale>);
+static_assert(each_is_needed<op::SumOfSquares, op::SgdUpdate, op::AdamUpdate, op::LionUpdate, op::AdafactorUpdate,
+                             op::Average, op::Scale>);
 
 // A backend that grows says what it has.
-static_assert(!RunsLinear<Without<op::Linear>> && RunsAttention<Without<op::Linear>>);
-static_assert(RunsLinear<Without<op::Rotary>> && !RunsAttention<Without<op::Rotary>>);
+static_assert(!RunsLinear<Without<op::LinearForward>> && RunsAttention<Without<op::LinearForward>>);
+static_assert(RunsLinear<Without<op::Rotate>> && !RunsAttention<Without<op::Rotate>>);
 static_assert(!RunsActivation<Without<op::Activation>> && RunsNorm<Without<op::Activation>>);
 static_assert(RunsResidual<Without<op::Norm>> && !RunsNorm<Without<op::Norm>>);
 static_assert(!RunsResidual<Without<op::Zero>> && RunsEmbedding<Without<op::Zero>>);
 static_assert(!RunsEmbedding<Without<op::Embedding>> && RunsLoss<Without<op::Embedding>>);
 static_assert(!RunsLoss<Without<op::LinearCrossEntropy>> && RunsUpdate<Without<op::LinearCrossEntropy>>);
-static_assert(!RunsUpdate<Without<op::Lion>>);
+static_assert(!RunsUpdate<Without<op::LionUpdate>>);
 
 /// Runs the ops of another precision.
 struct OfFloat : Ref<float> {

@@ -10,7 +10,10 @@ using namespace fathom;
 
 struct WithoutRotary : Ref<double> {
   template <class Op>
-  requires(!std::same_as<Op, op::Rotary<Double>>) static void run(Lane& lane, const Op& op) { Ref<double>::run(lane, op); }
+    requires(!std::same_as<Op, op::Rotate<Double>>)
+  static void run(Lane& lane, const Op& op) {
+    Ref<double>::run(lane, op);
+  }
 };
 
 void forward() { testing::LayerRun<Attention<8, 2, Causal, Rotary<>>, WithoutRotary>().forward(); }

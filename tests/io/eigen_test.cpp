@@ -63,7 +63,7 @@ TEST_CASE("hidden states go through Eigen and an op alike", "[eigen]") {
   QuietLane lane;
   const Packing packing{{3, 1, 3}, {}, {}, {}, {}};
   lane.on(packing);
-  Ref<float>::run(lane, op::Linear<Single>{.x = hidden, .weight = matrix, .bias = {}, .y = from_eigen(by_op)});
+  Ref<float>::run(lane, op::LinearForward<Single>{.x = hidden, .weight = matrix, .bias = {}, .y = from_eigen(by_op)});
   CHECK(by_op.isApprox(as_eigen(hidden) * as_eigen(matrix).transpose()));
 }
 

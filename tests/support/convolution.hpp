@@ -52,7 +52,7 @@ struct Convolution {
         }
       });
     worker.wait();
-    worker(op::Linear<P>{.x = h, .weight = p.weight, .bias = p.bias, .y = y});
+    worker(op::LinearForward<P>{.x = h, .weight = p.weight, .bias = p.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>

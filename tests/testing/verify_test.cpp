@@ -77,7 +77,7 @@ struct Unmoved : Ref<float> {
   template <class Op>
     requires Runs<Ref<float>, Op>
   static void run(Ref<float>::Lane& lane, const Op& op) {
-    if constexpr (!std::is_same_v<Op, op::Adam<Single>>) Ref<float>::run(lane, op);
+    if constexpr (!std::is_same_v<Op, op::AdamUpdate<Single>>) Ref<float>::run(lane, op);
   }
 };
 

@@ -43,13 +43,13 @@
 #define FATHOM_EACH_OP(X, ...)         \
   X(Activation, __VA_ARGS__)           \
   X(ActivationBackward, __VA_ARGS__)   \
-  X(Attention, __VA_ARGS__)            \
+  X(AttentionForward, __VA_ARGS__)     \
   X(AttentionBackward, __VA_ARGS__)    \
-  X(Rotary, __VA_ARGS__)               \
+  X(Rotate, __VA_ARGS__)               \
   X(CopyCache, __VA_ARGS__)            \
   X(Embedding, __VA_ARGS__)            \
   X(EmbeddingBackward, __VA_ARGS__)    \
-  X(Linear, __VA_ARGS__)               \
+  X(LinearForward, __VA_ARGS__)        \
   X(LinearBackwardInput, __VA_ARGS__)  \
   X(LinearBackwardWeight, __VA_ARGS__) \
   X(LinearCrossEntropy, __VA_ARGS__)   \
@@ -71,7 +71,7 @@
   X(SumOfSquares, __VA_ARGS__)         \
   X(Scale, __VA_ARGS__)                \
   X(Average, __VA_ARGS__)              \
-  X(Sgd, __VA_ARGS__)                  \
-  X(Adam, __VA_ARGS__)                 \
-  X(Lion, __VA_ARGS__)                 \
-  X(Adafactor, __VA_ARGS__)
+  X(SgdUpdate, __VA_ARGS__)            \
+  X(AdamUpdate, __VA_ARGS__)           \
+  X(LionUpdate, __VA_ARGS__)           \
+  X(AdafactorUpdate, __VA_ARGS__)

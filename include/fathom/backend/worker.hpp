@@ -31,7 +31,7 @@ struct CheckOp {
 /// What a layer is handed: one thread (or stream) of a backend, the workspace, the packing of the rows and the current
 /// scope. All workers of a context run the same layer code with the same views; each op does the worker's share of it.
 ///
-///   worker(op::Linear<P>{.x = x, …});             runs an op
+///   worker(op::LinearForward<P>{.x = x, …});             runs an op
 ///   auto scope = worker.scope("attention");       names what follows, and derives its random key
 ///   auto frame = worker.frame();                  workspace taken from here on is given back when the frame closes
 ///   auto turn = worker.turn();                    the same, for the next turn of a loop that does the same once more

@@ -89,31 +89,31 @@ struct Attention {
                                 Saved<P>& saved) {
     const auto projected = resized(saved.projected, x.count);
     const auto o = output(worker, saved, x.count);
-    worker(op::Linear<P>{.x = x,
-                         .weight = p.qkv_weight.template slice<0, saved_width>(),
-                         .bias = p.qkv_bias.template slice<0, saved_width>(),
-                         .y = projected});
+    worker(op::LinearForward<P>{.x = x,
+                                .weight = p.qkv_weight.template slice<0, saved_width>(),
+                                .bias = p.qkv_bias.template slice<0, saved_width>(),
+                                .y = projected});
     const auto v = values(worker, p, saved, x);
     if constexpr (Shape::rotates) worker(rotary<P>(projected, false));
-    worker(op::Attention<P>{.heads = Heads,
-                            .kv_heads = Shape::kv_heads,
-                            .head_width = Shape::head_width,
-                            .causal = Mask::causal,
-                            .scale = Shape::scale,
-                            .dropout = worker.dropout("attention", worker.dropout_rates().attention),
-                            .packing = &worker.packing(),
-                            .key_packing = &worker.packing(),
-                            .q = query(projected),
-                            .k = key(projected),
-                            .v = v,
-                            .bias = Relative::template bias<P>(p.relative),
-                            .cache = {.keys = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
-                                      .values = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
-                                      .length = flow.cache_length},
-                            .o = o,
-                            .lse = saved.by_head(x.count)});
+    worker(op::AttentionForward<P>{.heads = Heads,
+                                   .kv_heads = Shape::kv_heads,
+                                   .head_width = Shape::head_width,
+                                   .causal = Mask::causal,
+                                   .scale = Shape::scale,
+                                   .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                                   .packing = &worker.packing(),
+                                   .key_packing = &worker.packing(),
+                                   .q = query(projected),
+                                   .k = key(projected),
+                                   .v = v,
+                                   .bias = Relative::template bias<P>(p.relative),
+                                   .cache = {.keys = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
+                                             .values = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
+                                             .length = flow.cache_length},
+                                   .o = o,
+                                   .lse = saved.by_head(x.count)});
     const auto read = Shape::inner_output(worker, p.inner, flow, o, saved.inner);
-    worker(op::Linear<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+    worker(op::LinearForward<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>
@@ -172,10 +172,10 @@ struct Attention {
       return value(resized(saved.projected, x.count));
     } else {
       const auto v = worker.template rows<typename P::Activation, kv_width>(x.count);
-      worker(op::Linear<P>{.x = x,
-                           .weight = p.qkv_weight.template slice<saved_width, kv_width>(),
-                           .bias = p.qkv_bias.template slice<saved_width, kv_width>(),
-                           .y = v});
+      worker(op::LinearForward<P>{.x = x,
+                                  .weight = p.qkv_weight.template slice<saved_width, kv_width>(),
+                                  .bias = p.qkv_bias.template slice<saved_width, kv_width>(),
+                                  .y = v});
       return v;
     }
   }
@@ -189,7 +189,7 @@ struct Attention {
   }
 
   template <class P>
-  static constexpr op::Rotary<P> rotary(auto qkv, bool backward) {
+  static constexpr op::Rotate<P> rotary(auto qkv, bool backward) {
     return {.head_width = Shape::head_width,
             .base = Shape::rotary_base,
             .backward = backward,
@@ -270,28 +270,28 @@ struct CrossAttention {
     const auto kv = resized(saved.kv, flow.memory.rows);
     if (kv.count > 0) {
       const auto source = worker.on(*flow.memory_packing);
-      worker(op::Linear<P>{.x = flow.memory, .weight = p.kv_weight, .bias = p.kv_bias, .y = kv});
+      worker(op::LinearForward<P>{.x = flow.memory, .weight = p.kv_weight, .bias = p.kv_bias, .y = kv});
     }
-    worker(op::Linear<P>{.x = x, .weight = p.query_weight, .bias = p.query_bias, .y = q});
+    worker(op::LinearForward<P>{.x = x, .weight = p.query_weight, .bias = p.query_bias, .y = q});
     const KeyValueCache<P> cache{.keys = flow.take_memory_cache(Shape::kv_heads, Shape::head_width),
                                  .values = flow.take_memory_cache(Shape::kv_heads, Shape::head_width),
                                  .length = flow.memory_cache_length};
     const auto attend = [&] {
-      worker(op::Attention<P>{.heads = Heads,
-                              .kv_heads = Shape::kv_heads,
-                              .head_width = Shape::head_width,
-                              .causal = false,
-                              .scale = Shape::scale,
-                              .dropout = worker.dropout("attention", worker.dropout_rates().attention),
-                              .packing = &worker.packing(),
-                              .key_packing = flow.memory_packing,
-                              .q = q,
-                              .k = kv.template columns<0, kv_width>(),
-                              .v = kv.template columns<kv_width, kv_width>(),
-                              .bias = {},
-                              .cache = cache,
-                              .o = o,
-                              .lse = saved.by_head(x.count)});
+      worker(op::AttentionForward<P>{.heads = Heads,
+                                     .kv_heads = Shape::kv_heads,
+                                     .head_width = Shape::head_width,
+                                     .causal = false,
+                                     .scale = Shape::scale,
+                                     .dropout = worker.dropout("attention", worker.dropout_rates().attention),
+                                     .packing = &worker.packing(),
+                                     .key_packing = flow.memory_packing,
+                                     .q = q,
+                                     .k = kv.template columns<0, kv_width>(),
+                                     .v = kv.template columns<kv_width, kv_width>(),
+                                     .bias = {},
+                                     .cache = cache,
+                                     .o = o,
+                                     .lse = saved.by_head(x.count)});
     };
     if (flow.memory_readers == nullptr) {
       attend();
@@ -300,7 +300,7 @@ struct CrossAttention {
       attend();
     }
     const auto read = Shape::inner_output(worker, p.inner, flow, o, saved.inner);
-    worker(op::Linear<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+    worker(op::LinearForward<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>

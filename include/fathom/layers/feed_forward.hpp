@@ -111,11 +111,11 @@ struct FeedForward {
                                 Saved<P>& saved) {
     const auto h = resized(saved.h, x.count);
     const auto a = worker.template rows<typename P::Activation, Hidden>(x.count);
-    worker(op::Linear<P>{.x = x, .weight = p.input_weight, .bias = p.input_bias, .y = h});
+    worker(op::LinearForward<P>{.x = x, .weight = p.input_weight, .bias = p.input_bias, .y = h});
     if constexpr (shifts) worker(op::Shift<P>{.x = h, .shift = p.inner.input, .y = h});
     worker(activation<P>(worker, h, a));
     const auto read = inner_output<P>(worker, p, flow, a, saved.inner);
-    worker(op::Linear<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
+    worker(op::LinearForward<P>{.x = read, .weight = p.output.weight, .bias = p.output.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>

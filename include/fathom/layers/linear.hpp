@@ -38,7 +38,7 @@ struct Linear {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>&,
                                 Rows<const typename P::Activation, In> x, Rows<typename P::Activation, Out> y,
                                 Saved<P>&) {
-    worker(op::Linear<P>{.x = x, .weight = p.weight, .bias = p.bias, .y = y});
+    worker(op::LinearForward<P>{.x = x, .weight = p.weight, .bias = p.bias, .y = y});
   }
 
   template <class W, class P = PrecisionOf<W>>

@@ -129,7 +129,7 @@ struct TokenOutput {
                                Rows<const typename P::Activation, width> scaled_rows,
                                Rows<typename P::Activation, vocabulary> logits) {
     const auto scope = worker.scope("output");
-    worker(op::Linear<P>{.x = scaled_rows, .weight = matrix, .bias = p.bias, .y = logits});
+    worker(op::LinearForward<P>{.x = scaled_rows, .weight = matrix, .bias = p.bias, .y = logits});
   }
 
   /// The loss of scaled rows against `targets`, without gradients, in Slots::loss.

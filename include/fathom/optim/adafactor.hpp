@@ -26,7 +26,7 @@ struct FactoredCounter : CountingVisitor<FactoredCounter> {
 
 /// Adafactor without momentum: second moments of matrices by row and by column, so that its state is next to nothing;
 /// steps relative to the size of each tensor. A fused matrix is as many matrices as it has names. Formula:
-/// `op::Adafactor`. Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5.
+/// `op::AdafactorUpdate`. Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5.
 struct Adafactor {
   static constexpr const char* name = "Adafactor";
   struct Options {
@@ -71,18 +71,18 @@ struct Adafactor {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    worker(op::Adafactor<P>{.target = {.weights = model.weights,
-                                       .gradient = model.gradient,
-                                       .gradient_scale = step.gradient_scale,
-                                       .learning_rate = step.learning_rate,
-                                       .weight_decay = options.weight_decay},
-                            .moments = model.state,
-                            .table = model.table,
-                            .decay_exponent = options.decay_exponent,
-                            .epsilon1 = options.epsilon1,
-                            .epsilon2 = options.epsilon2,
-                            .clip_threshold = options.clip_threshold,
-                            .step = step.number});
+    worker(op::AdafactorUpdate<P>{.target = {.weights = model.weights,
+                                             .gradient = model.gradient,
+                                             .gradient_scale = step.gradient_scale,
+                                             .learning_rate = step.learning_rate,
+                                             .weight_decay = options.weight_decay},
+                                  .moments = model.state,
+                                  .table = model.table,
+                                  .decay_exponent = options.decay_exponent,
+                                  .epsilon1 = options.epsilon1,
+                                  .epsilon2 = options.epsilon2,
+                                  .clip_threshold = options.clip_threshold,
+                                  .step = step.number});
   }
 };
 

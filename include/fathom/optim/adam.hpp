@@ -35,24 +35,24 @@ struct AdamFamily {
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     for (const auto& group : parameter_groups(model, step, options.weight_decay))
-      worker(op::Adam<P>{.target = group.target,
-                         .first = group.state(0),
-                         .second = group.state(1),
-                         .beta1 = options.beta1,
-                         .beta2 = options.beta2,
-                         .epsilon = options.epsilon,
-                         .decoupled = Decoupled,
-                         .step = step.number});
+      worker(op::AdamUpdate<P>{.target = group.target,
+                               .first = group.state(0),
+                               .second = group.state(1),
+                               .beta1 = options.beta1,
+                               .beta2 = options.beta2,
+                               .epsilon = options.epsilon,
+                               .decoupled = Decoupled,
+                               .step = step.number});
   }
 };
 
 }  // namespace detail
 
-/// Adam with decoupled weight decay. Formula: `op::Adam`.
+/// Adam with decoupled weight decay. Formula: `op::AdamUpdate`.
 /// Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
 struct AdamW : detail::AdamFamily<true> {};
 
-/// Adam; weight decay, if any, is added to the gradient. Formula: `op::Adam`.
+/// Adam; weight decay, if any, is added to the gradient. Formula: `op::AdamUpdate`.
 /// Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
 struct Adam : detail::AdamFamily<false> {};
 

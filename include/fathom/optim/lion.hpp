@@ -8,7 +8,7 @@
 namespace fathom::inline FATHOM_ABI {
 
 /// Lion: the sign of an interpolated momentum, with decoupled weight decay. Wants a learning rate 3 to 10 times smaller
-/// and a weight decay as many times larger than AdamW. Formula: `op::Lion`.
+/// and a weight decay as many times larger than AdamW. Formula: `op::LionUpdate`.
 /// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2 and section 5.
 struct Lion {
   static constexpr const char* name = "Lion";
@@ -33,7 +33,7 @@ struct Lion {
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     for (const auto& group : parameter_groups(model, step, options.weight_decay))
-      worker(op::Lion<P>{
+      worker(op::LionUpdate<P>{
           .target = group.target, .momentum = group.state(0), .beta1 = options.beta1, .beta2 = options.beta2});
   }
 };

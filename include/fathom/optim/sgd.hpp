@@ -7,7 +7,7 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Stochastic gradient descent without a state. Weight decay is added to the gradient. Formula: `op::Sgd`.
+/// Stochastic gradient descent without a state. Weight decay is added to the gradient. Formula: `op::SgdUpdate`.
 struct Sgd {
   static constexpr const char* name = "Sgd";
   struct Options {
@@ -27,12 +27,12 @@ struct Sgd {
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     for (const auto& group : parameter_groups(model, step, options.weight_decay))
-      worker(op::Sgd<P>{.target = group.target, .momentum = {}, .momentum_factor = 0, .nesterov = false});
+      worker(op::SgdUpdate<P>{.target = group.target, .momentum = {}, .momentum_factor = 0, .nesterov = false});
   }
 };
 
 /// SGD with momentum, or Nesterov's, as PyTorch defines both. Weight decay is added to the gradient. Formula:
-/// `op::Sgd`. Source: Sutskever et al. 2013, Proceedings of Machine Learning Research 28(3), section 2.
+/// `op::SgdUpdate`. Source: Sutskever et al. 2013, Proceedings of Machine Learning Research 28(3), section 2.
 struct MomentumSgd {
   static constexpr const char* name = "MomentumSgd";
   struct Options {
@@ -56,10 +56,10 @@ struct MomentumSgd {
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     for (const auto& group : parameter_groups(model, step, options.weight_decay))
-      worker(op::Sgd<P>{.target = group.target,
-                        .momentum = group.state(0),
-                        .momentum_factor = options.momentum,
-                        .nesterov = options.nesterov});
+      worker(op::SgdUpdate<P>{.target = group.target,
+                              .momentum = group.state(0),
+                              .momentum_factor = options.momentum,
+                              .nesterov = options.nesterov});
   }
 };
 

@@ -41,10 +41,12 @@ constexpr WorkspaceSize loss(int rows, int vocabulary) {
 
 TEMPLATE_TEST_CASE("attention never stores the T×T matrix", "[cpu]", Single, Double) {
   // Four times the length needs at most four times the memory.
-  STATIC_REQUIRE(attention<TestType, op::Attention>(4096) <= 4 * attention<TestType, op::Attention>(1024));
+  STATIC_REQUIRE(attention<TestType, op::AttentionForward>(4096) <=
+                 4 * attention<TestType, op::AttentionForward>(1024));
   STATIC_REQUIRE(attention<TestType, op::AttentionBackward>(4096) <=
                  4 * attention<TestType, op::AttentionBackward>(1024));
-  STATIC_REQUIRE(attention<TestType, op::Attention>(1, 4096) <= 4 * attention<TestType, op::Attention>(1, 1024));
+  STATIC_REQUIRE(attention<TestType, op::AttentionForward>(1, 4096) <=
+                 4 * attention<TestType, op::AttentionForward>(1, 1024));
 }
 
 TEST_CASE("all logits never live at once", "[cpu]") {

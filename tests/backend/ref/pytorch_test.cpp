@@ -50,21 +50,21 @@ TEST_CASE("attention agrees with PyTorch", "[ref]") {
     const double scale = 1 / std::sqrt(head_width);
     Values o = like(q), lse(heads, q.rows(), -1), dq = like(q), dk = like(k), dv = like(v);
     const bool causal = reference.integer("causal") == 1;
-    run(packed, op::Attention<P>{.heads = heads,
-                                 .kv_heads = reference.integer("kv_heads"),
-                                 .head_width = head_width,
-                                 .causal = causal,
-                                 .scale = scale,
-                                 .dropout = {},
-                                 .packing = &packing,
-                                 .key_packing = &key_packing,
-                                 .q = q,
-                                 .k = k,
-                                 .v = v,
-                                 .bias = {},
-                                 .cache = {},
-                                 .o = o,
-                                 .lse = lse});
+    run(packed, op::AttentionForward<P>{.heads = heads,
+                                        .kv_heads = reference.integer("kv_heads"),
+                                        .head_width = head_width,
+                                        .causal = causal,
+                                        .scale = scale,
+                                        .dropout = {},
+                                        .packing = &packing,
+                                        .key_packing = &key_packing,
+                                        .q = q,
+                                        .k = k,
+                                        .v = v,
+                                        .bias = {},
+                                        .cache = {},
+                                        .o = o,
+                                        .lse = lse});
     const Values d_o = read(reference, "upstream.o");
     Values restored = like(q);
     op::AttentionBackward<P> backward{.heads = heads,
@@ -109,8 +109,8 @@ TEST_CASE("rotary positions agree with PyTorch", "[ref]") {
   const PackedRows packed = pack(reference.lengths("offsets"));
   Values x = read(reference, "input.x"), dx = read(reference, "upstream.y");
   const int head_width = x.columns / reference.integer("heads");
-  run(packed, op::Rotary<P>{.head_width = head_width, .base = reference.number("base"), .x = x});
-  run(packed, op::Rotary<P>{.head_width = head_width, .base = reference.number("base"), .backward = true, .x = dx});
+  run(packed, op::Rotate<P>{.head_width = head_width, .base = reference.number("base"), .x = x});
+  run(packed, op::Rotate<P>{.head_width = head_width, .base = reference.number("base"), .backward = true, .x = dx});
   require_near(x.span(), reference.values("output.y"), "y");
   require_near(dx.span(), reference.values("grad.input.x"), "dx");
 }

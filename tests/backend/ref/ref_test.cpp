@@ -59,21 +59,21 @@ TEST_CASE("dropout of attention follows sequence, head, query and key", "[ref]")
   Values v(6, 2 * 4, 0), o = like(q), lse(2, 6);
   for (int n = 0; n < 6; ++n)
     for (int h = 0; h < 2; ++h) v.data[std::size_t(n * 8 + h * 4 + (n < 2 ? n : n - 2))] = 1;
-  run(packed, op::Attention<P>{.heads = 2,
-                               .kv_heads = 2,
-                               .head_width = 4,
-                               .causal = true,
-                               .scale = 1,
-                               .dropout = dropout,
-                               .packing = &packing,
-                               .key_packing = &packing,
-                               .q = q,
-                               .k = q,
-                               .v = v,
-                               .bias = {},
-                               .cache = {},
-                               .o = o,
-                               .lse = lse});
+  run(packed, op::AttentionForward<P>{.heads = 2,
+                                      .kv_heads = 2,
+                                      .head_width = 4,
+                                      .causal = true,
+                                      .scale = 1,
+                                      .dropout = dropout,
+                                      .packing = &packing,
+                                      .key_packing = &packing,
+                                      .q = q,
+                                      .k = q,
+                                      .v = v,
+                                      .bias = {},
+                                      .cache = {},
+                                      .o = o,
+                                      .lse = lse});
   for (int s = 0; s < 2; ++s)
     for (int h = 0; h < 2; ++h)
       for (int i = 0; i < packing.length(s); ++i)
@@ -99,21 +99,21 @@ TEST_CASE("a sequence that is read in two pieces gets the dropout that it gets a
     const Values own_x = rows_from(x, past), own_q = rows_from(q, past), own_k = rows_from(k, past);
     Values y = like(own_x), o = like(own_q), lse(1, length - past);
     run(packed, op::Activation<P>{.kind = ActivationKind::gelu, .dropout = dropout, .x = own_x, .y = y});
-    run(packed, op::Attention<P>{.heads = 1,
-                                 .kv_heads = 1,
-                                 .head_width = width,
-                                 .causal = true,
-                                 .scale = 1,
-                                 .dropout = dropout,
-                                 .packing = &packing,
-                                 .key_packing = &packing,
-                                 .q = own_q,
-                                 .k = own_k,
-                                 .v = own_k,
-                                 .bias = {},
-                                 .cache = {cache_keys.data.data(), cache_values.data.data(), length},
-                                 .o = o,
-                                 .lse = lse});
+    run(packed, op::AttentionForward<P>{.heads = 1,
+                                        .kv_heads = 1,
+                                        .head_width = width,
+                                        .causal = true,
+                                        .scale = 1,
+                                        .dropout = dropout,
+                                        .packing = &packing,
+                                        .key_packing = &packing,
+                                        .q = own_q,
+                                        .k = own_k,
+                                        .v = own_k,
+                                        .bias = {},
+                                        .cache = {cache_keys.data.data(), cache_values.data.data(), length},
+                                        .o = o,
+                                        .lse = lse});
     return std::pair(y, o);
   };
   Values keys(length, width), values(length, width);
@@ -150,10 +150,10 @@ TEST_CASE("a NaN that goes in comes out", "[ref]") {
     REQUIRE(std::isnan(sums.cross_entropy));
   }
   double weight = 1, gradient = nan, momentum = 0;
-  run(packed, op::Lion<P>{.target = {.weights = {&weight, 1}, .gradient = {&gradient, 1}, .learning_rate = 1},
-                          .momentum = {&momentum, 1},
-                          .beta1 = 0.9,
-                          .beta2 = 0.9});
+  run(packed, op::LionUpdate<P>{.target = {.weights = {&weight, 1}, .gradient = {&gradient, 1}, .learning_rate = 1},
+                                .momentum = {&momentum, 1},
+                                .beta1 = 0.9,
+                                .beta2 = 0.9});
   REQUIRE(std::isnan(weight));
   REQUIRE(gradient == 0);
 }
@@ -163,21 +163,21 @@ TEST_CASE("masked keys do not reach earlier queries, not even as NaN", "[ref]") 
   const Packing packing = packed;
   Values q = random(3, 4, 1), o = like(q), lse(1, 3);
   for (int c = 8; c < 12; ++c) q.data[std::size_t(c)] = nan;
-  run(packed, op::Attention<P>{.heads = 1,
-                               .kv_heads = 1,
-                               .head_width = 4,
-                               .causal = true,
-                               .scale = 1,
-                               .dropout = {},
-                               .packing = &packing,
-                               .key_packing = &packing,
-                               .q = q,
-                               .k = q,
-                               .v = q,
-                               .bias = {},
-                               .cache = {},
-                               .o = o,
-                               .lse = lse});
+  run(packed, op::AttentionForward<P>{.heads = 1,
+                                      .kv_heads = 1,
+                                      .head_width = 4,
+                                      .causal = true,
+                                      .scale = 1,
+                                      .dropout = {},
+                                      .packing = &packing,
+                                      .key_packing = &packing,
+                                      .q = q,
+                                      .k = q,
+                                      .v = q,
+                                      .bias = {},
+                                      .cache = {},
+                                      .o = o,
+                                      .lse = lse});
   for (int i = 0; i < 12; ++i) REQUIRE(std::isnan(o.data[std::size_t(i)]) == (i >= 8));
 }
 
@@ -314,12 +314,12 @@ TEST_CASE("positions count past rows of a cache", "[ref]") {
   REQUIRE(y.data == std::vector<double>{5, 5, 0, 0, 1, 1});
 
   Values x(3, 2, 1);
-  run(packed, op::Rotary<P>{.head_width = 2, .base = 10000, .x = x});
+  run(packed, op::Rotate<P>{.head_width = 2, .base = 10000, .x = x});
   REQUIRE(std::abs(x.data[0] - (std::cos(5.0) - std::sin(5.0))) < 1e-15);
   REQUIRE(x.data[2] == 1);
 }
 
 static_assert(Backend<Ref<double>> && Backend<Ref<float>>);
-static_assert(!Runs<Ref<double>, op::Linear<Single>>);
+static_assert(!Runs<Ref<double>, op::LinearForward<Single>>);
 
 }  // namespace ref_test

@@ -11,7 +11,7 @@
 #include <fathom/backend/cpu/update.hpp>
 
 /// Adafactor on one tensor, by one lane alone or by all lanes together, with the same bits. The formula stands at
-/// `op::Adafactor`; a vector is a matrix of one row whose row factors are one.
+/// `op::AdafactorUpdate`; a vector is a matrix of one row whose row factors are one.
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
 struct AdafactorStep {

@@ -92,7 +92,7 @@ auto prepared(Lane& lane, Op op) {
     const Packing rows = inputs(*op.packing), keys = inputs(*op.key_packing);
     op.packing = op.key_packing = nullptr;
     return OnKeys<Op>{op, rows, keys, shape, ragged};
-  } else if constexpr (requires { op.dropout; } || std::is_same_v<Op, op::Rotary<P>>) {
+  } else if constexpr (requires { op.dropout; } || std::is_same_v<Op, op::Rotate<P>>) {
     if constexpr (!std::is_same_v<Op, op::EmbeddingBackward<P>>) return OnRows<Op>{op, inputs(lane.packing())};
   } else {
     return op;

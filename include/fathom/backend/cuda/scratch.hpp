@@ -89,7 +89,7 @@ constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
          (op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(rows)) * op.weight.rows));
 }
 template <class P>
-constexpr std::int64_t scratch_bytes(const op::Adafactor<P>& op) {
+constexpr std::int64_t scratch_bytes(const op::AdafactorUpdate<P>& op) {
   return room<std::int64_t>(std::int64_t(op.table.size()) + 1);
 }
 

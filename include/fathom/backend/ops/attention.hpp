@@ -12,7 +12,7 @@
 
 namespace fathom::inline FATHOM_ABI {
 
-/// Keys and values of earlier tokens, one slab per sequence and head; `Attention` appends to it.
+/// Keys and values of earlier tokens, one slab per sequence and head; `AttentionForward` appends to it.
 template <class P>
 struct KeyValueCache {
   typename P::Activation* keys = nullptr;    ///< (sequences, Hkv, length, K)
@@ -60,7 +60,7 @@ namespace op {
 /// query's, past rows of `packing` included, its column is j. o overwritten. A sequence that has queries has keys.
 /// Distances of `bias` are those of positions, of which a sequence's queries have the last T of the S.
 template <class P>
-struct Attention {
+struct AttentionForward {
   static constexpr const char* name = "attention";
   int heads, kv_heads, head_width;
   bool causal;
@@ -84,11 +84,11 @@ struct Attention {
     f(o);
     f(lse);
   }
-  friend constexpr bool operator==(const Attention&, const Attention&) = default;
+  friend constexpr bool operator==(const AttentionForward&, const AttentionForward&) = default;
 };
 
-/// Backward of `Attention` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k, v, all
-/// overwritten; dbias as the table of `bias`, ADDED TO, or null. o is what forward gave; or it has no rows, and
+/// Backward of `AttentionForward` (without a cache), probabilities recomputed from lse.   dO as o; dq, dk, dv as q, k,
+/// v, all overwritten; dbias as the table of `bias`, ADDED TO, or null. o is what forward gave; or it has no rows, and
 /// `restored` is overwritten with it, up to rounding, which takes one product more than the five of backward.
 template <class P>
 struct AttentionBackward {
@@ -130,7 +130,7 @@ struct AttentionBackward {
 /// rotates the other way. The position counts from the start of the sequence, past rows included.
 /// Source: Su et al. 2021, arXiv:2104.09864, eq. 34.
 template <class P>
-struct Rotary {
+struct Rotate {
   static constexpr const char* name = "rotary";
   int head_width;
   double base;
@@ -140,7 +140,7 @@ struct Rotary {
   constexpr double flops() const { return 3.0 * x.rows * x.columns; }
   constexpr double bytes() const { return 2 * bytes_of(x); }
   constexpr void outputs(auto&& f) const { f(x); }
-  friend constexpr bool operator==(const Rotary&, const Rotary&) = default;
+  friend constexpr bool operator==(const Rotate&, const Rotate&) = default;
 };
 
 /// Copies rows between the sequences of a cache, so that several continue what one has begun.
@@ -166,6 +166,6 @@ struct CopyCache {
 }  // namespace op
 
 template <class B>
-concept RunsAttention = Has<B, op::Attention, op::AttentionBackward, op::Rotary, op::CopyCache>;
+concept RunsAttention = Has<B, op::AttentionForward, op::AttentionBackward, op::Rotate, op::CopyCache>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -11,7 +11,7 @@ namespace op {
 
 /// y = x Wᵀ + b.   x (N, In); weight (Out, In); bias (Out) or empty; y (N, Out) overwritten.
 template <class P>
-struct Linear {
+struct LinearForward {
   static constexpr const char* name = "linear";
   Matrix<const typename P::Activation> x;
   Matrix<const typename P::Weight> weight;
@@ -21,7 +21,7 @@ struct Linear {
   constexpr double flops() const { return 2.0 * x.rows * weight.rows * weight.columns; }
   constexpr double bytes() const { return bytes_of(x) + bytes_of(weight) + bytes_of(y); }
   constexpr void outputs(auto&& f) const { f(y); }
-  friend constexpr bool operator==(const Linear&, const Linear&) = default;
+  friend constexpr bool operator==(const LinearForward&, const LinearForward&) = default;
 };
 
 /// dx = skip.scale · skip.value + dy W.   dy (N, Out); weight (Out, In); dx (N, In) overwritten; skip.value (N, In) may
@@ -61,6 +61,6 @@ struct LinearBackwardWeight {
 }  // namespace op
 
 template <class B>
-concept RunsLinear = Has<B, op::Linear, op::LinearBackwardInput, op::LinearBackwardWeight>;
+concept RunsLinear = Has<B, op::LinearForward, op::LinearBackwardInput, op::LinearBackwardWeight>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -127,7 +127,7 @@ struct Average {
 ///   m = factor · m + d;   w −= learning_rate · m, with `nesterov` w −= learning_rate · (d + factor · m).
 /// momentum: m (n); or empty, which takes a factor of 0: m is not kept then.
 template <class P>
-struct Sgd {
+struct SgdUpdate {
   static constexpr const char* name = "sgd";
   UpdateTarget<P> target;
   Elements<typename P::Master> momentum;
@@ -139,7 +139,7 @@ struct Sgd {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
   }
   constexpr void outputs(auto&&) const {}
-  friend constexpr bool operator==(const Sgd&, const Sgd&) = default;
+  friend constexpr bool operator==(const SgdUpdate&, const SgdUpdate&) = default;
 };
 
 /// Adam and AdamW: m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;
@@ -147,7 +147,7 @@ struct Sgd {
 /// `decoupled`, else with g += weight_decay · w.   Sources: arXiv:1412.6980, algorithm 1; arXiv:1711.05101,
 /// algorithm 2.
 template <class P>
-struct Adam {
+struct AdamUpdate {
   static constexpr const char* name = "adam";
   UpdateTarget<P> target;
   Elements<typename P::Master> first, second;
@@ -160,13 +160,13 @@ struct Adam {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
   }
   constexpr void outputs(auto&&) const {}
-  friend constexpr bool operator==(const Adam&, const Adam&) = default;
+  friend constexpr bool operator==(const AdamUpdate&, const AdamUpdate&) = default;
 };
 
 /// Lion: w −= learning_rate · (sign(β₁ m + (1 − β₁) g) + weight_decay · w);  m = β₂ m + (1 − β₂) g.
 /// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
 template <class P>
-struct Lion {
+struct LionUpdate {
   static constexpr const char* name = "lion";
   UpdateTarget<P> target;
   Elements<typename P::Master> momentum;
@@ -177,7 +177,7 @@ struct Lion {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
   }
   constexpr void outputs(auto&&) const {}
-  friend constexpr bool operator==(const Lion&, const Lion&) = default;
+  friend constexpr bool operator==(const LionUpdate&, const LionUpdate&) = default;
 };
 
 /// Adafactor without momentum, on each tensor of `table` by itself. With t = step, β = 1 − t^(−decay_exponent):
@@ -189,7 +189,7 @@ struct Lion {
 /// after tensor in the order of the table.   Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5; the
 /// decoupled weight decay: torch.optim.Adafactor.
 template <class P>
-struct Adafactor {
+struct AdafactorUpdate {
   static constexpr const char* name = "adafactor";
   UpdateTarget<P> target;
   Elements<typename P::Master> moments;
@@ -202,18 +202,18 @@ struct Adafactor {
     return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(moments));
   }
   constexpr void outputs(auto&&) const {}
-  friend constexpr bool operator==(const Adafactor&, const Adafactor&) = default;
+  friend constexpr bool operator==(const AdafactorUpdate&, const AdafactorUpdate&) = default;
 };
 
 }  // namespace op
 
 template <class B>
-concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::Sgd, op::Adam, op::Lion, op::Adafactor,
-                         op::Initialize, op::TensorSquares> &&
-    (updates_weights<typename B::Precision> || Has<B, op::Round>) &&
-    Runs<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
-    Runs<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
-    Runs<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&
-    Runs<B, op::FirstNonFinite<typename B::Precision::Gradient>>;
+concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::SgdUpdate, op::AdamUpdate, op::LionUpdate,
+                         op::AdafactorUpdate, op::Initialize, op::TensorSquares> &&
+                     (updates_weights<typename B::Precision> || Has<B, op::Round>) &&
+                     Runs<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
+                     Runs<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
+                     Runs<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&
+                     Runs<B, op::FirstNonFinite<typename B::Precision::Gradient>>;
 
 }  // namespace fathom::inline FATHOM_ABI

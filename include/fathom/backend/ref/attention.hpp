@@ -30,7 +30,7 @@ Compute<P> bias_of(const auto& op, int h, int distance) {
 }
 
 template <class P>
-void run(const Packing&, const op::Attention<P>& op) {
+void run(const Packing&, const op::AttentionForward<P>& op) {
   using C = Compute<P>;
   using T = typename P::Activation;
   for (int s = 0; s < op.packing->sequences(); ++s) {
@@ -133,7 +133,7 @@ void run(const Packing&, const op::AttentionBackward<P>& op) {
 }
 
 template <class P>
-void run(const Packing& packing, const op::Rotary<P>& op) {
+void run(const Packing& packing, const op::Rotate<P>& op) {
   using C = Compute<P>;
   each_row(packing, [&](int n, Place place) {
     for (int c = 0; c < op.x.columns; c += 2) {

@@ -8,7 +8,7 @@
 namespace fathom::inline FATHOM_ABI::ref {
 
 template <class P>
-void run(const Packing&, const op::Linear<P>& op) {
+void run(const Packing&, const op::LinearForward<P>& op) {
   using C = Compute<P>;
   for (int n = 0; n < op.x.rows; ++n)
     for (int out = 0; out < op.weight.rows; ++out) {

@@ -99,7 +99,7 @@ void each_weight(const UpdateTarget<P>& target, auto&& f) {
 }
 
 template <class P>
-void run(const Packing&, const op::Sgd<P>& op) {
+void run(const Packing&, const op::SgdUpdate<P>& op) {
   using U = UpdateNumber<P>;
   const U rate = U(op.target.learning_rate), decay = U(op.target.weight_decay), factor = U(op.momentum_factor);
   each_weight(op.target, [&](std::size_t i, U& w, U g) {
@@ -116,7 +116,7 @@ void run(const Packing&, const op::Sgd<P>& op) {
 }
 
 template <class P>
-void run(const Packing&, const op::Adam<P>& op) {
+void run(const Packing&, const op::AdamUpdate<P>& op) {
   using U = UpdateNumber<P>;
   const U rate = U(op.target.learning_rate), decay = U(op.target.weight_decay);
   const U beta1 = U(op.beta1), beta2 = U(op.beta2);
@@ -137,7 +137,7 @@ void run(const Packing&, const op::Adam<P>& op) {
 }
 
 template <class P>
-void run(const Packing&, const op::Lion<P>& op) {
+void run(const Packing&, const op::LionUpdate<P>& op) {
   using U = UpdateNumber<P>;
   const U rate = U(op.target.learning_rate), decay = U(op.target.weight_decay);
   const U beta1 = U(op.beta1), beta2 = U(op.beta2);
@@ -151,7 +151,7 @@ void run(const Packing&, const op::Lion<P>& op) {
 }
 
 template <class P>
-void run(const Packing&, const op::Adafactor<P>& op) {
+void run(const Packing&, const op::AdafactorUpdate<P>& op) {
   using U = UpdateNumber<P>;
   using Master = typename P::Master;
   const U beta = U(1 - std::pow(double(op.step), -op.decay_exponent));

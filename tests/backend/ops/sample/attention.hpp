@@ -52,7 +52,8 @@ RelativeBias<P> relative_bias(Operands<P>& o, const Heads& heads, bool causal, b
 
 /// With a cache, it holds what stands behind the past rows as NaN.
 template <class P>
-op::Attention<P> attention(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool cached, bool biased) {
+op::AttentionForward<P> attention(Operands<P>& o, const Heads& heads, bool causal, Keys keys, bool cached,
+                                  bool biased) {
   const Projections<P> in(o, heads, keys, false);
   const Packing& key_rows = key_packing(o, keys);
   KeyValueCache<P> cache;
@@ -123,7 +124,7 @@ op::CopyCache<P> copy_cache(Operands<P>& o, const Heads& heads, std::span<const 
 }
 
 template <class P>
-op::Rotary<P> rotary(Operands<P>& o, int heads, int head_width, bool backward) {
+op::Rotate<P> rotary(Operands<P>& o, int heads, int head_width, bool backward) {
   return {.head_width = head_width, .base = 10000, .backward = backward, .x = o.rows_of(heads * head_width)};
 }
 

@@ -7,7 +7,7 @@
 namespace fathom_test::sample {
 
 template <class P>
-op::Linear<P> linear(Operands<P>& o, int in, int out, bool bias) {
+op::LinearForward<P> linear(Operands<P>& o, int in, int out, bool bias) {
   return {
       .x = o.rows_of(in), .weight = o.values(out, in), .bias = o.values(bias ? out : 0), .y = o.poisoned_rows_of(out)};
 }

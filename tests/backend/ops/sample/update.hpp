@@ -42,7 +42,7 @@ UpdateTarget<P> update_target(Operands<P>& o, int size, double weight_decay) {
 }
 
 template <class P>
-op::Sgd<P> sgd(Operands<P>& o, int size, bool momentum, double factor, bool nesterov) {
+op::SgdUpdate<P> sgd(Operands<P>& o, int size, bool momentum, double factor, bool nesterov) {
   return {.target = update_target(o, size, 0.1),
           .momentum = o.values(momentum ? size : 0),
           .momentum_factor = factor,
@@ -50,7 +50,7 @@ op::Sgd<P> sgd(Operands<P>& o, int size, bool momentum, double factor, bool nest
 }
 
 template <class P>
-op::Adam<P> adam(Operands<P>& o, int size, bool decoupled) {
+op::AdamUpdate<P> adam(Operands<P>& o, int size, bool decoupled) {
   return {.target = update_target(o, size, 0.1),
           .first = o.values(size),
           .second = o.uniform({0.5, 1.5}, 1, size),
@@ -62,7 +62,7 @@ op::Adam<P> adam(Operands<P>& o, int size, bool decoupled) {
 }
 
 template <class P>
-op::Lion<P> lion(Operands<P>& o, int size) {
+op::LionUpdate<P> lion(Operands<P>& o, int size) {
   return {.target = update_target(o, size, 0.1), .momentum = o.values(size), .beta1 = 0.9, .beta2 = 0.99};
 }
 
@@ -90,7 +90,7 @@ inline std::vector<TensorPlace> table_of(const std::vector<TensorShape>& shapes)
 
 /// `table` must outlive the op.
 template <class P>
-op::Adafactor<P> adafactor(Operands<P>& o, const std::vector<TensorPlace>& table, std::int64_t step) {
+op::AdafactorUpdate<P> adafactor(Operands<P>& o, const std::vector<TensorPlace>& table, std::int64_t step) {
   const int size = int(table.back().offset + table.back().size());
   int moments = 0;
   for (const TensorPlace& place : table) moments += place.vector ? place.columns : place.rows + place.columns;

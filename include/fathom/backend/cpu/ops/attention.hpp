@@ -29,7 +29,7 @@ struct AttentionOps {
             .width = std::size_t(op.head_width),
             .group = std::size_t(op.heads / op.kv_heads)};
   }
-  static constexpr std::int64_t scratch_bytes(const op::Attention<P>& op) {
+  static constexpr std::int64_t scratch_bytes(const op::AttentionForward<P>& op) {
     Capacity keys = op.key_packing->capacity;
     keys.longest = std::max(keys.longest, op.cache.length);
     const auto shape = largest(op, op.packing->capacity, keys);
@@ -43,7 +43,7 @@ struct AttentionOps {
     return align_up(std::int64_t(capacity.sequences) * std::int64_t(op.dbias.size() * sizeof(Gradient)));
   }
 
-  static void run(Lane& lane, const op::Attention<P>& op) {
+  static void run(Lane& lane, const op::AttentionForward<P>& op) {
     each_head(lane, op, [&](int sequence, int head) {
       auto shape = shape_of(op, sequence);
       RowMajor<const Stored> k = at(op.k, op.key_packing->offsets[sequence], head * op.head_width);
@@ -94,7 +94,7 @@ struct AttentionOps {
     if (biases > 0) lane.defer({Reduction<Gradient>{partials, sequences, biases, op.dbias.data()}});
   }
 
-  static void run(Lane& lane, const op::Rotary<P>& op) {
+  static void run(Lane& lane, const op::Rotate<P>& op) {
     const int pairs = op.head_width / 2;
     each_run(lane.packing(), lane.share().rows, [&](int, int position, int first, int count) {
       for (int pair = 0; pair < pairs; ++pair) {
@@ -175,8 +175,8 @@ struct AttentionOps {
   /// Copies the new rows of one key/value head behind the past ones and returns all of them. A head's rows lie one
   /// behind another: it is reading them from memory that takes the time. The first lines of the next head's are
   /// fetched.
-  static RowMajor<const Stored> append(const op::Attention<P>& op, Stored* cache, const Matrix<const Stored>& rows,
-                                       int sequence, int head) {
+  static RowMajor<const Stored> append(const op::AttentionForward<P>& op, Stored* cache,
+                                       const Matrix<const Stored>& rows, int sequence, int head) {
     const Packing& packing = *op.key_packing;
     const int width = op.head_width, past = packing.past_of(sequence);
     Stored* slab = cache + std::int64_t(sequence * op.kv_heads + head) * op.cache.length * width;

@@ -22,7 +22,9 @@ struct LinearOps {
     return std::int64_t(Engine::scratch_size(size) * sizeof(typename Engine::Number));
   }
 
-  static constexpr std::int64_t scratch_bytes(const op::Linear<P>& op) { return scratch_for(size_of(op.x, op.weight)); }
+  static constexpr std::int64_t scratch_bytes(const op::LinearForward<P>& op) {
+    return scratch_for(size_of(op.x, op.weight));
+  }
   static constexpr std::int64_t scratch_bytes(const op::LinearBackwardInput<P>& op) {
     return scratch_for(size_of(op.dy, op.weight));
   }
@@ -30,7 +32,7 @@ struct LinearOps {
     return scratch_for(size_of(op.dy, op.dweight));
   }
 
-  static void run(Lane& lane, const op::Linear<P>& op) {
+  static void run(Lane& lane, const op::LinearForward<P>& op) {
     const auto* bias = op.bias.empty() ? nullptr : op.bias.data();
     if (lane.share().deal == Deal::columns && op.flops() >= flops_worth_meeting) {
       const Range columns = share_of(op.weight.rows, lane.number(), lane.parts(), 16);

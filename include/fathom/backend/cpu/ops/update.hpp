@@ -28,7 +28,7 @@ struct UpdateOps {
     return align_up(shards_of(op.x.size()) * std::int64_t(sizeof(double)));
   }
 
-  static constexpr std::int64_t shared_bytes(const op::Adafactor<P>&) {
+  static constexpr std::int64_t shared_bytes(const op::AdafactorUpdate<P>&) {
     return align_up(std::int64_t(sizeof(AdafactorSums)));
   }
 
@@ -96,7 +96,7 @@ struct UpdateOps {
     });
   }
 
-  static void run(Lane& lane, const op::Sgd<P>& op) {
+  static void run(Lane& lane, const op::SgdUpdate<P>& op) {
     const SgdStep step{.rate = op.target.learning_rate,
                        .beta = op.momentum_factor,
                        .decay = op.target.weight_decay,
@@ -109,7 +109,7 @@ struct UpdateOps {
     });
   }
 
-  static void run(Lane& lane, const op::Adam<P>& op) {
+  static void run(Lane& lane, const op::AdamUpdate<P>& op) {
     const AdamStep step{.rate = op.target.learning_rate,
                         .beta1 = op.beta1,
                         .beta2 = op.beta2,
@@ -126,7 +126,7 @@ struct UpdateOps {
     });
   }
 
-  static void run(Lane& lane, const op::Lion<P>& op) {
+  static void run(Lane& lane, const op::LionUpdate<P>& op) {
     const LionStep step{.rate = op.target.learning_rate,
                         .beta1 = op.beta1,
                         .beta2 = op.beta2,
@@ -140,7 +140,7 @@ struct UpdateOps {
   }
 
   /// Tensors that are large beside a lane's share of the work are done by all lanes together; the others are dealt out.
-  static void run(Lane& lane, const op::Adafactor<P>& op) {
+  static void run(Lane& lane, const op::AdafactorUpdate<P>& op) {
     const std::int64_t mark = lane.workspace().used();
     AdafactorSums& common = *lane.workspace().template take<AdafactorSums>(1);
     const auto is_large = [&](const TensorPlace& info) {
@@ -172,7 +172,7 @@ struct UpdateOps {
 
   /// f(info, step, tensor) for the tensors of the table.
   template <class F>
-  static void each_tensor(const op::Adafactor<P>& op, F&& f) {
+  static void each_tensor(const op::AdafactorUpdate<P>& op, F&& f) {
     const UpdateTarget<P>& target = op.target;
     AdafactorStep step{.rate = target.learning_rate,
                        .relative_rate = std::min(target.learning_rate, 1 / std::sqrt(double(op.step))),

@@ -97,7 +97,7 @@ std::optional<AttentionShape> cudnn_shape(const Op& op, const auto& output, cons
   }
 }
 template <class P>
-std::optional<AttentionShape> cudnn_shape(const op::Attention<P>& op) {
+std::optional<AttentionShape> cudnn_shape(const op::AttentionForward<P>& op) {
   return cudnn_shape<P>(op, op.o);
 }
 template <class P>
@@ -156,8 +156,8 @@ int warp_blocks(std::int64_t warps) {
 }
 
 template <class P>
-void run_op(Session& session, const OnKeys<op::Attention<P>>& packed, Numbers numbers) {
-  const op::Attention<P>& op = packed.op;
+void run_op(Session& session, const OnKeys<op::AttentionForward<P>>& packed, Numbers numbers) {
+  const op::AttentionForward<P>& op = packed.op;
   const Key* const key = numbers.next<Key>();
   if (packed.ragged) {
     session.attention().run(packed.shape, false, float(op.scale),
@@ -224,8 +224,8 @@ void run_op(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, Nu
 }
 
 template <class P>
-void run_op(Session& session, const OnRows<op::Rotary<P>>& packed, Numbers) {
-  const op::Rotary<P>& op = packed.op;
+void run_op(Session& session, const OnRows<op::Rotate<P>>& packed, Numbers) {
+  const op::Rotate<P>& op = packed.op;
   if (op.x.rows == 0) return;
   using K = RotaryRows<P>;
   session.launch(blocks_for<K>(std::int64_t(op.x.rows) * op.x.columns / 2),

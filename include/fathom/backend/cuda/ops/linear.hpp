@@ -10,7 +10,7 @@
 namespace fathom::inline FATHOM_ABI::cuda {
 
 template <class P>
-void run_op(Session& session, const op::Linear<P>& op, Numbers) {
+void run_op(Session& session, const op::LinearForward<P>& op, Numbers) {
   using T = typename P::Activation;
   if (op.x.rows == 0) return;
   session.products()(session.stream(), op.x, false, Matrix<const T>(op.weight), true, 0, Matrix<const T>{}, op.y,

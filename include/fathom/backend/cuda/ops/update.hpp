@@ -207,7 +207,7 @@ struct SgdElements {
   }
 };
 template <class P>
-void run_op(Session& session, const op::Sgd<P>& op, Numbers numbers) {
+void run_op(Session& session, const op::SgdUpdate<P>& op, Numbers numbers) {
   change_elements(session, SgdElements<P>{{op.target, numbers}, op.momentum, float(op.momentum_factor), op.nesterov},
                   op.target.weights.size());
 }
@@ -244,7 +244,7 @@ struct AdamElements {
   }
 };
 template <class P>
-void run_op(Session& session, const op::Adam<P>& op, Numbers numbers) {
+void run_op(Session& session, const op::AdamUpdate<P>& op, Numbers numbers) {
   const TargetOf<P> target(op.target, numbers);
   change_elements(session,
                   AdamElements<P>{target, op.first, op.second, op.beta1, op.beta2, float(op.epsilon), op.decoupled,
@@ -275,7 +275,7 @@ struct LionElements {
   }
 };
 template <class P>
-void run_op(Session& session, const op::Lion<P>& op, Numbers numbers) {
+void run_op(Session& session, const op::LionUpdate<P>& op, Numbers numbers) {
   change_elements(session, LionElements<P>{{op.target, numbers}, op.momentum, float(op.beta1), float(op.beta2)},
                   op.target.weights.size());
 }
@@ -477,7 +477,7 @@ struct AdafactorTensor {
   }
 };
 template <class P>
-void run_op(Session& session, const op::Adafactor<P>& op, Numbers numbers) {
+void run_op(Session& session, const op::AdafactorUpdate<P>& op, Numbers numbers) {
   if (op.table.empty()) return;
   Arena scratch = session.scratch();
   const int tensors = int(op.table.size());
