@@ -9,6 +9,7 @@
 #include <fathom/io/file.hpp>
 #include <fathom/io/json.hpp>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -22,11 +23,18 @@ struct Cell {
   int depth = 0;    ///< layers of each stack
   double rate = 0;  ///< the largest learning rate
   std::uint64_t seed = 1;
+  bool ramp = false;  ///< the learning rate rises to its largest until the end
 
-  /// reversal-DeepNorm-18-0.001-1
+  /// What is in one table: reversal, learning rate 0.001.
+  std::string grid() const {
+    std::ostringstream text;
+    text << task << (ramp ? ", learning rate rising to " : ", learning rate ") << rate;
+    return text.str();
+  }
+  /// reversal-DeepNorm-18-0.001-1, with "ramp-" before the rate of a ramp.
   std::string name() const {
     std::ostringstream text;
-    text << task << '-' << method << '-' << depth << '-' << rate << '-' << seed;
+    text << task << '-' << method << '-' << depth << (ramp ? "-ramp-" : "-") << rate << '-' << seed;
     return text.str();
   }
 };
@@ -44,7 +52,8 @@ struct Result {
   std::int64_t steps = 0, warmup = 0;  ///< updates that were planned
   double unigram = 0;                  ///< nats per token of who knows how frequent each token is, and nothing else
   double seconds = 0;
-  std::string gave_up = {};  ///< why training ended before its end; empty: it did not
+  std::optional<double> bleu = {};  ///< of translations of the text to validate on
+  std::string gave_up = {};         ///< why training ended before its end; empty: it did not
 
   double loss() const { return curve.empty() ? std::nan("") : curve.back().validation_loss; }
   double accuracy() const { return curve.empty() ? 0 : curve.back().accuracy; }
@@ -72,10 +81,12 @@ inline void save(const std::filesystem::path& folder, const Result& result) {
                   {"depth", result.cell.depth},
                   {"rate", result.cell.rate},
                   {"seed", result.cell.seed},
+                  {"ramp", result.cell.ramp},
                   {"steps", result.steps},
                   {"warmup", result.warmup},
                   {"unigram", result.unigram},
                   {"seconds", result.seconds},
+                  {"bleu", result.bleu ? number(*result.bleu) : Json()},
                   {"gave_up", result.gave_up},
                   {"curve", curve}};
   const std::filesystem::path path = path_of(folder, result.cell);
@@ -90,13 +101,16 @@ inline Result load(const std::filesystem::path& path) {
     const auto number = [](const nlohmann::json& value) {
       return value.is_null() ? std::nan("") : value.get<double>();
     };
-    Result result{.cell = {json.at("task"), json.at("method"), json.at("depth"), json.at("rate"), json.at("seed")},
+    Result result{.cell = {json.at("task"), json.at("method"), json.at("depth"), json.at("rate"), json.at("seed"),
+                           json.value("ramp", false)},
                   .curve = {},
                   .steps = json.at("steps"),
                   .warmup = json.at("warmup"),
                   .unigram = json.at("unigram"),
                   .seconds = json.at("seconds"),
+                  .bleu = {},
                   .gave_up = json.at("gave_up")};
+    if (json.contains("bleu") && !json.at("bleu").is_null()) result.bleu = json.at("bleu").get<double>();
     for (const auto& point : json.at("curve"))
       result.curve.push_back({point.at(0), number(point.at(1)), number(point.at(2)), number(point.at(3))});
     return result;

@@ -28,6 +28,7 @@ struct Options : Settings {
   std::vector<int> depths;
   std::vector<double> rates{1e-3};
   int seeds = 3;
+  bool ramp = false;
 };
 
 /// The cells that were asked for, of those that were compiled. Errors: `Error` for a task, method or depth that was
@@ -58,7 +59,7 @@ std::vector<std::pair<Cell, const Entry*>> chosen(const Options& options) {
     for (const double rate : options.rates)
       for (const Entry& entry : entries())
         if (entry.task == options.task && wanted(options.methods, entry.method) && wanted(options.depths, entry.depth))
-          cells.push_back({{entry.task, entry.method, entry.depth, rate, std::uint64_t(seed)}, &entry});
+          cells.push_back({{entry.task, entry.method, entry.depth, rate, std::uint64_t(seed), options.ramp}, &entry});
   std::ranges::stable_sort(cells, {}, [](const auto& cell) { return std::pair(cell.first.seed, cell.first.depth); });
   return cells;
 }
@@ -126,13 +127,19 @@ int main(int argc, char** argv) {
     app.option_defaults()->always_capture_default();
     app.require_subcommand(1);
     CLI::App* const run = app.add_subcommand("run", "Train the cells that have no result yet.");
-    run->add_option("--task", options.task, "reversal or language");
+    run->add_option("--task", options.task, "reversal, language or translation");
     run->add_option("--methods", options.methods, "names, parted by commas; all unless given")->delimiter(',');
     run->add_option("--depths", options.depths, "layers of each stack, parted by commas; all unless given")
         ->delimiter(',');
     run->add_option("--rates", options.rates, "largest learning rates, parted by commas")->delimiter(',');
     run->add_option("--seeds", options.seeds, "how many")->transform(program::whole(options.seeds, 1));
+    run->add_flag("--ramp", options.ramp, "the learning rate rises to its largest until the end; ends what diverged");
     run->add_option("--text", options.text, "of the task language: a file, or a folder of them");
+    run->add_option("--pairs", options.pairs, "of the task translation: two files, source and target, for each text");
+    run->add_option("--validation-pairs", options.validation_pairs,
+                    "the same; otherwise the last 500 pairs of each text");
+    run->add_option("--bleu", options.bleu, "sentences to validate on that are translated in the end")
+        ->transform(program::whole(options.bleu, 0));
     run->add_option("--steps", options.steps, "updates; 0: the task's")->transform(program::whole(options.steps, 0));
     run->add_option("--warmup", options.warmup, "updates of rising learning rate; -1: the task's")
         ->transform(program::whole(options.warmup, -1));

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <fathom/io/atomic_write.hpp>
 #include <fathom/report/plot.hpp>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <set>
 #include <string>
 #include <utility>
@@ -16,7 +18,7 @@
 #include "cell.hpp"
 #include "verdict.hpp"
 
-/// The grid as a report: for each task and learning rate a table of methods by depths, in the shape of DeepNet's Table
+/// The grid as a report: for each grid a table of methods by depths, in the shape of DeepNet's Table
 /// 1, and a plot in that of its Figure 6.
 namespace fathom::experiments {
 
@@ -48,8 +50,14 @@ struct Place {
       if (verdict_of(*result) == Verdict::trained) losses.push_back(result->loss());
     return losses;
   }
+  std::vector<double> largest_rates() const {
+    std::vector<double> rates;
+    for (const Result* result : results) rates.push_back(tolerance_of(*result).largest);
+    return rates;
+  }
+
   /// Losses of those that trained; and how the others ended.
-  std::string text() const {
+  std::string loss_text() const {
     std::map<Verdict, int> others;
     for (const Result* result : results)
       if (const Verdict verdict = verdict_of(*result); verdict != Verdict::trained) ++others[verdict];
@@ -61,7 +69,7 @@ struct Place {
     }
     return text;
   }
-  /// Steps to an accuracy of 0.99, where all seeds came so far; else the mean accuracy at the end.
+  /// Updates to an accuracy of 0.99, where all seeds came so far; else the mean accuracy at the end.
   std::string accuracy_text() const {
     std::vector<double> steps, accuracies;
     for (const Result* result : results) {
@@ -71,6 +79,89 @@ struct Place {
     if (steps.size() == results.size()) return with_spread(steps, 0);
     return "at " + with_spread(accuracies, 2);
   }
+  /// Of those that translated.
+  std::string bleu_text() const {
+    std::vector<double> scores;
+    for (const Result* result : results)
+      if (result->bleu) scores.push_back(*result->bleu);
+    return scores.empty() ? "" : with_spread(scores, 1);
+  }
+  std::string best_rate_text() const {
+    std::vector<double> rates;
+    for (const Result* result : results) rates.push_back(tolerance_of(*result).best);
+    return with_spread(rates, 4);
+  }
+  std::string largest_rate_text() const { return with_spread(largest_rates(), 4); }
+};
+
+/// Cells that differ in method, depth and seed alone.
+struct Grid {
+  std::string name;
+  Result first;  ///< of its cells: what they have in common
+  std::map<std::string, std::map<int, Place>> rows;
+  std::set<int> depths;
+  std::set<std::uint64_t> seeds;
+  double seconds = 0;
+
+  void add(const Result& result) {
+    rows[result.cell.method][result.cell.depth].results.push_back(&result);
+    depths.insert(result.cell.depth);
+    seeds.insert(result.cell.seed);
+    seconds += result.seconds;
+  }
+
+  std::string table(const std::string& title, std::string (Place::*entry)() const) const {
+    std::string text = "\n" + title + "\n\n| layers |";
+    for (const int depth : depths) text += " " + std::to_string(depth) + " |";
+    text += "\n| --- |";
+    for (std::size_t i = 0; i < depths.size(); ++i) text += " --- |";
+    for (const auto& [method, row] : rows) {
+      text += "\n| " + method + " |";
+      for (const int depth : depths) {
+        const auto place = row.find(depth);
+        text += " " + (place == row.end() ? "" : (place->second.*entry)()) + " |";
+      }
+    }
+    return text + "\n";
+  }
+
+  /// A line for each method over the depths at which all seeds have a value.
+  Plot plot(const std::string& y_label, std::vector<double> (Place::*values)() const) const {
+    Plot plot{.title = name, .x_label = "layers of each stack", .y_label = y_label};
+    for (const auto& [method, row] : rows) {
+      Series series{.name = method, .x = {}, .y = {}};
+      for (const auto& [depth, place] : row) {
+        const std::vector<double> found = (place.*values)();
+        if (found.size() < place.results.size()) continue;
+        series.x.push_back(depth);
+        series.y.push_back(std::accumulate(found.begin(), found.end(), 0.0) / double(found.size()));
+      }
+      if (!series.x.empty()) plot.lines.push_back({.series = std::move(series)});
+    }
+    return plot;
+  }
+
+  /// What stands under its heading. `picture`: the name of its plot's file.
+  std::string text(const std::string& picture) const {
+    std::string text = std::to_string(first.steps) + " updates, warm-up " + std::to_string(first.warmup) + ", seeds " +
+                       std::to_string(seeds.size()) + "; unigram loss " + number(first.unigram, 3) +
+                       " nats per token; " + std::to_string(static_cast<long long>(seconds)) + " s of training.\n";
+    if (first.cell.ramp) {
+      text += table("The largest learning rate before it diverged:", &Place::largest_rate_text);
+      text += table("The learning rate with the lowest validation loss:", &Place::best_rate_text);
+    } else {
+      text +=
+          table("Validation loss, nats per token, the mean of the seeds and half of their range:", &Place::loss_text);
+      if (first.cell.task == "reversal")
+        text +=
+            table("Updates until 99 % of tokens are right; or how many are right in the end:", &Place::accuracy_text);
+      const auto translated = [](const auto& row) {
+        return std::ranges::any_of(row.second, [](const auto& place) { return !place.second.bleu_text().empty(); });
+      };
+      if (std::ranges::any_of(rows, translated)) text += table("BLEU of the text to validate on:", &Place::bleu_text);
+    }
+    return text + "\n![" + name + "](" + picture + ")\n";
+  }
 };
 
 }  // namespace detail
@@ -79,70 +170,31 @@ struct Place {
 inline void write_report(const std::filesystem::path& folder, const std::vector<Result>& results,
                          const std::string& machine) {
   using detail::Place;
-  std::map<std::pair<std::string, double>, std::vector<const Result*>> grids;  // by task and rate
-  for (const Result& result : results) grids[{result.cell.task, result.cell.rate}].push_back(&result);
+  std::map<std::string, detail::Grid> grids;
+  for (const Result& result : results) {
+    detail::Grid& grid = grids[result.cell.grid()];
+    if (grid.name.empty()) grid = {.name = result.cell.grid(), .first = result, .rows = {}, .depths = {}, .seeds = {}};
+    grid.add(result);
+  }
   std::string text = "# Depths and methods\n\n" + machine + "\n";
-  for (const auto& [of, cells] : grids) {
-    const auto& [task, rate] = of;
-    std::map<std::string, std::map<int, Place>> rows;
-    std::set<int> depths;
-    std::set<std::uint64_t> seeds;
-    double seconds = 0;
-    for (const Result* cell : cells) {
-      rows[cell->cell.method][cell->cell.depth].results.push_back(cell);
-      depths.insert(cell->cell.depth);
-      seeds.insert(cell->cell.seed);
-      seconds += cell->seconds;
+  for (const auto& [name, grid] : grids) {
+    std::string picture = name + ".svg";
+    std::erase(picture, ',');
+    std::ranges::replace(picture, ' ', '-');
+    text += "\n## " + name + "\n\n" + grid.text(picture);
+    if (grid.first.cell.ramp) {
+      write_svg(grid.plot("learning rate", &Place::largest_rates), folder / picture);
+    } else {
+      Plot plot = grid.plot("nats per token", &Place::losses);
+      plot.references.push_back({grid.first.unigram, "unigram"});
+      write_svg(plot, folder / picture);
     }
-    char rate_text[32];
-    std::snprintf(rate_text, sizeof rate_text, "%g", rate);
-    const Result& first = *cells.front();
-    text += "\n## " + task + ", learning rate " + rate_text + "\n\n" + std::to_string(first.steps) +
-            " updates, warm-up " + std::to_string(first.warmup) + ", seeds " + std::to_string(seeds.size()) +
-            "; unigram loss " + detail::number(first.unigram, 3) + " nats per token; " +
-            std::to_string(static_cast<long long>(seconds)) + " s of training.\n";
-    const auto table = [&](const std::string& title, std::string (Place::*entry)() const) {
-      text += "\n" + title + "\n\n| layers |";
-      for (const int depth : depths) text += " " + std::to_string(depth) + " |";
-      text += "\n| --- |";
-      for (std::size_t i = 0; i < depths.size(); ++i) text += " --- |";
-      for (const auto& [method, row] : rows) {
-        text += "\n| " + method + " |";
-        for (const int depth : depths) {
-          const auto place = row.find(depth);
-          text += " " + (place == row.end() ? "" : (place->second.*entry)()) + " |";
-        }
-      }
-      text += "\n";
-    };
-    table("Validation loss, nats per token, the mean of the seeds and half of their range:", &Place::text);
-    if (task == "reversal")
-      table("Updates until 99 % of tokens are right; or how many are right in the end:", &Place::accuracy_text);
-
-    Plot plot{
-        .title = task + ", learning rate " + rate_text, .x_label = "layers of each stack", .y_label = "nats per token"};
-    for (const auto& [method, row] : rows) {
-      Series series{.name = method, .x = {}, .y = {}};
-      for (const auto& [depth, place] : row) {
-        const std::vector<double> losses = place.losses();
-        if (losses.size() < place.results.size()) continue;  // a method that fails has no loss there
-        double sum = 0;
-        for (const double loss : losses) sum += loss;
-        series.x.push_back(depth), series.y.push_back(sum / double(losses.size()));
-      }
-      if (!series.x.empty()) plot.lines.push_back({.series = std::move(series)});
-    }
-    plot.references.push_back({first.unigram, "unigram"});
-    const std::string file = task + "-" + rate_text + ".svg";
-    write_svg(plot, folder / file);
-    text += "\n![" + task + "](" + file + ")\n";
   }
   text +=
       "\nA training counts as *not finite* when a loss is NaN or infinite; as *above unigram* when its last validation "
-      "loss "
-      "is not below the\nloss of who only knows how frequent each token is; as one that *stagnates* when it is within "
-      "a "
-      "twentieth of that and gained less than a\nhundredth of it in the second half.\n";
+      "loss is not below the\nloss of who only knows how frequent each token is; as one that *stagnates* when it is "
+      "within a twentieth of that and gained less than a\nhundredth of it in the second half. A ramp has diverged when "
+      "a loss is NaN or infinite, or comes back to the unigram loss.\n";
   write_file(folder / "report.md", text);
 }
 

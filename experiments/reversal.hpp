@@ -6,14 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/random.hpp>
-#include <fathom/layers/attention.hpp>
-#include <fathom/layers/feed_forward.hpp>
-#include <fathom/layers/residual_block.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/text/packed_pairs.hpp>
 #include <span>
 #include <vector>
 
+#include "encoder_decoder.hpp"
 #include "settings.hpp"
 
 namespace fathom::experiments {
@@ -28,16 +26,9 @@ class Reversal {
   static constexpr int vocabulary = 32, begin = 29, end = 30, longest = 10, batch_size = 32;
   static constexpr int width = 64, hidden = 128, heads = 2;
 
-  template <class Policy, class... Attentions>
-  using Block = ResidualBlock<Policy, LayerNorm<width>, Attentions..., FeedForwardFor<Policy, width, hidden, Relu>>;
-  template <class Method, int Depth, class Policy = typename Method::template Encoder<Depth, Depth>>
-  using Source = typename Method::template Stack<Depth, Block<Policy, AttentionFor<Policy, width, heads, Full>>>;
-  template <class Method, int Depth, class Policy = typename Method::template Decoder<Depth, Depth>>
-  using Target = typename Method::template Stack<
-      Depth, Block<Policy, AttentionFor<Policy, width, heads, Causal>, CrossAttentionFor<Policy, width, heads, width>>>;
-  template <class Method, int Depth>
-  using Model = Translator<Encoder<Vocabulary<vocabulary>, ContextLength<longest>, Source<Method, Depth>>,
-                           Decoder<Vocabulary<vocabulary>, ContextLength<longest + 1>, Target<Method, Depth>>>;
+  template <class Method, int Depth, class Stacks = EncoderDecoder<Method, Depth, width, hidden, heads>>
+  using Model = Translator<Encoder<Vocabulary<vocabulary>, ContextLength<longest>, typename Stacks::Source>,
+                           Decoder<Vocabulary<vocabulary>, ContextLength<longest + 1>, typename Stacks::Target>>;
   using Packed = text::PackedPairs;
 
   Reversal(const Settings&, std::uint64_t seed) : key_(Key{seed}.child("reversal")) {

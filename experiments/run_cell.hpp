@@ -15,28 +15,31 @@
 
 #include "cell.hpp"
 #include "settings.hpp"
+#include "verdict.hpp"
 
 namespace fathom::experiments {
 
 /// Who looks on while a cell is trained, after each update; false ends it there.
 using Watch = std::function<bool(const StepReport&, std::int64_t steps, const std::optional<double>& validation_loss)>;
 
-/// Trains one cell: Adam, linear warm-up, then by the inverse square root; nothing is clipped or skipped, so that what
-/// diverges does. Nothing when `watch` ends it. Errors: of the task.
+/// Trains one cell: Adam, linear warm-up, then by the inverse square root, or a ramp to the end; nothing is clipped or
+/// skipped, so that what diverges does. Nothing when `watch` ends it. Errors: of the task.
 template <class Task, class Method, int Depth>
 std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const Watch& watch) {
   using Model = typename Task::template Model<Method, Depth>;
   const auto begin = std::chrono::steady_clock::now();
-  const Task task(settings, cell.seed);
+  Task task(settings, cell.seed);
   Result result{.cell = cell,
                 .curve = {},
                 .steps = settings.steps > 0 ? settings.steps : Task::steps,
                 .warmup = std::max<std::int64_t>(1, settings.warmup >= 0 ? settings.warmup : Task::warmup),
                 .unigram = task.unigram()};
+  if (cell.ramp) result.warmup = result.steps;
+  const typename Cpu<>::Options machine{.threads = settings.threads};
   Trainer<Model, Cpu<>, Adam> trainer(
       task.capacity(),
       {.seed = cell.seed, .loss = {.smoothing = Task::smoothing}, .clip_norm = 0, .spike_factor = 0, .patience = 1},
-      {.beta2 = Task::beta2}, {.threads = settings.threads});
+      {.beta2 = Task::beta2}, machine);
   const InverseSquareRoot schedule({.peak = cell.rate, .warmup_steps = result.warmup});
   typename Task::Packed batch(task.capacity());
   task.fill(0, batch);
@@ -54,7 +57,10 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
                                 double(sums.correct) / double(std::max<std::int64_t>(1, sums.targets))});
       }
       if (!watch(report, result.steps, validation_loss)) return {};
+      if (cell.ramp && before_divergence(result).size() < result.curve.size()) break;
     }
+    if constexpr (requires { task.bleu(trainer.weights(), settings, machine); })
+      result.bleu = task.bleu(trainer.weights(), settings, machine);
   } catch (const ShapeError&) {
     throw;
   } catch (const Error& error) {  // the trainer gave up

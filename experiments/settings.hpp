@@ -3,15 +3,19 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace fathom::experiments {
 
 /// What all cells of a run of the program have in common.
 struct Settings {
   std::filesystem::path output = "runs/depth";
-  std::filesystem::path text;  ///< of language modelling
-  std::int64_t steps = 0;      ///< updates; 0: the task's
-  std::int64_t warmup = -1;    ///< of rising learning rate; -1: the task's
+  std::filesystem::path text;                        ///< of language modelling
+  std::vector<std::string> pairs, validation_pairs;  ///< of translation: two files for each text, or tables
+  int bleu = 0;                                      ///< sentences that a translator translates in the end
+  std::int64_t steps = 0;                            ///< updates; 0: the task's
+  std::int64_t warmup = -1;                          ///< of rising learning rate; -1: the task's
   std::int64_t validations = 20;
   int threads = 0;
 };

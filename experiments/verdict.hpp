@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "cell.hpp"
@@ -16,10 +19,38 @@ enum class Verdict {
   stagnates,  ///< it is within a twentieth of that, and no more than a hundredth of it was gained in the second half
 };
 
+inline bool is_finite(const Point& point) {
+  return std::isfinite(point.validation_loss) && std::isfinite(point.training_loss);
+}
+
+/// Of a ramp: the validations before it diverged, that is before a loss is not finite, or a model that was below the
+/// unigram loss has come back to it.
+inline std::span<const Point> before_divergence(const Result& result) {
+  bool below = false;
+  std::size_t count = 0;
+  for (const Point& point : result.curve) {
+    if (!is_finite(point) || (below && point.validation_loss >= result.unigram)) break;
+    below = below || point.validation_loss < result.unigram;
+    ++count;
+  }
+  return std::span(result.curve).first(count);
+}
+
+/// Learning rates of a ramp: of the validation with the lowest loss, and of the last one before it diverged. 0: none.
+struct Tolerance {
+  double best = 0, largest = 0;
+};
+inline Tolerance tolerance_of(const Result& result) {
+  const auto sound = before_divergence(result);
+  if (sound.empty()) return {};
+  const auto rate = [&](const Point& point) { return result.cell.rate * double(point.step) / double(result.steps); };
+  return {rate(*std::ranges::min_element(sound, {}, &Point::validation_loss)), rate(sound.back())};
+}
+
 inline Verdict verdict_of(const Result& result) {
   if (!result.gave_up.empty() || result.curve.empty()) return Verdict::not_finite;
   for (const Point& point : result.curve)
-    if (!std::isfinite(point.validation_loss) || !std::isfinite(point.training_loss)) return Verdict::not_finite;
+    if (!is_finite(point)) return Verdict::not_finite;
   const double last = result.loss();
   if (last >= result.unigram) return Verdict::above_unigram;
   const double half = result.curve[result.curve.size() / 2].validation_loss;

@@ -40,9 +40,24 @@ TEST_CASE("a training is judged by its validation losses", "[depth]") {
   CHECK(verdict_of(gave_up) == Verdict::not_finite);
 }
 
+TEST_CASE("a ramp tells the largest learning rate before it diverged, and the best", "[depth]") {
+  const auto tolerance = [](const std::vector<double>& losses) {
+    Result result = with_losses(losses);
+    result.cell.ramp = true;
+    result.cell.rate = 0.03;  // a tenth of a thousandth an update, of 300
+    return fathom::experiments::tolerance_of(result);
+  };
+  CHECK(std::abs(tolerance({3.5, 2, 1, 1.5, 3.1, 2}).largest - 0.004) < 1e-12);  // what comes after does not count
+  CHECK(std::abs(tolerance({3.5, 2, 1, 1.5, 3.1, 0.5}).best - 0.003) < 1e-12);
+  CHECK(std::abs(tolerance({3.5, 2, NAN, 1}).largest - 0.002) < 1e-12);
+  CHECK(std::abs(tolerance({3.5, 2, 1}).largest - 0.003) < 1e-12);
+  CHECK(tolerance({NAN}).largest == 0);
+}
+
 TEST_CASE("a cell's result comes back from its file", "[depth]") {
   const TemporaryDirectory folder;
-  const Result result = with_losses({2, NAN, 0.05});
+  Result result = with_losses({2, NAN, 0.05});
+  result.bleu = 12.5;
   fathom::experiments::save(folder.path(), result);
   CHECK(fathom::experiments::path_of(folder.path(), result.cell).filename() == "reversal-DeepNorm-18-0.001-2.json");
   const std::vector<Result> loaded = fathom::experiments::load_all(folder.path());
@@ -52,6 +67,7 @@ TEST_CASE("a cell's result comes back from its file", "[depth]") {
   CHECK(loaded[0].loss() == 0.05);
   CHECK(loaded[0].reached(0.99) == 30);
   CHECK(loaded[0].unigram == 3);
+  CHECK(loaded[0].bleu == 12.5);
 }
 
 TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "[programs]") {
@@ -75,7 +91,12 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   const std::string report = fathom::read_file(output / "report.md");
   CHECK_THAT(report, ContainsSubstring("## reversal, learning rate 0.001") && ContainsSubstring("| DeepNorm |") &&
                          ContainsSubstring("seeds 2"));
-  CHECK(std::filesystem::exists(output / "reversal-0.001.svg"));
+  CHECK(std::filesystem::exists(output / "reversal-learning-rate-0.001.svg"));
+  const Ended ramp = grid({"--seeds", "1", "--methods", "DeepNorm", "--ramp", "--rates", "0.05"});
+  REQUIRE(ramp.code == 0);
+  CHECK_THAT(ramp.out, ContainsSubstring("reversal-DeepNorm-2-ramp-0.05-1"));
+  CHECK_THAT(fathom::read_file(output / "report.md"),
+             ContainsSubstring("## reversal, learning rate rising to 0.05") && ContainsSubstring("before it diverged"));
 
   const std::filesystem::path cell = output / "cells" / "reversal-PostNorm-2-0.001-1.json";
   folder.write("grid/cells/reversal-PostNorm-2-0.001-1.json", "{}");
@@ -84,6 +105,7 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   check_refused({program, "run", "--depths", "7"}, {"the depth 7 was not compiled"});
   check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
   check_refused({program, "run", "--task", "language", "--output", output}, {"--text"});
+  check_refused({program, "run", "--task", "translation", "--output", output}, {"--pairs"});
 }
 
 }  // namespace depth_test
