@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/io/file.hpp>
-#include <fathom/text/subwords.hpp>
 #include <programs/translator_run.hpp>
-#include <string_view>
-#include <vector>
 
 namespace translator_refusal_test {
 
@@ -100,19 +97,19 @@ TEST_CASE("a run of another model, text or subwords is refused, and stays what i
     check_same(content_of(output), before);
   };
   refuse(workshop.train("run"), {"holds a run", "--resume"});
-  refuse({deeper_translator(), "train", "--resume"}, {"is a checkpoint of 2+2 layers", "this program is for 3+2"});
+  refuse({deeper_translator(), "train", "--resume"}, {"is a checkpoint of 2+2 layers", "this program is for 4+4"});
   refuse({wordier_translator(), "train", "--resume"},
-         {"subwords.model: is a subword model of 300 pieces, and this program is for 10000"});
+         {"subwords.model: is a subword model of 300 pieces, and this program is for 310"});
   refuse({tiny_translator(), "train", "--resume", "--steps", "20"}, {"--steps is 10 in the run to resume, not 20"});
   const ToyPairs other(200, 2);
   refuse({tiny_translator(), "train", workshop.folder.write("b.de", other.source),
           workshop.folder.write("b.en", other.target), "--resume"},
          {"b.de", "is not the text that the run to resume began with"});
   // A subword model of its own that has another vocabulary.
-  const auto lines = lines_of(workshop.toy.source + workshop.toy.target);
-  const auto wordier = workshop.folder / "wordier.model";
-  fathom::text::Subwords::train(std::vector<std::string_view>(lines.begin(), lines.end()), {.vocabulary = 310})
-      .save(wordier);
+  REQUIRE(run({wordier_translator(), "prepare", workshop.source, workshop.target, "--duplicates", "keep", "--output",
+               workshop.folder / "wordier"})
+              .code == 0);
+  const auto wordier = workshop.folder / "wordier" / "subwords.model";
   check_refused(workshop.train("other", {"--subwords", wordier}),
                 {"is a subword model of 310 pieces, and this program is for 300"});
   refuse({tiny_translator(), "train", "--resume", "--subwords", wordier},

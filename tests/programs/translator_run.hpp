@@ -15,10 +15,10 @@
 /// Runs of the programs that fathom_add_translator makes.
 namespace fathom_test {
 
-/// The second has T5's shape and an encoder of another depth, the third other subwords.
+/// The second has T5's shape and other subwords, the third other depths.
 inline std::string tiny_translator() { return FATHOM_TEST_MODELS "/tiny-translator"; }
-inline std::string deeper_translator() { return FATHOM_TEST_MODELS "/deeper-translator"; }
-inline std::string wordier_translator() { return FATHOM_TEST_EXAMPLES "/fathom-translate"; }
+inline std::string wordier_translator() { return FATHOM_TEST_MODELS "/wordier-translator"; }
+inline std::string deeper_translator() { return FATHOM_TEST_EXAMPLES "/fathom-translate"; }
 
 /// Sentences of a toy language, a line each, and their translations: each word's own, in the opposite order.
 struct ToyPairs {

@@ -45,13 +45,13 @@ TEST_CASE("a translator learns a toy language", "[programs]") {
 TEST_CASE("a translator of T5's shape learns, and is used", "[programs]") {
   const TranslationWorkshop workshop;
   Arguments command = workshop.train("run", {"--steps", "60", "--dropout", "0"});
-  command[0] = deeper_translator();
+  command[0] = wordier_translator();
   const Ended trained = run(command);
   CAPTURE(trained.err, trained.out);
   REQUIRE(trained.code == 0);
   CHECK(number_behind(trained.out, "best validation loss ") <
         number_behind(trained.out, "by the frequencies of tokens alone: "));
-  const Ended used = run({deeper_translator(), "translate", workshop.source, "--output", workshop.folder / "run"});
+  const Ended used = run({wordier_translator(), "translate", workshop.source, "--output", workshop.folder / "run"});
   CHECK(used.code == 0);
   CHECK(lines_of(used.out).size() == TranslationWorkshop::pairs);
 }

@@ -127,7 +127,7 @@ TEST_CASE("what cannot be translated is told in one line, behind the translation
   check_refused(trained.translate({"--beam", "2", "--sample"}), {"--sample"});
   check_refused({tiny_translator(), "translate", "--output", folder / "nowhere"}, {"has no checkpoint"});
   check_refused({deeper_translator(), "translate", "--output", trained.output},
-                {"is a checkpoint of 2+2 layers", "this program is for 3+2"});
+                {"is a checkpoint of 2+2 layers", "this program is for 4+4"});
   check_refused({wordier_translator(), "translate", "--output", trained.output}, {"is a subword model of 300 pieces"});
 }
 
@@ -166,7 +166,7 @@ TEST_CASE("what cannot be evaluated is told in one line, and an empty side is no
     check_refused(program + pair("hund\n", "caf\xe9\n"), {"pair.en: line 1 is not UTF-8 at byte 4"});
     check_refused(program + pair("hund\n", "dog\ncat\n"), {"pair.de has 1 line and ", "pair.en has 2 lines"});
     check_refused(Arguments{deeper_translator(), command} + pair("hund\n", "dog\n"),
-                  {"is a checkpoint of 2+2 layers", "this program is for 3+2"});
+                  {"is a checkpoint of 2+2 layers", "this program is for 4+4"});
     check_refused(Arguments{wordier_translator(), command} + pair("hund\n", "dog\n"),
                   {"is a subword model of 300 pieces"});
     const Ended ended = run(program + pair("hund\n\nhund\n", "dog\ndog\n\n"));
