@@ -80,9 +80,11 @@ inline std::vector<Entry>& entries() {
   static std::vector<Entry> entries;
   return entries;
 }
-template <class Task, class Method, int... Depths>
-bool add_cells() {
-  (entries().push_back({Task::name, Method::name, Depths, &run_cell<Task, Method, Depths>}), ...);
+template <int... Layers>
+struct Depths {};
+template <class Task, class Method, int... Layers>
+bool add_cells(Depths<Layers...>) {
+  (entries().push_back({Task::name, Method::name, Layers, &run_cell<Task, Method, Layers>}), ...);
   return true;
 }
 

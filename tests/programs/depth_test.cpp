@@ -104,8 +104,6 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   check_refused({program, "run", "--methods", "Nothing"}, {"the method Nothing was not compiled", "DeepNorm PostNorm"});
   check_refused({program, "run", "--depths", "7"}, {"the depth 7 was not compiled"});
   check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
-  check_refused({program, "run", "--task", "language", "--output", output}, {"--text"});
-  check_refused({program, "run", "--task", "translation", "--output", output}, {"--pairs"});
 }
 
 }  // namespace depth_test

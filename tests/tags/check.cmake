@@ -6,7 +6,7 @@ string(REPLACE ";" "" tags "${tags}")
 
 foreach(tag IN ITEMS "Trainer\tinclude/fathom/train/trainer.hpp\t[^\n]*\tnamespace:fathom\n"
                      "Linear\tinclude/fathom/layers/linear.hpp\t[^\n]*\tnamespace:fathom\n"
-                     "Linear\tinclude/fathom/backend/ops/linear.hpp\t[^\n]*\tnamespace:fathom.op\n"
+                     "LinearForward\tinclude/fathom/backend/ops/linear.hpp\t[^\n]*\tnamespace:fathom.op\n"
                      "Cpu\tinclude/fathom/backend/cpu/cpu.hpp\t[^\n]*\tnamespace:fathom.cpu\n"
                      "Windows\tinclude/fathom/text/windows.hpp\t[^\n]*\tnamespace:fathom::text\n")
   if(NOT tags MATCHES "(^|\n)${tag}")
