@@ -93,9 +93,9 @@ class Lane {
  public:
   explicit Lane(Session& session) : session_(&session) {}
 
-  void use(Arena& /*workspace*/) {}
+  void use(Arena& workspace) { workspace_ = &workspace; }
   void on(const Packing& packing) { packing_ = &packing; }
-  void settle() {}
+  void settle();
   void enter(std::string_view, int) {}
   void leave() {}
   bool first() const { return true; }
@@ -103,10 +103,12 @@ class Lane {
   void read(void* into, const void* from, std::size_t bytes);
 
   const Packing& packing() const { return *packing_; }
+  Arena& workspace() { return *workspace_; }
   Session& session() { return *session_; }
 
  private:
   Session* session_;
+  Arena* workspace_ = nullptr;
   const Packing* packing_ = nullptr;
 };
 
@@ -176,7 +178,7 @@ struct Cuda {
 
   static constexpr std::int64_t scratch_bytes(const auto& op) { return cuda::scratch_bytes(op); }
   static constexpr std::int64_t shared_bytes(const auto& /*op*/) { return 0; }
-  static constexpr std::int64_t held_bytes(const auto& /*op*/, const Capacity&) { return 0; }
+  static constexpr std::int64_t held_bytes(const auto& op, const Capacity&) { return cuda::held_bytes(op); }
 };
 
 static_assert(CompleteBackend<Cuda<Single>> && CompleteBackend<Cuda<Mixed>>);

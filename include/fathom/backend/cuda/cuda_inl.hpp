@@ -56,6 +56,7 @@ void clear(std::byte* at, std::int64_t bytes) {
   check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
 }
 
+void Lane::settle() { session_->settle(); }
 void Lane::read(void* into, const void* from, std::size_t bytes) { session_->read(into, from, bytes); }
 
 Machine::Machine(const Options& options) : session_(std::make_unique<Session>(options)) {}
@@ -70,9 +71,11 @@ Session& Machine::begin() {
 void Machine::finish() { session_->finish(); }
 void Machine::abandon() noexcept { session_->abandon(); }
 
-/// An op as a program holds it.
+inline void run_op(Session& session, const Settle&, Numbers) { session.sums().run(session.stream()); }
+
+/// An op with what it names in memory of the host.
 template <class P, class Op>
-auto prepared(Lane& lane, Op op) {
+auto on_device(Lane& lane, Op op) {
   auto& inputs = lane.session().inputs();
   if constexpr (requires { op.tokens; }) {
     const auto host = op.tokens;
@@ -97,6 +100,17 @@ auto prepared(Lane& lane, Op op) {
   } else {
     return op;
   }
+}
+
+/// An op as a program holds it.
+template <class P, class Op>
+auto prepared(Lane& lane, const Op& op) {
+  const auto own = on_device<P>(lane, op);
+  if constexpr (SumsColumns<Op>)
+    return WithParts<std::remove_cv_t<decltype(own)>>{
+        own, reinterpret_cast<float*>(lane.workspace().take<std::byte>(bytes_of_parts(op)))};
+  else
+    return own;
 }
 
 }  // namespace cuda

@@ -39,35 +39,6 @@ void copy_rows(Session& session, const Matrix<const From>& x, const Matrix<To>& 
   if (y.rows > 0) session.launch(octet_blocks<K>(y.rows, y.columns), K{x, y, add, y.rows});
 }
 
-/// results[c] += Σ of partial[part][c], part after part.
-template <class T>
-struct AddColumns {
-  static constexpr const char* name = "add columns";
-  static constexpr int warps = 8, threads = warps * warp_size;
-  struct Shared {
-    float part[warps][warp_size];
-  };
-  const float* partial;
-  int parts, columns;
-  T* results;
-
-  template <class Thread>
-  constexpr void operator()(Thread& thread) const {
-    const int column = thread.block() * warp_size + thread.lane();
-    float sum = 0;
-    if (column < columns)
-      for (int part = thread.warp(); part < parts; part += warps)
-        sum += thread.load(partial + std::int64_t(part) * columns + column);
-    auto& shared = thread.shared().part;
-    shared[thread.warp()][thread.lane()] = sum;
-    thread.barrier();
-    if (thread.warp() != 0 || column >= columns) return;
-    sum = 0;
-    for (int w = 0; w < warps; ++w) sum += shared[w][thread.lane()];
-    thread.store(results + column, T(float(thread.load(results + column)) + sum));
-  }
-};
-
 /// *result += Σ of all partial sums.
 template <class T>
 struct AddAll {
@@ -112,22 +83,21 @@ struct SumColumns {
 };
 
 /// Adds sums of parts to a gradient of one element for all columns, or of one for each, or to none where it is not
-/// wanted.
+/// wanted: when the frame closes, so that `partial` must last until then.
 template <class G>
 void add_parts(Session& session, const float* partial, int parts, int columns, Elements<G> result) {
   if (result.empty()) return;
-  if (result.size() == 1)
+  if (result.size() == 1 && columns > 1)
     session.launch(1, AddAll<G>{partial, std::int64_t(parts) * columns, result.data()});
   else
-    session.launch((columns + warp_size - 1) / warp_size, AddColumns<G>{partial, parts, columns, result.data()});
+    session.sums().add(session.stream(), partial, parts, columns, result.data());
 }
 
-/// result += the sums of the columns of x, or that of all of it where the result has one element. Takes
-/// parts_of(x.rows) · columns floats of `scratch`.
+/// result += the sums of the columns of x, or that of all of it where the result has one element, when the frame
+/// closes. `partial`: parts_of(x.rows) · columns floats that last until then.
 template <class T, class G>
-void add_column_sums(Session& session, const Matrix<const T>& x, Elements<G> result, Arena& scratch) {
+void add_column_sums(Session& session, const Matrix<const T>& x, Elements<G> result, float* partial) {
   const int parts = parts_of(x.rows);
-  float* const partial = scratch.take<float>(std::int64_t(parts) * x.columns);
   constexpr int columns = SumColumns<T>::threads * octet;
   session.launch(parts * ((x.columns + columns - 1) / columns), SumColumns<T>{x, x.rows, parts, partial});
   add_parts(session, partial, parts, x.columns, result);

@@ -49,6 +49,23 @@ struct OnTokens {
   friend bool operator==(const OnTokens&, const OnTokens&) = default;
 };
 
+/// With the memory for the sums of columns of each part of its rows.
+template <class Op>
+struct WithParts {
+  Op op;
+  float* parts;
+  friend bool operator==(const WithParts&, const WithParts&) = default;
+};
+
+/// Column sums that wait are added to their gradients: a frame closes.
+struct Settle {
+  friend bool operator==(const Settle&, const Settle&) = default;
+};
+
+template <class Op>
+void each_changing(WithParts<Op>& with, auto&& f) {
+  each_changing(with.op, f);
+}
 template <class Op>
 void each_changing(OnRows<Op>& packed, auto&& f) {
   each_changing(packed.op, f);

@@ -22,6 +22,11 @@ constexpr std::int64_t room(std::int64_t count) {
   return align_up(count * std::int64_t(sizeof(T)), 256);
 }
 
+/// Bytes for the sums of the columns of each part of the rows.
+constexpr std::int64_t bytes_of_parts(int rows, int columns) {
+  return room<float>(std::int64_t(parts_of(rows)) * columns);
+}
+
 /// Rows whose logits live at the same time: about 16 million logits, but 128 rows at least.
 constexpr int rows_of_logits(int rows, int vocabulary) {
   return std::min(rows, std::max(128, (1 << 24) / std::max(1, vocabulary)));
@@ -40,26 +45,6 @@ constexpr bool rounds_after(const op::LinearBackwardInput<P>& op) {
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::LinearBackwardInput<P>& op) {
   return rounds_after(op) ? room<typename P::Stream>(std::int64_t(op.dx.rows) * op.dx.columns) : 0;
-}
-template <class P>
-constexpr std::int64_t scratch_bytes(const op::LinearBackwardWeight<P>& op) {
-  return op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
-}
-template <class P>
-constexpr std::int64_t scratch_bytes(const op::NormBackward<P>& op) {
-  return room<float>(2 * std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
-}
-template <class P>
-constexpr std::int64_t scratch_bytes(const op::ResidualAddBackward<P>& op) {
-  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns) * (int(!op.da.empty()) + int(!op.db.empty()));
-}
-template <class P>
-constexpr std::int64_t scratch_bytes(const op::ShiftBackward<P>& op) {
-  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.dy.columns);
-}
-template <class P>
-constexpr std::int64_t scratch_bytes(const op::WeightedSumBackward<P>& op) {
-  return room<float>(std::int64_t(parts_of(op.dy.rows)) * op.count);
 }
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::Variance<P>&) {
@@ -86,11 +71,43 @@ constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
   const std::int64_t logits = std::int64_t(rows) * op.weight.rows;
   const bool rounded = !std::is_same_v<typename P::Activation, float> && op.dx;
   return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) + room<LossSums>(op.x.rows) +
-         (op.dbias.empty() ? 0 : room<float>(std::int64_t(parts_of(rows)) * op.weight.rows));
+         (op.dbias.empty() ? 0 : bytes_of_parts(rows, op.weight.rows));
 }
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::AdafactorUpdate<P>& op) {
   return room<std::int64_t>(std::int64_t(op.table.size()) + 1);
+}
+
+/// Of ops that sum columns; kept until the frame closes.
+template <class P>
+constexpr std::int64_t bytes_of_parts(const op::LinearBackwardWeight<P>& op) {
+  return op.dbias.empty() ? 0 : bytes_of_parts(op.dy.rows, op.dy.columns);
+}
+template <class P>
+constexpr std::int64_t bytes_of_parts(const op::NormBackward<P>& op) {
+  return bytes_of_parts(op.dy.rows, op.dy.columns) * (op.dbias.empty() ? 1 : 2);
+}
+template <class P>
+constexpr std::int64_t bytes_of_parts(const op::ResidualAddBackward<P>& op) {
+  return bytes_of_parts(op.dy.rows, op.dy.columns) * (int(!op.da.empty()) + int(!op.db.empty()));
+}
+template <class P>
+constexpr std::int64_t bytes_of_parts(const op::ShiftBackward<P>& op) {
+  return bytes_of_parts(op.dy.rows, op.dy.columns);
+}
+template <class P>
+constexpr std::int64_t bytes_of_parts(const op::WeightedSumBackward<P>& op) {
+  return bytes_of_parts(op.dy.rows, op.count);
+}
+
+template <class Op>
+concept SumsColumns = requires(const Op& op) { bytes_of_parts(op); };
+
+constexpr std::int64_t held_bytes(const auto& op) {
+  if constexpr (SumsColumns<std::remove_cvref_t<decltype(op)>>)
+    return bytes_of_parts(op);
+  else
+    return 0;
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

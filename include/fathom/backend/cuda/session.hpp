@@ -9,10 +9,12 @@
 #include <fathom/backend/cuda/attention_plans.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/backend/cuda/launch.hpp>
+#include <fathom/backend/cuda/prepared.hpp>
 #include <fathom/backend/cuda/products.hpp>
 #include <fathom/backend/cuda/program.hpp>
 #include <fathom/backend/cuda/runtime.hpp>
 #include <fathom/backend/cuda/sort.hpp>
+#include <fathom/backend/cuda/sums.hpp>
 #include <fathom/backend/inputs.hpp>
 #include <fathom/backend/slots.hpp>
 #include <fathom/core/buffer.hpp>
@@ -50,6 +52,7 @@ class Session {
   /// Memory that the running op has for itself.
   Arena scratch() { return arena_of(scratch_); }
   Inputs<DeviceBuffer>& inputs() { return inputs_; }
+  WaitingSums& sums() { return sums_; }
 
   template <Kernel K>
   void launch(int blocks, const K& kernel) {
@@ -104,7 +107,7 @@ class Session {
     inputs_.clear();
     offsets_.clear(), lengths_.clear();
     for (SortedTokens& tokens : sorted_) tokens.host = {};
-    program_.clear();
+    forget();
   }
   /// And ends: all is done.
   void finish() {
@@ -115,13 +118,22 @@ class Session {
   /// Whatever is left is not done.
   void abandon() noexcept {
     if (program_.empty()) return;
-    program_.clear();
+    forget();
     cudaStreamSynchronize(stream());
   }
 
   template <class Op>
   void add(const Op& op) {
     program_.add(op);
+  }
+  /// The same of an op that sums columns, which end with the next call of `settle`.
+  template <class Op>
+  void add(const WithParts<Op>& op) {
+    program_.add(op);
+    sums_wait_ = true;
+  }
+  void settle() {
+    if (std::exchange(sums_wait_, false)) program_.add(Settle{});
   }
 
   void read(void* into, const void* from, std::size_t bytes) {
@@ -133,6 +145,12 @@ class Session {
   }
 
  private:
+  void forget() {
+    program_.clear();
+    sums_ = {};
+    sums_wait_ = false;
+  }
+
   struct SortedTokens {
     std::span<const int> host;  ///< empty: free
     DeviceBuffer<int> tokens, order;
@@ -165,6 +183,7 @@ class Session {
   static constexpr std::size_t most_known = 16;  ///< the one that was not used for the longest time goes
 
   void flush() {
+    settle();
     if (program_.empty()) return;
     send_numbers();
     const auto known = std::ranges::find_if(known_, [&](const Known& k) { return k.program == program_; });
@@ -224,7 +243,9 @@ class Session {
   Inputs<DeviceBuffer> inputs_;
   SortMemory sort_memory_;
   std::deque<SortedTokens> sorted_;
+  WaitingSums sums_;
   Program program_;
+  bool sums_wait_ = false;  ///< in the program
   std::list<Known> known_;
   PinnedMemory sent_, read_;
   DeviceBuffer<std::uint64_t> numbers_;

@@ -44,13 +44,12 @@ void run_op(Session& session, const op::LinearBackwardInput<P>& op, Numbers) {
 }
 
 template <class P>
-void run_op(Session& session, const op::LinearBackwardWeight<P>& op, Numbers) {
+void run_op(Session& session, const WithParts<op::LinearBackwardWeight<P>>& with, Numbers) {
+  const op::LinearBackwardWeight<P>& op = with.op;
   if (op.x.rows == 0) return;
   session.products()(session.stream(), op.dy, true, op.x, false, 1, Matrix<const typename P::Gradient>(op.dweight),
                      op.dweight);
-  if (op.dbias.empty()) return;
-  Arena scratch = session.scratch();
-  add_column_sums(session, op.dy, op.dbias, scratch);
+  if (!op.dbias.empty()) add_column_sums(session, op.dy, op.dbias, with.parts);
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

@@ -182,12 +182,12 @@ struct NormBackwardRows {
 };
 
 template <class P>
-void run_op(Session& session, const op::NormBackward<P>& op, Numbers) {
+void run_op(Session& session, const WithParts<op::NormBackward<P>>& with, Numbers) {
+  const op::NormBackward<P>& op = with.op;
   const int rows = op.dy.rows, columns = op.dy.columns, parts = parts_of(rows);
   if (rows == 0) return;
-  Arena scratch = session.scratch();
-  float* const dgain = scratch.take<float>(std::int64_t(parts) * columns);
-  float* const dbias = op.dbias.empty() ? nullptr : scratch.take<float>(std::int64_t(parts) * columns);
+  float* const dgain = with.parts;
+  float* const dbias = op.dbias.empty() ? nullptr : dgain + std::int64_t(parts) * columns;
   with_team(columns, "norm backward", [&]<int Warps, int Chunks>() {
     using K = NormBackwardRows<P, Warps, Chunks>;
     session.launch((parts + K::Team::teams - 1) / K::Team::teams,

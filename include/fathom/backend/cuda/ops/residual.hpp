@@ -147,16 +147,12 @@ struct ResidualAddBackwardRows {
 };
 
 template <class P>
-void run_op(Session& session, const OnRows<op::ResidualAddBackward<P>>& packed, Numbers numbers) {
-  const op::ResidualAddBackward<P>& op = packed.op;
+void run_op(Session& session, const WithParts<OnRows<op::ResidualAddBackward<P>>>& with, Numbers numbers) {
+  const op::ResidualAddBackward<P>& op = with.op.op;
   const int rows = op.dy.rows, columns = op.dy.columns, parts = parts_of(rows);
   if (rows == 0) return;
-  Arena scratch = session.scratch();
-  const auto room_for = [&](const auto& result) {
-    return result.empty() ? nullptr : scratch.take<float>(std::int64_t(parts) * columns);
-  };
-  float* const da = room_for(op.da);
-  float* const db = room_for(op.db);
+  float* const da = op.da.empty() ? nullptr : with.parts;
+  float* const db = op.db.empty() ? nullptr : with.parts + (op.da.empty() ? 0 : std::int64_t(parts) * columns);
   using K = ResidualAddBackwardRows<P>;
   constexpr int block_columns = K::threads * octet;
   session.launch(parts * ((columns + block_columns - 1) / block_columns), K{op.x,
@@ -165,7 +161,7 @@ void run_op(Session& session, const OnRows<op::ResidualAddBackward<P>>& packed, 
                                                                             op.a,
                                                                             op.b,
                                                                             {op.dropout.rate, numbers.next<Key>()},
-                                                                            PlacesOf(packed.rows),
+                                                                            PlacesOf(with.op.rows),
                                                                             op.dx,
                                                                             op.df,
                                                                             da,
@@ -206,15 +202,15 @@ void run_op(Session& session, const op::Shift<P>& op, Numbers) {
 }
 
 template <class P>
-void run_op(Session& session, const op::ShiftBackward<P>& op, Numbers) {
+void run_op(Session& session, const WithParts<op::ShiftBackward<P>>& with, Numbers) {
+  const op::ShiftBackward<P>& op = with.op;
   if (op.dy.rows == 0) return;
-  Arena scratch = session.scratch();
   if constexpr (branches_read_stream<P>)
-    add_column_sums(session, op.dy, op.dshift, scratch);
+    add_column_sums(session, op.dy, op.dshift, with.parts);
   else if (op.dy.stream)
-    add_column_sums(session, op.dy.stream, op.dshift, scratch);
+    add_column_sums(session, op.dy.stream, op.dshift, with.parts);
   else
-    add_column_sums(session, op.dy.branch, op.dshift, scratch);
+    add_column_sums(session, op.dy.branch, op.dshift, with.parts);
 }
 
 /// y = Σ_k w[k] · x_k.
@@ -295,11 +291,11 @@ struct WeightedSumBackwardRows {
 };
 
 template <class P>
-void run_op(Session& session, const op::WeightedSumBackward<P>& op, Numbers) {
+void run_op(Session& session, const WithParts<op::WeightedSumBackward<P>>& with, Numbers) {
+  const op::WeightedSumBackward<P>& op = with.op;
   if (op.dy.rows == 0 || op.count == 0) return;
-  Arena scratch = session.scratch();
   const int parts = parts_of(op.dy.rows);
-  float* const partial = scratch.take<float>(std::int64_t(parts) * op.count);
+  float* const partial = with.parts;
   WeightedSumBackwardRows<P> kernel{op.first,  op.dy,   op.pitch,   op.count,      op.weights.data(),
                                     op.dfirst, partial, op.dy.rows, op.dy.columns, parts};
   kernel.first.aligned &= pitch_aligned(op.pitch, sizeof(typename P::Stream));
