@@ -4,6 +4,7 @@
 
     python3 benchmarks/peer_model.py train 12,512,8,2048,4096,4,128 --steps 5 [--compile]
     python3 benchmarks/peer_model.py train 12,512,8,2048,4096,4,128 --turns [--compile]
+    python3 benchmarks/peer_model.py train 200,512,8,2048,32768,16,256 --steps 5 --device cuda --autocast [--compile]
     python3 benchmarks/peer_model.py generate 12,512,8,2048,4096,4,128 --batch 1 --tokens 64 [--compile]
 
 The shape is layers,width,heads,feed-forward,vocabulary,batch,context. Prints one line of JSON; with
@@ -151,7 +152,14 @@ def fastest_optimizer(parameters):
     return min(seconds, key=seconds.get)
 
 
+def finished(device):
+    """Waits for what a GPU was asked to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def train(options, shape):
+    torch.set_default_device(options.device)
     embeddings, blocks, output, every = make_parameters(shape, options.tied)
     for parameter in every:
         parameter.requires_grad_()
@@ -171,14 +179,16 @@ def train(options, shape):
 
     def step():
         tokens = torch.randint(shape.vocabulary, (shape.batch, shape.context + 1))
+        finished(options.device)
         begin = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.autocast):
+        with torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.autocast):
             loss = loss_of(tokens)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(every, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
+        finished(options.device)
         return time.perf_counter() - begin
 
     for _ in range(options.warmup):
@@ -193,6 +203,7 @@ def train(options, shape):
             "parameters": sum(parameter.numel() for parameter in every),
             "optimizer": chosen,
             "losses": [losses[0], losses[-1]],
+            "device_bytes": torch.cuda.max_memory_allocated() if options.device == "cuda" else 0,
         }
 
     return measure
@@ -252,6 +263,7 @@ def main():
     parser.add_argument("--turns", action="store_true", help="read how many from standard input, again and again")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of training")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--autocast", action="store_true", help="bf16 autocast; generation: weights and cache in bf16")
     parser.add_argument("--tied", action="store_true", help="the output shares the token embedding")
