@@ -41,14 +41,13 @@ class DeviceMemory {
 
 class Rates {
  public:
-  Rates(const Packing& packing, int repeat)
-      : packing_(packing), repeat_(repeat), machine_(cuda::Options{}), workspace_(std::int64_t{256} << 20) {
-    machine_.reserve(std::int64_t{1} << 30);
-  }
+  Rates(const Packing& packing, int repeat) : packing_(packing), repeat_(repeat), machine_(cuda::Options{}) {}
 
   /// Prints a line. `fraction_of`: bytes a second to hold it against; 0: none. Returns bytes a second.
   template <class Op>
   double print(const char* name, const Op& op, double fraction_of = 0) {
+    machine_.reserve(B::scratch_bytes(op));
+    workspace_ = cuda::DeviceBuffer<std::byte>(B::held_bytes(op, packing_.capacity) + 1);
     const double few = seconds(op, 1), many = seconds(op, 1 + repeat_), one = (many - few) / repeat_;
     const double bytes = op.bytes() / one, flops = op.flops() / one;
     std::printf("%-28s %9.1f us %8.0f GB/s %8.1f TFLOP/s", name, 1e6 * one, 1e-9 * bytes, 1e-12 * flops);
@@ -92,7 +91,7 @@ int run(int argc, char** argv) {
   const int context = option(argc, argv, "--context", 256), heads = width / 64 > 0 ? width / 64 : 1;
   const PackedRows packed = PackedRows::uniform(rows / context, context);
   const Packing packing = packed;
-  DeviceMemory memory(std::int64_t(rows) * width * 200 + std::int64_t(width) * width * 64 + (std::int64_t{64} << 20));
+  DeviceMemory memory(std::int64_t(rows) * width * 100 + std::int64_t(width) * width * 32 + (std::int64_t{1} << 20));
   Rates rates(packing, option(argc, argv, "--repeat", 50));
   using T = P::Activation;
 
