@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "fault.hpp"
@@ -25,6 +26,7 @@ void Device::reset(const Settings& settings) {
   for (Event* event : events_) delete event;
   for (Graph* graph : graphs_) delete graph;
   for (GraphExec* exec : execs_) delete exec;
+  for (const auto& [block, bytes] : pinned_) std::free(const_cast<void*>(block));
   streams_.clear(), events_.clear(), graphs_.clear(), execs_.clear(), pinned_.clear(), handles_.clear();
   legacy_ = {};
   mistakes_.clear();
