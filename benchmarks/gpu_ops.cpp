@@ -2,7 +2,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/packing.hpp>
@@ -202,11 +201,4 @@ int run(int argc, char** argv) {
 
 }  // namespace fathom::bench
 
-int main(int argc, char** argv) {
-  try {
-    return fathom::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "gpu_ops: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return fathom::bench::run_main(argc, argv, fathom::bench::run); }

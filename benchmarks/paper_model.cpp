@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/feed_forward.hpp>
@@ -85,11 +84,4 @@ int run(int argc, char** argv) {
 
 }  // namespace fathom::bench
 
-int main(int argc, char** argv) {
-  try {
-    return fathom::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "paper_model: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return fathom::bench::run_main(argc, argv, fathom::bench::run); }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fathom/core/random.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/report/format.hpp>
@@ -61,6 +62,17 @@ inline int option(int argc, char** argv, std::string_view name, int otherwise) {
     std::exit(2);
   }
   return otherwise;
+}
+
+/// `run(argc, argv)` for main: an error is a line, and exit code 1.
+template <class Run>
+int run_main(int argc, char** argv, Run&& run) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
+    return 1;
+  }
 }
 
 inline std::int64_t peak_resident_bytes() {

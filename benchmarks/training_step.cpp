@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <exception>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
@@ -68,11 +67,4 @@ int run(int argc, char** argv) {
 
 }  // namespace fathom::bench
 
-int main(int argc, char** argv) {
-  try {
-    return fathom::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << argv[0] << ": " << error.what() << "\n";
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return fathom::bench::run_main(argc, argv, fathom::bench::run); }
