@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "backend/cpu/emulated_tiles.hpp"
+
 namespace bf16_matmul_test {
 
 namespace cpu = fathom::cpu;
@@ -75,14 +77,17 @@ struct Problem {
   bool scratch_kept() const { return scratch.back() == -99.0f; }
 };
 
+/// The engines: by floats, by the instruction for pairs where there is one, by an emulated matrix unit, by one that the
+/// system refuses, and what `Cpu<Mixed>` takes here.
+using Engines = std::tuple<cpu::Bf16Products<cpu::RegisterKernel<float>>,
 #if defined(__AVX512BF16__)
-using Units = std::tuple<float, cpu::Bf16Pair>;
-#else
-using Units = std::tuple<float>;
+                           cpu::Bf16Products<cpu::RegisterKernel<cpu::Bf16Pair>>,
 #endif
+                           cpu::Bf16Products<cpu::TileKernel<fathom_test::EmulatedTiles<>>>,
+                           cpu::Bf16ProductsByTiles<fathom_test::EmulatedTiles<false>>, cpu::Bf16Matmul>;
 
-TEMPLATE_LIST_TEST_CASE("bf16 products are float sums of exact products, rounded once", "[matmul][bf16]", Units) {
-  using Products = cpu::Bf16Products<TestType>;
+TEMPLATE_LIST_TEST_CASE("bf16 products are float sums of exact products, rounded once", "[matmul][bf16]", Engines) {
+  using Products = TestType;
   for (const auto size : sizes)
     for (const std::size_t gap : {0u, 3u}) {
       CAPTURE(size.m, size.n, size.k, gap);
@@ -173,8 +178,8 @@ TEMPLATE_LIST_TEST_CASE("bf16 products are float sums of exact products, rounded
 }
 
 TEMPLATE_LIST_TEST_CASE("bits of bf16 products do not depend on how rows and columns are cut", "[matmul][bf16]",
-                        Units) {
-  using Products = cpu::Bf16Products<TestType>;
+                        Engines) {
+  using Products = TestType;
   const MatmulSize size{50, 70, 1100};
   Problem problem(size, 0, Products::scratch_size(size));
   Matrix<Bf16> whole(size.m, size.n, 0), pieces(size.m, size.n, 0), few(9, size.n, 0), few_pieces(9, size.n, 0);
@@ -198,6 +203,22 @@ TEMPLATE_LIST_TEST_CASE("bits of bf16 products do not depend on how rows and col
   };
   CHECK(bits(whole) == bits(pieces));
   CHECK(bits(few) == bits(few_pieces));
+}
+
+TEST_CASE("a matrix unit is used where the system grants it, and refused it is not", "[matmul][bf16]") {
+  const MatmulSize size{33, 40, 70};
+  const auto product = [&]<class Products>() {
+    Problem problem(size, 0, Products::scratch_size(size));
+    Matrix<float> sums(size.m, size.n, 0);
+    Products::forward(size, problem.x.view(), problem.w.view(), nullptr, {sums.view(), {}}, problem.scratch.data());
+    return sums.values;
+  };
+  using fathom_test::EmulatedTiles;
+  const auto in_tiles = product.template operator()<cpu::Bf16Products<cpu::TileKernel<EmulatedTiles<>>>>();
+  const auto in_registers = product.template operator()<cpu::Bf16Products<cpu::RegisterKernel<cpu::Bf16Unit>>>();
+  CHECK(in_tiles != in_registers);  // another order of sums
+  CHECK(product.template operator()<cpu::Bf16ProductsByTiles<EmulatedTiles<true>>>() == in_tiles);
+  CHECK(product.template operator()<cpu::Bf16ProductsByTiles<EmulatedTiles<false>>>() == in_registers);
 }
 
 }  // namespace bf16_matmul_test

@@ -11,8 +11,9 @@
 /// misbehaving.
 
 // The instruction that multiplies pairs of bf16 numbers (AVX512_BF16) is the faster way where it runs at the rate of
-// fma: on AMD's processors. On Intel's it is slower than widening to floats.
-#if defined(__AVX512BF16__) && !defined(__cooperlake__) && !defined(__sapphirerapids__) && \
+// fma: on AMD's processors. On Intel's it is slower than widening to floats; clang names only those by what else they
+// have.
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__) && !defined(__cooperlake__) && !defined(__sapphirerapids__) && \
     !defined(__emeraldrapids__) && !defined(__graniterapids__)
 #define FATHOM_BF16_PAIRS
 #endif
@@ -20,6 +21,9 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #if defined(FATHOM_BF16_PAIRS)
 #define FATHOM_ISA avx512_pairs
+#elif defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+#define FATHOM_BF16_TILES  // Intel's matrix unit, where the system grants it to the program
+#define FATHOM_ISA avx512_tiles
 #else
 #define FATHOM_ISA avx512
 #endif

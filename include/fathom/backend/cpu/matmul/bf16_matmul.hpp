@@ -6,9 +6,10 @@
 #include <fathom/core/half.hpp>
 
 #include "fathom/backend/cpu/bf16.hpp"
-#include "fathom/backend/cpu/matmul/micro_kernel.hpp"
+#include "fathom/backend/cpu/matmul/bf16_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/pack_bf16.hpp"
+#include "fathom/backend/cpu/matmul/tiles.hpp"
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
@@ -18,25 +19,25 @@ struct Bf16Result {
   RowMajor<Bf16> rounded;
 };
 
-/// Native's products for bf16 operands: the same micro-kernel, the same blocks. Products are exact, sums are floats and
-/// are rounded at most once, at their end.
+/// Native's products for bf16 operands: the same blocks, and the kernel that is named (bf16_kernel.hpp). Products are
+/// exact, sums are floats and are rounded to bf16 at most once, at their end.
 ///
-/// Every element of a result is one chain of `multiply_add` in ascending order of the summed index, begun at its start
-/// value, so its bits do not depend on how a caller cuts the rows or columns of a result. They do depend on the
-/// processor: an instruction for pairs adds both products at once, and takes subnormal numbers for zero.
+/// Every element of a result is one chain of sums in ascending order of the summed index, begun at its start value, so
+/// its bits do not depend on how a caller cuts the rows or columns of a result. They do depend on the processor: one
+/// instruction adds one product, another two or 32, and those for several take subnormal numbers for zero.
 ///
 /// All calls run on the calling thread. `scratch` is `scratch_size` floats, best aligned to 64 bytes, one per thread.
 /// Outputs must not overlap inputs except where said.
-template <class Unit>
+template <class Kernel>
 struct Bf16Products {
+  using Unit = typename Kernel::Unit;
   static constexpr std::size_t row_granularity = 1;
 
   /// How many floats of scratch any call needs whose m, n and k are at most those of `largest`.
   static constexpr std::size_t scratch_size(MatmulSize largest) {
-    const std::size_t bias = (largest.n + Tile::columns - 1) / Tile::columns * Tile::columns;
     const std::size_t widest = std::max(largest.n, largest.k), longest = std::max({largest.m, largest.n, largest.k});
-    const std::size_t columns = std::min((widest + Tile::columns - 1) / Tile::columns * Tile::columns, Block::columns);
-    return bias + Block::tile + columns * std::min(detail::units_of<Unit>(longest), Block::units) +
+    const std::size_t columns = std::min(whole_panels(widest), Block::columns);
+    return whole_panels(largest.n) + Block::tile + columns * std::min(Kernel::units(longest), Block::units) +
            std::min(largest.m, Block::rows) * columns;
   }
 
@@ -48,7 +49,7 @@ struct Bf16Products {
       for (std::size_t j = 0; j < size.n; j += simd_width<float>)
         store(scratch + j, load_first(bias + j, std::min(size.n - j, simd_width<float>)));
       start = {scratch, 0};
-      scratch += (size.n + Tile::columns - 1) / Tile::columns * Tile::columns;
+      scratch += whole_panels(size.n);
     }
     blocked(size.m, size.n, size.k, Rows{x}, Transposed{w}, start, y, scratch);
   }
@@ -82,16 +83,16 @@ struct Bf16Products {
   }
 
  private:
-  using Tile = detail::RegisterTile<float>;
+  static constexpr std::size_t whole_panels(std::size_t columns) {
+    return (columns + Kernel::max_columns - 1) / Kernel::max_columns * Kernel::max_columns;
+  }
 
   /// As Native's, in units. Sums that leave as bf16 alone are kept for so many rows while blocks of the summed index
   /// are added to them.
   struct Block {
     static constexpr std::size_t units = 256, columns = 512, rows = 256;
     static constexpr std::size_t row_stride = units + detail::cache_line<float>;
-    static constexpr std::size_t column_stride =
-        (Tile::rows + simd_width<float> - 1) / simd_width<float> * simd_width<float>;
-    static constexpr std::size_t tile = row_stride * column_stride;
+    static constexpr std::size_t tile = row_stride * Kernel::padded_rows;
     static constexpr std::size_t depth = units * detail::numbers_in<Unit>;
   };
 
@@ -99,40 +100,44 @@ struct Bf16Products {
   struct Rows {
     Operand<Bf16> a;
     detail::Left<Unit> pack(std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, Unit* packed) const {
-      detail::pack_bf16_rows<Block::row_stride>({a.row(i) + p, a.stride}, rows, depth, packed);
-      return {packed, Block::row_stride, 1};
+      return Kernel::template pack_rows<Block::row_stride>({a.row(i) + p, a.stride}, rows, depth, packed);
     }
   };
   struct Columns {
     Operand<Bf16> a;
     detail::Left<Unit> pack(std::size_t i, std::size_t rows, std::size_t p, std::size_t depth, Unit* packed) const {
-      detail::pack_bf16_columns<Block::column_stride>({a.row(p) + i, a.stride}, depth, rows, packed);
-      return {packed, 1, Block::column_stride};
+      return Kernel::template pack_columns<Block::row_stride>({a.row(p) + i, a.stride}, depth, rows, packed);
     }
   };
   /// The right operand as it lies in memory, its rows along the summed index, and transposed.
   struct InRows {
     Operand<Bf16> b;
     void pack(std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, Unit* packed) const {
-      detail::pack_bf16_panels({b.row(p) + j, b.stride}, depth, columns, packed);
+      for (std::size_t c = 0; c < columns;
+           c += Kernel::max_columns, packed += Kernel::max_columns * Kernel::units(depth))
+        Kernel::pack_panel({b.row(p) + j + c, b.stride}, depth, std::min(columns - c, Kernel::max_columns), packed);
     }
   };
   struct Transposed {
     Operand<Bf16> w;
     void pack(std::size_t p, std::size_t depth, std::size_t j, std::size_t columns, Unit* packed) const {
-      detail::pack_bf16_transposed({w.row(j) + p, w.stride}, columns, depth, packed);
+      for (std::size_t c = 0; c < columns;
+           c += Kernel::max_columns, packed += Kernel::max_columns * Kernel::units(depth))
+        Kernel::pack_panel_of_transpose({w.row(j + c) + p, w.stride}, std::min(columns - c, Kernel::max_columns), depth,
+                                        packed);
     }
   };
 
   static void blocked(std::size_t rows, std::size_t columns, std::size_t depth, auto a, auto b,
                       detail::Start<float> start, Bf16Result result, float* scratch) {
-    const std::size_t widest = std::min((columns + Tile::columns - 1) / Tile::columns * Tile::columns, Block::columns);
+    const std::size_t widest = std::min(whole_panels(columns), Block::columns);
     Unit* const a_packed = reinterpret_cast<Unit*>(scratch);
     Unit* const b_packed = a_packed + Block::tile;
-    float* const kept = scratch + Block::tile + widest * std::min(detail::units_of<Unit>(depth), Block::units);
+    float* const kept = scratch + Block::tile + widest * std::min(Kernel::units(depth), Block::units);
     const bool given = result.sums.data != nullptr;
     const std::size_t rows_at_once = given || depth <= Block::depth ? rows : std::min(rows, Block::rows);
     if (depth == 0) return fill(rows, columns, start, result);
+    [[maybe_unused]] const typename Kernel::Session session;
 
     for (std::size_t top = 0; top < rows; top += rows_at_once)
       for (std::size_t j = 0; j < columns; j += Block::columns)
@@ -142,21 +147,18 @@ struct Bf16Products {
           const bool first = p == 0, last = p + length == depth;
           b.pack(p, length, j, width, b_packed);
           // Tiles of nearly equal height: no tile is much lower than the registers allow.
-          const std::size_t tiles = (height + Tile::rows - 1) / Tile::rows;
+          const std::size_t tiles = (height + Kernel::max_rows - 1) / Kernel::max_rows;
           for (std::size_t t = 0; t < tiles; ++t) {
             const std::size_t begin = t * height / tiles, tile_rows = (t + 1) * height / tiles - begin, i = top + begin;
             const detail::Left<Unit> a_tile = a.pack(i, tile_rows, p, length, a_packed);
-            for (std::size_t l = 0; l < width; l += Tile::columns) {
-              const std::size_t n = std::min(width - l, Tile::columns);
+            for (std::size_t l = 0; l < width; l += Kernel::max_columns) {
+              const std::size_t n = std::min(width - l, Kernel::max_columns);
               // One block of the summed index alone: the tile is rounded at once, and its sums are needed no more.
               const RowMajor<float> c = given ? RowMajor<float>{result.sums.row(i) + j + l, result.sums.stride}
-                                        : first && last ? RowMajor<float>{kept, Tile::columns}
+                                        : first && last ? RowMajor<float>{kept, Kernel::max_columns}
                                                         : RowMajor<float>{kept + begin * widest + l, widest};
-              detail::Ahead<float> ahead;
-              detail::micro_kernel(tile_rows, detail::units_of<Unit>(length), a_tile,
-                                   static_cast<const Unit*>(b_packed + l * detail::units_of<Unit>(length)),
-                                   Tile::columns, first ? start.at(i, j + l) : detail::Start<float>{c.data, c.stride},
-                                   c.data, c.stride, n, ahead);
+              Kernel::run(tile_rows, Kernel::units(length), a_tile, b_packed + l * Kernel::units(length),
+                          first ? start.at(i, j + l) : detail::Start<float>{c.data, c.stride}, c, n);
               if (last && result.rounded.data)
                 round(c, tile_rows, n, {result.rounded.row(i) + j + l, result.rounded.stride});
             }
@@ -188,27 +190,69 @@ struct Bf16Products {
   template <std::size_t Height, std::size_t Width>
   static void dot_products(std::size_t k, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y,
                            std::size_t i, std::size_t j) {
-    constexpr std::size_t step = simd_width<float> * detail::numbers_in<Unit>;
+    using Dot = typename Kernel::DotUnit;
+    constexpr std::size_t step = simd_width<float> * detail::numbers_in<Dot>;
     Simd<float> sum[Height][Width] = {};
     const auto add = [&](std::size_t p, auto read) __attribute__((always_inline)) {
-      detail::UnitVector<Unit> weights[Width];
+      detail::UnitVector<Dot> weights[Width];
 #pragma GCC unroll 4
       for (std::size_t c = 0; c < Width; ++c) weights[c] = read(w.row(j + c) + p);
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < Height; ++r) {
-        const detail::UnitVector<Unit> input = read(x.row(i + r) + p);
+        const detail::UnitVector<Dot> input = read(x.row(i + r) + p);
 #pragma GCC unroll 4
-        for (std::size_t c = 0; c < Width; ++c) sum[r][c] = detail::multiply_add<Unit>(input, weights[c], sum[r][c]);
+        for (std::size_t c = 0; c < Width; ++c) sum[r][c] = detail::multiply_add<Dot>(input, weights[c], sum[r][c]);
       }
     };
     std::size_t p = 0;
-    for (; p + step <= k; p += step) add(p, detail::read_units<Unit>);
-    if (p < k) add(p, [&](const Bf16* from) { return detail::read_first_units<Unit>(from, k - p); });
+    for (; p + step <= k; p += step) add(p, detail::read_units<Dot>);
+    if (p < k) add(p, [&](const Bf16* from) { return detail::read_first_units<Dot>(from, k - p); });
     for (std::size_t r = 0; r < Height; ++r)
       for (std::size_t c = 0; c < Width; ++c)
         y.row(i + r)[j + c] = Bf16(horizontal_sum(sum[r][c]) + (bias ? float(bias[j + c]) : 0.0f));
   }
 };
-using Bf16Matmul = Bf16Products<Bf16Unit>;
+
+/// Products by a kernel for tiles where the system grants them, else by one for registers: they differ in the order of
+/// sums. Asked once, at the first product.
+template <class Tiles>
+struct Bf16ProductsByTiles {
+  using InTiles = Bf16Products<TileKernel<Tiles>>;
+  using InRegisters = Bf16Products<RegisterKernel<Bf16Unit>>;
+  static constexpr std::size_t row_granularity = 1;
+
+  static constexpr std::size_t scratch_size(MatmulSize largest) {
+    return std::max(InTiles::scratch_size(largest), InRegisters::scratch_size(largest));
+  }
+  static void forward(MatmulSize size, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, Bf16Result y,
+                      float* scratch) {
+    granted() ? InTiles::forward(size, x, w, bias, y, scratch) : InRegisters::forward(size, x, w, bias, y, scratch);
+  }
+  static void input_gradient(MatmulSize size, Operand<Bf16> dy, Operand<Bf16> w, Operand<float> skip, float scale,
+                             Bf16Result dx, float* scratch) {
+    granted() ? InTiles::input_gradient(size, dy, w, skip, scale, dx, scratch)
+              : InRegisters::input_gradient(size, dy, w, skip, scale, dx, scratch);
+  }
+  static void weight_gradient(MatmulSize size, Operand<Bf16> dy, Operand<Bf16> x, RowMajor<float> dw, float* db,
+                              float* scratch) {
+    granted() ? InTiles::weight_gradient(size, dy, x, dw, db, scratch)
+              : InRegisters::weight_gradient(size, dy, x, dw, db, scratch);
+  }
+  static void forward_few_rows(MatmulSize size, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y) {
+    InRegisters::forward_few_rows(size, x, w, bias, y);
+  }
+
+ private:
+  static bool granted() {
+    static const bool yes = Tiles::granted();
+    return yes;
+  }
+};
+
+#if defined(FATHOM_BF16_TILES)
+using Bf16Matmul = Bf16ProductsByTiles<AmxTiles>;
+#else
+using Bf16Matmul = Bf16Products<RegisterKernel<Bf16Unit>>;
+#endif
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

@@ -9,7 +9,6 @@
 #include <type_traits>
 
 #include "fathom/backend/cpu/bf16.hpp"
-#include "fathom/backend/cpu/matmul/micro_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/unit.hpp"
 #include "fathom/backend/cpu/shuffle.hpp"
@@ -88,36 +87,45 @@ void pack_bf16_columns(RowMajor<const Bf16> a, std::size_t depth, std::size_t co
     }
 }
 
-/// Panels of b[depth, columns] for the micro-kernel, each of RegisterTile::columns columns, one after the other.
-template <class Unit>
-void pack_bf16_panels(RowMajor<const Bf16> b, std::size_t depth, std::size_t columns, Unit* packed) {
-  constexpr std::size_t panel = RegisterTile<float>::columns;
-  for (std::size_t j = 0; j < columns; j += panel, packed += panel * units_of<Unit>(depth))
-    pack_bf16_columns<panel>({b.data + j, b.stride}, depth, std::min(columns - j, panel), packed);
-}
-
-/// Panels of the transpose of w[columns, depth].
-template <class Unit>
+/// The transpose of w[columns, depth]: unit p of column i at packed[p · Stride + i]; columns <= Stride, whole
+/// registers.
+template <std::size_t Stride, class Unit>
 void pack_bf16_transposed(RowMajor<const Bf16> w, std::size_t columns, std::size_t depth, Unit* packed) {
-  constexpr std::size_t width = simd_width<float>, panel = RegisterTile<float>::columns;
-  constexpr std::size_t step = width * numbers_in<Unit>;
-  const std::size_t units = units_of<Unit>(depth);
+  constexpr std::size_t width = simd_width<float>, step = width * numbers_in<Unit>;
   for (std::size_t j = 0; j < columns; j += width) {
     const Bf16* rows[width];
     for (std::size_t i = 0; i < width; ++i) rows[i] = w.row(std::min(j + i, columns - 1));
-    Unit* out = packed + j / panel * panel * units + j % panel;
+    Unit* out = packed + j;
     const auto square = [&](std::size_t p, std::size_t count, auto read) {
       UnitVector<Unit> v[width];
 #pragma GCC unroll 16
       for (std::size_t i = 0; i < width; ++i) v[i] = read(rows[i] + p);
       transpose(v);
-      for (std::size_t i = 0; i < count; ++i) store_units(out + i * panel, v[i]);
+      for (std::size_t i = 0; i < count; ++i) store_units(out + i * Stride, v[i]);
     };
     std::size_t p = 0;
-    for (; p + step <= depth; p += step, out += width * panel) square(p, width, read_units<Unit>);
+    for (; p + step <= depth; p += step, out += width * Stride) square(p, width, read_units<Unit>);
     if (p < depth)
       square(p, units_of<Unit>(depth - p), [&](const Bf16* from) { return read_first_units<Unit>(from, depth - p); });
   }
+}
+
+/// The transpose of a[depth, rows] with rows of `Stride` units: unit p of row i at packed[i · Stride + p]. Rows and
+/// units are filled up with zeros to whole registers, for which there is room.
+template <std::size_t Stride, class Unit>
+void pack_bf16_rows_of_transpose(RowMajor<const Bf16> a, std::size_t depth, std::size_t rows, Unit* packed) {
+  constexpr std::size_t width = simd_width<float>, numbers = numbers_in<Unit>;
+  for (std::size_t i = 0; i < rows; i += width)
+    for (std::size_t p = 0; p < depth; p += width * numbers) {
+      UnitVector<Unit> v[width] = {};
+      for (std::size_t u = 0; u < width && p + u * numbers < depth; ++u) {
+        const std::size_t even = p + u * numbers;
+        v[u] = zip_units<Unit>(a.row(even) + i, numbers == 2 && even + 1 < depth ? a.row(even + 1) + i : nullptr,
+                               std::min(rows - i, width));
+      }
+      transpose(v);
+      for (std::size_t r = 0; r < width; ++r) store_units(packed + (i + r) * Stride + p / numbers, v[r]);
+    }
 }
 
 /// sums[columns] += the sums over the rows of a[rows, columns], in ascending order of the rows.
