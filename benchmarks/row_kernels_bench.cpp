@@ -113,7 +113,7 @@ constexpr std::size_t rows = 128;
 
 struct NormBench {
   std::size_t width;
-  Numbers x{rows * width}, f{rows * width}, z{rows * width}, y{rows * width}, dx{rows * width}, df{rows * width};
+  Numbers x{rows * width}, f{rows * width}, z{rows * width}, y{rows * width}, dz{rows * width}, df{rows * width};
   Numbers gain{width}, dgain{width}, dbias{width}, mean{rows}, rstd{rows};
 };
 
@@ -132,9 +132,9 @@ void residual_add_norm_backward(State& state) {
   NormBench b{static_cast<std::size_t>(state.range(0))};
   const Meter meter(state);
   for (auto _ : state) {
-    cpu::residual_add_norm_backward<fathom::NormKind::layer, float>(rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()},
-                                                            b.gain.data(), cpu::Everywhere<float>{2.0f}, b.y.data(),
-                                                            b.dx.data(), b.df.data(), b.dgain.data(), b.dbias.data());
+    cpu::residual_add_norm_backward<fathom::NormKind::layer, float, float, float>(
+        rows, b.width, {b.z.data(), b.mean.data(), b.rstd.data()}, b.gain.data(), 1.0f, b.y.data(), b.dz.data(),
+        b.df.data(), b.dgain.data(), b.dbias.data());
     benchmark::ClobberMemory();
   }
   meter.bytes(sizeof(float) * 4.0 * rows * static_cast<double>(b.width));

@@ -170,22 +170,43 @@ struct Residual : Composition<Sublayer, NormLayer> {
                                  StreamIn<P, width> x, const Saved<P>& saved,
                                  Rows<const typename P::Stream, width> dy, Rows<typename P::Stream, width> dx,
                                  Skip<P> skip) {
+    const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
+    const auto b = branch_scale<P>(p, flow);
+    constexpr bool joined = Facts::post_norm && Facts::learned == LearnedScale::none;  // df leaves with dz
+    const bool separate = !branches_read_stream<P> || Facts::learned != LearnedScale::none || dropout.active() ||
+                          b.constant != 1;  // df is not dz
+    Rows<typename P::Activation, width> branch;
     Rows<const typename P::Stream, width> dz = dy;
     if constexpr (Facts::post_norm) {
       const auto rows = worker.template rows<typename P::Stream, width>(x.count);
-      NormLayer::backward(worker, p.post_norm, dp.post_norm, flow, resized(saved.z, x.count), saved.post, dy, rows, {});
+      if (joined && separate) branch = worker.template rows<typename P::Activation, width>(x.count);
+      if constexpr (joined)
+        worker(op::ResidualAddNormBackward<P>{.b = b.constant,
+                                              .dropout = dropout,
+                                              .kind = NormLayer::kind,
+                                              .z = resized(saved.z, x.count),
+                                              .mean = saved.post.mean,
+                                              .rstd = saved.post.rstd,
+                                              .gain = p.post_norm.gain,
+                                              .dy = dy,
+                                              .dz = rows,
+                                              .df = branch,
+                                              .dgain = dp.post_norm.gain,
+                                              .dbias = dp.post_norm.bias});
+      else
+        NormLayer::backward(worker, p.post_norm, dp.post_norm, flow, resized(saved.z, x.count), saved.post, dy, rows,
+                            {});
       dz = rows;
     }
-    const auto dropout = worker.dropout("residual", worker.dropout_rates().residual);
-    const auto b = branch_scale<P>(p, flow);
-    Rows<const typename P::Activation, width> df;
-    if constexpr (branches_read_stream<P>) df = dz;
+    Rows<const typename P::Activation, width> df = branch;
+    if constexpr (branches_read_stream<P>)
+      if (!separate) df = dz;
     Skip<P> through{dz, Facts::skip(flow.block)};
     if constexpr (adds_layer_input)
       worker(op::ResidualAdd<P>{
           .x = {}, .f = dz, .a = {}, .b = {through.scale, {}}, .dropout = {}, .y = flow.layer_input_gradient});
-    if (!branches_read_stream<P> || Facts::learned != LearnedScale::none || dropout.active() || b.constant != 1) {
-      const auto branch = worker.template rows<typename P::Activation, width>(x.count);
+    if (separate && !joined) {
+      branch = worker.template rows<typename P::Activation, width>(x.count);
       Rows<typename P::Stream, width> scaled_skip;
       if constexpr (scales_skip) {
         scaled_skip = worker.template rows<typename P::Stream, width>(x.count);

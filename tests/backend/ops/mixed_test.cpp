@@ -111,9 +111,11 @@ TEMPLATE_LIST_TEST_CASE("mixed: activations, norms and residual adds", "[ops][mi
     for (const auto into : {Into::own, Into::dy, Into::skip})
       check_rounding<TestType>([=](auto& o) { return sample::norm_backward(o, kind, width, true, true, into); });
     if constexpr (std::is_same_v<typename TestType::Precision::Stream,
-                                 float>)  // else the norm is that of a rounded sum
+                                 float>) {  // else the norm is that of a rounded sum, the branch that of a rounded dz
       check_rounding<TestType>(
           [=](auto& o) { return sample::residual_add_norm(o, kind, width, {.a = width, .b = 1}); });
+      check_rounding<TestType>([=](auto& o) { return sample::residual_add_norm_backward(o, kind, width, 0.75, true); });
+    }
   }
   for (const auto into : {Into::own, Into::x, Into::f})
     check_rounding<TestType>([=](auto& o) { return sample::residual_add(o, width, {.a = 1, .b = width}, into); });

@@ -59,6 +59,15 @@ TEMPLATE_LIST_TEST_CASE("residual add + norm", "[ops][threads]", Backends) {
                            {.dropout = true});
 }
 
+TEMPLATE_LIST_TEST_CASE("residual add + norm, backward", "[ops][threads]", Backends) {
+  for (const auto kind : norms)
+    for (const auto into : {Into::own, Into::dy})
+      for (const bool df : {false, true})
+        for (const double b : {1.0, 0.75})
+          check_op<TestType>([=](auto& o) { return sample::residual_add_norm_backward(o, kind, width, b, df, into); },
+                             {.dropout = true});
+}
+
 TEMPLATE_LIST_TEST_CASE("copy and zero", "[ops][threads]", Backends) {
   for (const bool add : {false, true}) check_op<TestType>([=](auto& o) { return sample::copy(o, width, add); });
   check_op<TestType>([](auto& o) { return sample::zero(o, width); });

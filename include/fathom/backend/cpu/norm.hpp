@@ -199,13 +199,13 @@ void norm_backward_with_skip(std::size_t rows, std::size_t width, NormSaved<T> s
   });
 }
 
-/// df = gradient of z = a · x + f, and dx = a · df. Either may be dy; they may not be each other.
-template <NormKind Kind, class T, class Scale>
-void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const T* gain, Scale a,
-                                const T* dy, T* dx, T* df, T* dgain, T* dbias) {
-  detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> dz) {
-    place.store(df + row * width, dz);
-    place.store(dx + row * width, a.at(place) * dz);
+/// dz = gradient of z = a · x + b · f, and df = b · dz. dz may be dy.
+template <NormKind Kind, class T, class Weight, class Branch>
+void residual_add_norm_backward(std::size_t rows, std::size_t width, NormSaved<T> saved, const Weight* gain, T b,
+                                const T* dy, T* dz, Branch* df, T* dgain, T* dbias) {
+  detail::norm_backward<Kind>(rows, width, saved, gain, dy, dgain, dbias, [&](std::size_t row, auto place, Simd<T> v) {
+    place.store(dz + row * width, v);
+    place.store(df + row * width, broadcast(b) * v);
   });
 }
 

@@ -88,6 +88,10 @@ constexpr std::int64_t bytes_of_parts(const op::NormBackward<P>& op) {
   return bytes_of_parts(op.dy.rows, op.dy.columns) * (op.dbias.empty() ? 1 : 2);
 }
 template <class P>
+constexpr std::int64_t bytes_of_parts(const op::ResidualAddNormBackward<P>& op) {
+  return bytes_of_parts(op.dy.rows, op.dy.columns) * (op.dbias.empty() ? 1 : 2);
+}
+template <class P>
 constexpr std::int64_t bytes_of_parts(const op::ResidualAddBackward<P>& op) {
   return bytes_of_parts(op.dy.rows, op.dy.columns) * (int(!op.da.empty()) + int(!op.db.empty()));
 }

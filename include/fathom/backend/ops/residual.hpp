@@ -89,6 +89,36 @@ struct ResidualAddNorm {
   friend constexpr bool operator==(const ResidualAddNorm&, const ResidualAddNorm&) = default;
 };
 
+/// Backward of `ResidualAddNorm` where no factor is learned, one pass over a row: dz = Jᵀ dy, J the norm's Jacobian at
+/// z; df = b · dropout'(dz), of dz as it is stored. The gradient of x, a · dz, is left to whoever adds the skip.
+///
+/// dz (N, D) overwritten, may be dy; df (N, D) overwritten, null when not wanted. dgain (D), and dbias (D) or empty,
+/// added to.
+template <class P>
+struct ResidualAddNormBackward {
+  static constexpr const char* name = "residual add + norm backward";
+  double b;
+  Dropout dropout;
+  NormKind kind;
+  Matrix<const typename P::Stream> z;
+  Elements<const typename P::Statistic> mean, rstd;
+  Elements<const typename P::Weight> gain;
+  Matrix<const typename P::Stream> dy;
+  Matrix<typename P::Stream> dz;
+  Matrix<typename P::Activation> df;
+  Elements<typename P::Gradient> dgain, dbias;
+
+  constexpr double flops() const { return (df ? 14.0 : 13.0) * z.rows * z.columns; }
+  constexpr double bytes() const { return bytes_of(z) + bytes_of(dy) + bytes_of(dz) + bytes_of(df); }
+  constexpr void outputs(auto&& g) const {
+    g(dz);
+    g(df);
+    g(as_row(dgain));
+    g(as_row(dbias));
+  }
+  friend constexpr bool operator==(const ResidualAddNormBackward&, const ResidualAddNormBackward&) = default;
+};
+
 /// y = x + shift, one learned number for all elements.   x, y (N, D) of one type; shift (1); y overwritten, may be x.
 /// Source: Zhang, Dauphin and Ma 2019, arXiv:1901.09321, section 3 (Fixup).
 template <class P>
@@ -199,7 +229,7 @@ struct Zero {
 
 template <class B>
 concept RunsResidual =
-    Has<B, op::ResidualAdd, op::ResidualAddBackward, op::ResidualAddNorm, op::Shift, op::ShiftBackward, op::WeightedSum,
-        op::WeightedSumBackward, op::Variance, op::Copy, op::Zero>;
+    Has<B, op::ResidualAdd, op::ResidualAddBackward, op::ResidualAddNorm, op::ResidualAddNormBackward, op::Shift,
+        op::ShiftBackward, op::WeightedSum, op::WeightedSumBackward, op::Variance, op::Copy, op::Zero>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -42,6 +42,22 @@ void run(const Packing& packing, const op::ResidualAddNorm<P>& op) {
 }
 
 template <class P>
+void run(const Packing& packing, const op::ResidualAddNormBackward<P>& op) {
+  run(packing, op::NormBackward<P>{op.kind, op.z, op.mean, op.rstd, op.gain, op.dy, {}, op.dz, op.dgain, op.dbias});
+  if (op.df)
+    run(packing, op::ResidualAddBackward<P>{.x = {},
+                                            .f = {},
+                                            .a = {},
+                                            .b = {op.b, {}},
+                                            .dropout = op.dropout,
+                                            .dy = op.dz,
+                                            .dx = {},
+                                            .df = op.df,
+                                            .da = {},
+                                            .db = {}});
+}
+
+template <class P>
 void run(const Packing&, const op::Shift<P>& op) {
   using C = Compute<P>;
   for (int n = 0; n < op.y.rows; ++n)

@@ -85,6 +85,26 @@ op::ResidualAddNorm<P> residual_add_norm(Operands<P>& o, NormKind kind, int widt
   return op;
 }
 
+template <class P>
+op::ResidualAddNormBackward<P> residual_add_norm_backward(Operands<P>& o, NormKind kind, int width, double b, bool df,
+                                                          Into into = Into::own) {
+  const Matrix<typename P::Stream> dy = o.rows_of(width);
+  op::ResidualAddNormBackward<P> op{.b = b,
+                                    .dropout = o.dropout,
+                                    .kind = kind,
+                                    .z = o.rows_of(width),
+                                    .mean = o.values(kind == NormKind::rms ? 0 : o.count()),
+                                    .rstd = o.uniform({0.5, 1.5}, 1, o.count()),
+                                    .gain = o.values(width),
+                                    .dy = dy,
+                                    .dz = dy,
+                                    .df = o.poison(df ? o.count() : 0, width),
+                                    .dgain = o.values(width),
+                                    .dbias = o.values(kind == NormKind::layer ? width : 0)};
+  if (into == Into::own) op.dz = o.poisoned_rows_of(width);
+  return op;
+}
+
 /// Elements from one of several streams to the next, with something between them.
 template <class P>
 std::int64_t pitch_of(const Operands<P>& o, int width) {

@@ -24,6 +24,9 @@ struct ResidualOps {
   static constexpr std::int64_t held_bytes(const op::ResidualAddBackward<P>& op, const Capacity& capacity) {
     return partials_bytes<Gradient>(capacity, op.da.size()) + partials_bytes<Gradient>(capacity, op.db.size());
   }
+  static constexpr std::int64_t held_bytes(const op::ResidualAddNormBackward<P>& op, const Capacity& capacity) {
+    return NormOps<P, Matmul>::bytes_by_shard(op, capacity);
+  }
   static constexpr std::int64_t held_bytes(const op::WeightedSumBackward<P>& op, const Capacity& capacity) {
     return partials_bytes<Gradient>(capacity, std::size_t(op.count));
   }
@@ -83,6 +86,40 @@ struct ResidualOps {
         if (op.df) place.store(row_of(op.df, r), b.at(place) * kept(dy));
       });
     });
+  }
+
+  static void run(Lane& lane, const op::ResidualAddNormBackward<P>& op) {
+    if (!op.df || op.dropout.active()) {
+      NormOps<P, Matmul>::run(lane, op::NormBackward<P>{.kind = op.kind,
+                                                        .x = op.z,
+                                                        .mean = op.mean,
+                                                        .rstd = op.rstd,
+                                                        .gain = op.gain,
+                                                        .dy = op.dy,
+                                                        .skip = {},
+                                                        .dx = op.dz,
+                                                        .dgain = op.dgain,
+                                                        .dbias = op.dbias});
+      if (op.df)
+        run(lane, op::ResidualAddBackward<P>{.x = {},
+                                             .f = {},
+                                             .a = {},
+                                             .b = {op.b, {}},
+                                             .dropout = op.dropout,
+                                             .dy = op.dz,
+                                             .dx = {},
+                                             .df = op.df,
+                                             .da = {},
+                                             .db = {}});
+      return;
+    }
+    const bool contiguous = op.z.contiguous() && op.dy.contiguous() && op.dz.contiguous() && op.df.contiguous();
+    const auto backward = [&]<NormKind Kind>(int first, std::size_t count, Gradient* dgain, Gradient* dbias) {
+      residual_add_norm_backward<Kind, T>(
+          count, std::size_t(op.z.columns), {op.z.row(first), offset(op.mean.data(), first), op.rstd.data() + first},
+          op.gain.data(), T(op.b), op.dy.row(first), op.dz.row(first), op.df.row(first), dgain, dbias);
+    };
+    NormOps<P, Matmul>::by_shard(lane, op, contiguous, backward);
   }
 
   static void run(Lane& lane, const op::Shift<P>& op) {
