@@ -25,7 +25,8 @@ A program that trains, evaluates, samples from and describes a decoder-only lang
 RESIDUAL is a residual policy of fathom/layers/policies.hpp, which has their sources: DeepNorm, AdminClosedForm, Fixup or
 SubNorm, with constants for LAYERS; PreNorm, PostNorm, PostNormInit, ReZero, ReZeroPerLayer, Admin, AdminOfUnitInput, DsInit,
 DsInitOfVariance, TFixup, LayerScale, SandwichNorm, GlmNorm, BottomToTop, NormFormer, NormFormerWithScale; a stack of such
-layers that reads a sum of all before: Dlcl, of PreNorm, or DlclPost, of PostNorm; or a policy with constants of your own as
+layers that reads a sum of all before: Dlcl, of PreNorm, or DlclPost, of PostNorm; a stack whose first layers follow another
+rule: MixNorm or Keel (fathom/layers/stacks.hpp); or a policy with constants of your own as
 C++ spells it inside `namespace fathom`: "DeepNorm<3.5, 0.2>", "Unchecked<DeepNorm<2.0>>". What would not compile is refused
 when CMake configures. Of Dlcl RECOMPUTE keeps what the sums need, whatever its number.
 
@@ -77,6 +78,7 @@ static_assert(LanguageModel<Vocabulary<256>, ContextLength<8>, Stack>::width == 
     _fathom_refuse_policy(fathom_add_language_model "DeepNorm<3.5, 0.2>")
   endif()
   _fathom_stack_option(fathom_add_language_model)
+  _fathom_stack(fathom_add_language_model MODEL_STACK ${MODEL_LAYERS} layers Block "${MODEL_RESIDUAL}")
   set(MODEL_OPTIONS "")  # without a default here: the model has one
   if(DEFINED MODEL_LOGITS)
     string(APPEND MODEL_OPTIONS ", ${MODEL_LOGITS}Logits")

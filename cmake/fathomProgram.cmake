@@ -111,20 +111,35 @@ endmacro()
 macro(_fathom_refuse_policy caller example)
   _fathom_plain_policies()
   list(JOIN plain_policies ", " names)
-  message(FATAL_ERROR "${caller}: RESIDUAL is DeepNorm, AdminClosedForm, Fixup, SubNorm, Dlcl, DlclPost, ${names}, or one with "
+  message(FATAL_ERROR "${caller}: RESIDUAL is DeepNorm, AdminClosedForm, Fixup, SubNorm, Dlcl, DlclPost, MixNorm, Keel, ${names}, or one with "
                       "constants such as \"${example}\", not ${MODEL_RESIDUAL}")
 endmacro()
 
-# Sets MODEL_STACK to the template of a stack, for RESIDUAL Dlcl and DlclPost, whose blocks have the policy that is left then.
+# Sets MODEL_RESIDUAL to the policy of the blocks, where RESIDUAL names a stack of its own, and MODEL_STACK to that stack.
 macro(_fathom_stack_of_residual)
-  set(MODEL_STACK Repeat)
-  if(MODEL_RESIDUAL MATCHES "^Dlcl(Post)?$")
+  set(MODEL_STACK "")
+  if(MODEL_RESIDUAL MATCHES "^(Dlcl|DlclPost|MixNorm|Keel)$")
     set(MODEL_STACK ${MODEL_RESIDUAL})
-    if(MODEL_RESIDUAL STREQUAL "Dlcl")
-      set(MODEL_RESIDUAL PreNorm)
-    else()
+    set(MODEL_RESIDUAL PreNorm)
+    if(MODEL_STACK STREQUAL "DlclPost")
       set(MODEL_RESIDUAL PostNorm)
     endif()
+  endif()
+endmacro()
+
+# Sets `variable` to a stack in C++, of `size` layers, which C++ calls `layers`, of a template of blocks.
+# Ends where a stack that has layers of two kinds has too few.
+macro(_fathom_stack caller variable size layers block policy)
+  if((MODEL_STACK STREQUAL "MixNorm" AND ${size} LESS 4) OR (MODEL_STACK STREQUAL "Keel" AND ${size} LESS 2))
+    message(FATAL_ERROR "${caller}: RESIDUAL MixNorm is for 4 layers at least, and Keel for 2, not ${size}")
+  elseif(MODEL_STACK STREQUAL "MixNorm")
+    set(${variable} "MixNormStack<${layers}, ${block}, ${layers} / 4${MODEL_STACK_OPTION}>")
+  elseif(MODEL_STACK STREQUAL "Keel")
+    set(${variable} "KeelStack<${layers}, ${block}${MODEL_STACK_OPTION}>")
+  elseif(MODEL_STACK)
+    set(${variable} "${MODEL_STACK}<${layers}, ${block}<${policy}>${MODEL_STACK_OPTION}>")
+  else()
+    set(${variable} "Repeat<${layers}, ${block}<${policy}>${MODEL_STACK_OPTION}>")
   endif()
 endmacro()
 

@@ -87,6 +87,10 @@ static_assert(Translator<Encoder<Vocabulary<9>, ContextLength<8>, Source>,
     _fathom_refuse_policy(fathom_add_translator "Unchecked<DeepNorm<2.0>>")
   endif()
   _fathom_stack_option(fathom_add_translator)
+  _fathom_stack(fathom_add_translator MODEL_ENCODER_STACK ${MODEL_ENCODER_LAYERS} encoder_layers EncoderBlock
+                "${MODEL_ENCODER_RESIDUAL}")
+  _fathom_stack(fathom_add_translator MODEL_DECODER_STACK ${MODEL_DECODER_LAYERS} decoder_layers DecoderBlock
+                "${MODEL_DECODER_RESIDUAL}")
   set(MODEL_OPTIONS "")  # without a default here: the model has one
   if(DEFINED MODEL_LOGITS)
     string(APPEND MODEL_OPTIONS ", ${MODEL_LOGITS}Logits")

@@ -22,8 +22,22 @@ TEST_CASE("gradients of Mix-LN's stack agree with differences", "[layers]") {
 }
 
 TEST_CASE("gradients of Keel's stack agree with differences", "[layers]") {
-  require_gradients_of_stack<KeelStack<3, LayerNorm<width>, Attention<width, 2>, FeedForward<width, 6>>>(
-      {.lengths = {3, 1}});
+  require_gradients_of_stack<KeelStack<3, Layer>>({.lengths = {3, 1}});
+}
+
+TEST_CASE("Keel's first attention adds to the stream as it is, and all that follow are normed", "[layers]") {
+  using First = KeelFirstLayer;
+  static_assert(!PolicyOn<First, Attention<width, 2>>::post_norm && PolicyOn<First, Attention<width, 2>>::pre_norm);
+  static_assert(PolicyOn<First, FeedForward<width, 6>>::post_norm && PolicyOn<First, FeedForward<width, 6>>::pre_norm);
+  static_assert(PolicyOn<First, CrossAttention<width, 2>>::post_norm);
+  int post_norms = 0;
+  using Model = LanguageModel<Vocabulary<9>, ContextLength<4>, KeelStack<3, Layer>>;
+  for (const ParameterInfo& info : describe<Model>()) {
+    const bool gain = info.name.ends_with(".norm.gain"), pre = info.name.ends_with(".pre_norm.gain");
+    if (gain && !pre) ++post_norms;
+  }
+  CHECK(post_norms == 2 * 3);  // of the first attention it is the norm before it
+  static_assert(std::is_same_v<PolicyOn<Keel<6>, Attention<width, 2>>, Keel<6>>);
 }
 
 TEST_CASE("a quarter of Mix-LN's layers are Post-LN, and one more norm stands behind all", "[layers]") {

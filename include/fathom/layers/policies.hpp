@@ -220,8 +220,8 @@ struct NormFormerWithScale : NormFormer {
   using On = std::conditional_t<Sublayer::sees == Sees::itself && !is_cross_attention<Sublayer>, Scaled, SandwichNorm>;
 };
 
-/// y = LN(α x + G(LN(x))) with α the number of sublayers of the stack: Keel, but for its first layer, which `KeelStack`
-/// (stacks.hpp) puts before. The authors' norms have no biases.   Source: Chen and Wei 2026, arXiv:2601.19895.
+/// y = LN(α x + G(LN(x))) with α the number of sublayers of the stack: Keel, but for its first layer, see `KeelStack`
+/// (stacks.hpp). The authors' norms have no biases.   Source: Chen and Wei 2026, arXiv:2601.19895.
 template <int Sublayers>
 struct Keel : PostNorm {
   static_assert(Sublayers > 0, "Keel: name the number of sublayers of the stack, at least 1");
@@ -229,6 +229,13 @@ struct Keel : PostNorm {
   static constexpr bool pre_norm = true;
   static constexpr double skip(BlockIndex) { return Sublayers; }
   static constexpr void describe(auto&& fact) { fact("sublayers", Sublayers); }
+};
+
+/// Keel's first layer: α is 1, and its self-attention is y = x + G(LN(x)).
+struct KeelFirstLayer : Keel<1> {
+  static constexpr const char* name = "KeelFirstLayer";
+  template <class Sublayer>
+  using On = std::conditional_t<Sublayer::sees == Sees::itself || is_cross_attention<Sublayer>, Keel<1>, PreNorm>;
 };
 
 /// Sub-LN: y = x + G(LN(x)) whose attention and feed-forward layers have a norm before their output matrix, one more

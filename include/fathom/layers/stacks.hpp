@@ -4,8 +4,6 @@
 #include <fathom/core/config.hpp>
 #include <fathom/layers/policies.hpp>
 #include <fathom/layers/repeat.hpp>
-#include <fathom/layers/residual.hpp>
-#include <fathom/layers/residual_block.hpp>
 #include <fathom/layers/sequence.hpp>
 
 namespace fathom::inline FATHOM_ABI {
@@ -24,21 +22,19 @@ struct Stacks : Sequence<Parts...> {
 
 /// Mix-LN: the first `First` of N layers are Post-LN, a quarter of them unless said otherwise, the others Pre-LN.
 ///
-///   template <class Policy> using Block = Sequence<Residual<Policy, Attention<64, 4>>, …>;
-///   MixNormStack<12, Block>
+///   template <class Policy> using Block = ResidualBlock<Policy, LayerNorm<64>, Attention<64, 4>, FeedForward<64,
+///   256>>; MixNormStack<12, Block>
 ///
 /// Source: Li, Yin and Liu 2024, arXiv:2412.13795, section 3.
-template <int N, template <class Policy> class Block, int First = N / 4>
-using MixNormStack = Stacks<Repeat<First, Block<PostNorm>>, Repeat<N - First, Block<PreNorm>>>;
+template <int N, template <class Policy> class Block, int First = N / 4, class RecomputePolicy = StoreAll>
+using MixNormStack =
+    Stacks<Repeat<First, Block<PostNorm>, RecomputePolicy>, Repeat<N - First, Block<PreNorm>, RecomputePolicy>>;
 
-/// Keel: the first of N layers is LN(x + G(LN(x))), but for its first sublayer, x + G(LN(x)); the others are `Keel`.
-///
-///   KeelStack<12, LayerNorm<64>, Attention<64, 4>, FeedForward<64, 256>>
+/// Keel: the first of N layers is `KeelFirstLayer`, the others are `Keel`.   KeelStack<12, Block>, of a block as above.
 ///
 /// Source: Chen and Wei 2026, arXiv:2601.19895.
-template <int N, class NormLayer, class First, class... Others>
-using KeelStack =
-    Stacks<Repeat<1, Sequence<Residual<PreNorm, First, NormLayer>, Residual<Keel<1>, Others, NormLayer>...>>,
-           Repeat<N - 1, ResidualBlock<Keel<N * (1 + int(sizeof...(Others)))>, NormLayer, First, Others...>>>;
+template <int N, template <class Policy> class Block, class RecomputePolicy = StoreAll>
+using KeelStack = Stacks<Repeat<1, Block<KeelFirstLayer>, RecomputePolicy>,
+                         Repeat<N - 1, Block<Keel<N * Block<PostNorm>::count>>, RecomputePolicy>>;
 
 }  // namespace fathom::inline FATHOM_ABI
