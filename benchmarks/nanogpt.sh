@@ -6,8 +6,9 @@
 # nanoGPT's published setting for CPUs, on tinyshakespeare: 4 layers, width 128, 4 heads, context 64, batch 12, 2,000
 # updates, no dropout; there a pre-norm model ends at a validation loss of 1.88 nats per character
 # (https://github.com/karpathy/nanoGPT, README). Trains that model and its DeepNorm twin, whose tied output is
-# used as it is and with a learned factor on the logits, and prints the loss of each over the whole validation part, the
-# last tenth of the text. The text is ASCII, so a byte is a character.
+# used as it is and with a learned factor on the logits, some of them in mixed precision too, and prints the loss of each
+# over the whole validation part, the last tenth of the text. The text is ASCII, so a byte is a character. MODELS names
+# some of them, such as "PreNorm_Plain_Single PreNorm_Plain_Mixed".
 #
 # The text is a file, also with .gz; without one, tinyshakespeare/input.txt.gz in FATHOM_DATA_DIR. BUILD names the build
 # folder (build/release), the runs are in OUTPUT (runs/nanogpt).
@@ -18,7 +19,8 @@ readonly build=${BUILD:-build/release} output=${OUTPUT:-runs/nanogpt}
 readonly text=${1:-${FATHOM_DATA_DIR:-.}/tinyshakespeare/input.txt.gz}
 [[ -f "$text" ]] || { printf 'nanogpt: %s is not there; give the text, or set FATHOM_DATA_DIR\n' "$text" >&2; exit 1; }
 (($# == 0)) || shift
-readonly models=(PreNorm_Plain DeepNorm_Plain DeepNorm_Scaled)
+models=(PreNorm_Plain_Single PreNorm_Plain_Mixed DeepNorm_Plain_Single DeepNorm_Scaled_Single DeepNorm_Scaled_Mixed)
+[[ -z "${MODELS:-}" ]] || read -ra models <<<"$MODELS"
 
 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release >/dev/null
 cmake --build "$build" --target "${models[@]/#/nanogpt_}"
