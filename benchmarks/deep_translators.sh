@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# benchmarks/deep_translators.sh [option…]    options go to both trainings, such as --seed 2
+# benchmarks/deep_translators.sh [option…]    options go to all trainings, such as --seed 2
 #
-# 18 encoder and 18 decoder layers of width 64, 500 updates on Multi30k: DeepNorm, and Post-LN with the same settings.
-# Prints the loss on the text to validate on every 100 updates, and that of the frequencies of tokens alone.
+# 18 encoder and 18 decoder layers of width 64, 500 updates on Multi30k: DeepNorm, also in mixed precision, and Post-LN
+# with the same settings. Prints the loss on the text to validate on every 100 updates, and that of the frequencies of tokens alone.
 #
 # The text is multi30k/tok in FATHOM_DATA_DIR. BUILD names the build folder (build/release), the runs are in OUTPUT
 # (runs/deep-translators).
@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly build=${BUILD:-build/release} output=${OUTPUT:-runs/deep-translators}
 readonly text=${FATHOM_DATA_DIR:-.}/multi30k/tok
 [[ -d "$text" ]] || { printf 'deep_translators: %s is not there; set FATHOM_DATA_DIR\n' "$text" >&2; exit 1; }
-readonly models=(DeepNorm PostNorm)
+readonly models=(DeepNorm_Single DeepNorm_Mixed PostNorm_Single)
 
 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release >/dev/null
 cmake --build "$build" --target "${models[@]/#/deep_translator_}"
@@ -28,5 +28,5 @@ for model in "${models[@]}"; do
     >"$output/$model.txt"
   losses+=("$model: $(cut -d , -f 3 "$output/$model/log.csv" | tail -n +2 | grep . | paste -sd ' ') ($SECONDS s)")
 done
-grep frequencies "$output/DeepNorm.txt"
+grep frequencies "$output/DeepNorm_Single.txt"
 printf '%s\n' "${losses[@]}"

@@ -4,7 +4,6 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/models/language_model.hpp>
-#include <fathom/models/translator.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/schedule.hpp>
 #include <fathom/text/corpus.hpp>
@@ -16,16 +15,13 @@
 #include <vector>
 
 #include "shape.hpp"
-#include "support/reversed_pairs.hpp"
 
 /// Deep models trained in fp32 and in mixed precision with the same seed and batches:
-///   mixed_losses 100|1000|translator [TEXT] --steps K --threads T
-/// Decoder-only DeepNorm models of 100 or 1,000 layers on a text, or a translator of 18 and 18 layers that says letters
-/// backwards, all of width 64. Prints mean losses of each tenth of the updates, and the largest rise of a loss above
-/// the mean of the twenty updates before it, from the twentieth on: a spike, if there is one.
+///   mixed_losses 100|1000 TEXT --steps K --threads T
+/// Decoder-only DeepNorm models of so many layers of width 64 on a text. Prints mean losses of each tenth of the
+/// updates, and the largest rise of a loss above the mean of the twenty updates before it: a spike, if there is one.
 namespace {
 using namespace fathom;
-using fathom_test::ReversedPairs;
 
 constexpr int width = 64, heads = 2, hidden = 256, context = 64, spike_window = 20;
 
@@ -79,30 +75,10 @@ void language_model(const char* path, int batch, const Settings& settings) {
   compare<Model>(text::Windows(corpus, {.batch = batch, .length = context}), settings);
 }
 
-constexpr int depth = 18;
-constexpr auto constants = deepnorm::encoder_decoder(depth, depth);
-template <class Sublayer>
-using InEncoder = Residual<DeepNorm<constants.encoder.alpha>, Sublayer>;
-template <class Sublayer>
-using InDecoder = Residual<DeepNorm<constants.decoder.alpha>, Sublayer>;
-
-void translator(const Settings& settings) {
-  using Wide = FeedForward<width, hidden>;
-  using Source = Sequence<InEncoder<Attention<width, heads, Full>>, InEncoder<Wide>>;
-  using Target = Sequence<InDecoder<Attention<width, heads>>, InDecoder<CrossAttention<width, heads>>, InDecoder<Wide>>;
-  constexpr int longest = ReversedPairs::longest;
-  using Model = Translator<
-      Encoder<Vocabulary<ReversedPairs::source_vocabulary>, ContextLength<longest>, Repeat<depth, Source>>,
-      Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<longest + 1>, Repeat<depth, Target>>>;
-  compare<Model>(ReversedPairs({{384, 128, longest}, {512, 128, longest + 1}}), settings);
-}
-
 int run(int argc, char** argv) {
   const std::string_view model = argc > 1 ? argv[1] : "";
   const Settings settings{bench::option(argc, argv, "--steps", 300), bench::option(argc, argv, "--threads", 2)};
-  if (model == "translator") return translator(settings), 0;
-  if (model != "100" && model != "1000") throw Error("give a model: 100, 1000 or translator");
-  if (argc < 3) throw Error("give a text behind the number of layers");
+  if ((model != "100" && model != "1000") || argc < 3) throw Error("give 100 or 1000 layers, and a text");
   model == "100" ? language_model<100>(argv[2], 8, settings) : language_model<1000>(argv[2], 2, settings);
   return 0;
 }

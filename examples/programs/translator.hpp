@@ -351,9 +351,7 @@ class TranslatorProgram {
     judge.loss = sums.mean();
     const std::size_t shown = std::min(judge.sources.size(), std::size_t(options_.samples));
     if (!by_bleu && shown == 0) return judge.loss;
-    std::optional<typename WeightAverage<B>::Exchange> averaged;  // which the loss is of, and a user's model
-    if (trainer.average() && trainer.average()->count() > 0)
-      averaged.emplace(trainer.weights().flat(), trainer.average()->flat());
+    const auto averaged = trainer.use_average();  // which the loss is of, and a user's model
     const Weights<Model, B>& weights = trainer.weights();
     // All sources begin with the token of a language, or none does; which it is, they say themselves.
     const int language = options_.data.target_languages.empty() ? text::PairEncoding::none : judge.sources[0][0];

@@ -42,9 +42,9 @@ TEST_CASE("a translator learns a toy language", "[programs]") {
   CHECK(std::filesystem::exists(output / "subwords.model"));
 }
 
-TEST_CASE("a translator of T5's shape learns, and is used", "[programs]") {
+TEST_CASE("a translator of T5's shape learns in mixed precision, with an average, and is used", "[programs]") {
   const TranslationWorkshop workshop;
-  Arguments command = workshop.train("run", {"--steps", "60", "--dropout", "0"});
+  Arguments command = workshop.train("run", {"--steps", "60", "--dropout", "0", "--average", "0.5", "--samples", "1"});
   command[0] = wordier_translator();
   const Ended trained = run(command);
   CAPTURE(trained.err, trained.out);

@@ -172,17 +172,8 @@ class Trainer {
   /// is changed. Of much text `text::Epoch(sampler, limit)` is a sample. Weights alone: `fathom::evaluate`.
   LossSums evaluate(const Batch& batch) {
     check(batch);
-    const bool averaged = average_ && average_->count() > 0;
-    if constexpr (updates_weights<P>) {
-      const typename P::Weight* flat = averaged ? std::as_const(average_->flat()).data() : weights_.flat().data();
-      return detail::batch_loss<Model>(context_, bind_parameters<Model>(flat), batch, kept(), activations_);
-    } else {
-      if (averaged) fathom::round_masters(context_, average_->flat(), weights_.flat());
-      const LossSums sums =
-          detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_);
-      if (averaged) round_masters();
-      return sums;
-    }
+    const UseAverage average = use_average();
+    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_);
   }
   template <BatchRange<Batch> R>
   Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
@@ -286,6 +277,28 @@ class Trainer {
   typename B::template Buffer<typename P::Master>& optimizer_state() { return state_; }
   /// The average of the weights, if `TrainerOptions::average` asks for one; a snapshot is added with each update made.
   std::optional<WeightAverage<B>>& average() { return average_; }
+  /// The average in the place of weights and masters until the guard is gone, if there is one with a snapshot: what
+  /// `evaluate` measures and a user's model holds. No update may be made meanwhile.
+  class UseAverage {
+   public:
+    explicit UseAverage(Trainer& trainer) : trainer_(trainer) {
+      if (!trainer.average_ || trainer.average_->count() == 0) return;
+      exchange_.emplace(trainer.masters(), trainer.average_->flat());
+      trainer.round_masters();
+    }
+    ~UseAverage() {
+      if (!exchange_) return;
+      exchange_.reset();
+      trainer_.round_masters();
+    }
+    UseAverage(const UseAverage&) = delete;
+    UseAverage& operator=(const UseAverage&) = delete;
+
+   private:
+    Trainer& trainer_;
+    std::optional<typename WeightAverage<B>::Exchange> exchange_;
+  };
+  [[nodiscard]] UseAverage use_average() { return UseAverage(*this); }
   const std::vector<ParameterInfo>& table() const { return table_; }
   const Capacity& capacity() const { return capacity_; }
   const TrainerOptions& options() const { return options_; }
