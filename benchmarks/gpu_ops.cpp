@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/core/arena.hpp>
+#include <fathom/core/error.hpp>
 #include <fathom/core/packing.hpp>
 #include <fathom/core/precision.hpp>
 #include <fathom/core/view.hpp>
@@ -88,6 +89,8 @@ class Rates {
 int run(int argc, char** argv) {
   const int rows = option(argc, argv, "--rows", 8192), width = option(argc, argv, "--width", 512);
   const int context = option(argc, argv, "--context", 256), heads = width / 64 > 0 ? width / 64 : 1;
+  if (context == 0 || width == 0 || rows % context != 0 || rows == 0)
+    throw Error("--rows is a multiple of --context, and --context and --width are above 0");
   const PackedRows packed = PackedRows::uniform(rows / context, context);
   const Packing packing = packed;
   DeviceMemory memory(std::int64_t(rows) * width * 100 + std::int64_t(width) * width * 32 + (std::int64_t{1} << 20));
@@ -116,17 +119,19 @@ int run(int argc, char** argv) {
                                      .rstd = rstd,
                                      .y = {y, branch}},
               copy);
-  rates.print("norm backward",
-              op::NormBackward<P>{.kind = NormKind::layer,
-                                  .x = z,
-                                  .mean = mean,
-                                  .rstd = rstd,
-                                  .gain = gain,
-                                  .dy = dy,
-                                  .skip = {},
-                                  .dx = y,
-                                  .dgain = dgain,
-                                  .dbias = dbias},
+  rates.print("DeepNorm backward",
+              op::ResidualAddNormBackward<P>{.b = 1,
+                                             .dropout = {},
+                                             .kind = NormKind::layer,
+                                             .z = z,
+                                             .mean = mean,
+                                             .rstd = rstd,
+                                             .gain = gain,
+                                             .dy = dy,
+                                             .dz = y,
+                                             .df = branch,
+                                             .dgain = dgain,
+                                             .dbias = dbias},
               copy);
 
   const auto wide = memory.matrix<T>(rows, 4 * width), wide_gradient = memory.matrix<T>(rows, 4 * width);
