@@ -27,25 +27,18 @@ using fathom::bench::option;
 
 constexpr int width = 16, heads = 2, hidden = 32;
 constexpr PairCapacity capacity{{40, 8, ReversedPairs::longest}, {48, 8, ReversedPairs::longest + 1}};
-constexpr auto pair_constants = deepnorm::encoder_decoder(500, 500);
-using EncoderPolicy = DeepNorm<pair_constants.encoder.alpha>;
-using DecoderPolicy = DeepNorm<pair_constants.decoder.alpha>;
-using EncoderBlock = Sequence<Residual<EncoderPolicy, Attention<width, heads, Full>>,
-                              Residual<EncoderPolicy, FeedForward<width, hidden>>>;
-using DecoderBlock =
-    Sequence<Residual<DecoderPolicy, Attention<width, heads>>, Residual<DecoderPolicy, CrossAttention<width, heads>>,
-             Residual<DecoderPolicy, FeedForward<width, hidden>>>;
-using Pairs = Translator<Encoder<Vocabulary<ReversedPairs::source_vocabulary>, ContextLength<ReversedPairs::longest>,
-                                 Repeat<500, EncoderBlock>>,
-                         Decoder<Vocabulary<ReversedPairs::target_vocabulary>,
-                                 ContextLength<ReversedPairs::longest + 1>, Repeat<500, DecoderBlock>>>;
+using Pairs =
+    Translator<Encoder<Vocabulary<ReversedPairs::source_vocabulary>, ContextLength<ReversedPairs::longest>,
+                       deepnet::EncoderStack<500, 500, width, heads, hidden, Gelu>>,
+               Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest + 1>,
+                       deepnet::DecoderStack<500, 500, width, heads, hidden, Gelu>>>;
 using Alone = LanguageModel<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<2 * ReversedPairs::longest + 2>,
                             deepnet::DecoderOnly<1000, width, heads, hidden>>;
 
 /// Letters, and the same backwards: what a language model reads of a pair.
 class Palindromes {
  public:
-  explicit Palindromes(const Capacity& capacity) : packed_(capacity) {}
+  explicit Palindromes(const Capacity& of_model) : packed_(of_model) {}
   TokenBatch next() {
     pairs_.fill(cursor_++, batch_);
     packed_.clear();

@@ -46,6 +46,16 @@ using Models =
                PreNormPairs<Recompute<1>, TiedOutput, ScaledLogits, BiasedOutput>, OneTablePairs<TiedOutput>,
                OneTablePairs<>, T5Pairs<Recompute<2>>>;
 
+// The paper's stacks in one line are those that are spelled out.
+template <class Sublayer>
+using OfPaper = Residual<DeepNorm<deepnorm::encoder_decoder(2, 3).decoder.alpha>, Sublayer>;
+static_assert(std::is_same_v<deepnet::DecoderStack<2, 3, 8, 2>,
+                             Repeat<3, Sequence<OfPaper<Attention<8, 2>>, OfPaper<CrossAttention<8, 2>>,
+                                                OfPaper<FeedForward<8, 32, Relu>>>>>);
+template <int N, int M>
+using Paper = PairModel<deepnet::EncoderStack<N, M, 8, 2>, deepnet::DecoderStack<N, M, 8, 2>>;
+static_assert(Paper<2, 3>::parameter_count > 0 && Paper<3, 2>::parameter_count > 0);  // their alphas fit both depths
+
 // A table is counted once, whoever uses it.
 constexpr auto table_size = ReversedPairs::target_vocabulary * target_width;
 static_assert(OneTablePairs<TiedOutput>::parameter_count + table_size - 1 == OneTablePairs<>::parameter_count);

@@ -26,16 +26,10 @@ namespace deep_translator_test {
 using namespace fathom;
 
 constexpr int depth = 500, width = 64, heads = 2, longest = 48, threads = 2;
-constexpr auto constants = deepnorm::encoder_decoder(depth, depth);
-template <class Policy>
-using Wide = Residual<Policy, FeedForward<width, 4 * width>>;
-using EncoderPolicy = DeepNorm<constants.encoder.alpha>;
-using DecoderPolicy = DeepNorm<constants.decoder.alpha>;
-using EncoderBlock = Sequence<Residual<EncoderPolicy, Attention<width, heads, Full>>, Wide<EncoderPolicy>>;
-using DecoderBlock = Sequence<Residual<DecoderPolicy, Attention<width, heads>>,
-                              Residual<DecoderPolicy, CrossAttention<width, heads>>, Wide<DecoderPolicy>>;
-using Model = Translator<Encoder<Vocabulary<256>, ContextLength<longest>, Repeat<depth, EncoderBlock, RecomputeSqrt>>,
-                         Decoder<Vocabulary<256>, ContextLength<longest>, Repeat<depth, DecoderBlock, RecomputeSqrt>>>;
+using Source = deepnet::EncoderStack<depth, depth, width, heads, 4 * width, Gelu, RecomputeSqrt>;
+using Target = deepnet::DecoderStack<depth, depth, width, heads, 4 * width, Gelu, RecomputeSqrt>;
+using Model = Translator<Encoder<Vocabulary<256>, ContextLength<longest>, Source>,
+                         Decoder<Vocabulary<256>, ContextLength<longest>, Target>>;
 constexpr PairCapacity capacity{{96, 8, longest}, {96, 8, longest}};
 static_assert(training_memory<Model, Cpu<>, AdamW>(capacity, threads).total() < 24LL << 30);
 

@@ -26,15 +26,14 @@ struct Stacks : Sequence<Parts...> {
 ///   256>>; MixNormStack<12, Block>
 ///
 /// Source: Li, Yin and Liu 2024, arXiv:2412.13795, section 3.
-template <int N, template <class Policy> class Block, int First = N / 4, class RecomputePolicy = StoreAll>
-using MixNormStack =
-    Stacks<Repeat<First, Block<PostNorm>, RecomputePolicy>, Repeat<N - First, Block<PreNorm>, RecomputePolicy>>;
+template <int N, template <class Policy> class Block, int First = N / 4, class... Options>
+using MixNormStack = Stacks<Repeat<First, Block<PostNorm>, Options...>, Repeat<N - First, Block<PreNorm>, Options...>>;
 
 /// Keel: the first of N layers is `KeelFirstLayer`, the others are `Keel`.   KeelStack<12, Block>, of a block as above.
 ///
 /// Source: Chen and Wei 2026, arXiv:2601.19895.
-template <int N, template <class Policy> class Block, class RecomputePolicy = StoreAll>
-using KeelStack = Stacks<Repeat<1, Block<KeelFirstLayer>, RecomputePolicy>,
-                         Repeat<N - 1, Block<Keel<N * Block<PostNorm>::count>>, RecomputePolicy>>;
+template <int N, template <class Policy> class Block, class... Options>
+using KeelStack = Stacks<Repeat<1, Block<KeelFirstLayer>, Options...>,
+                         Repeat<N - 1, Block<Keel<N * Block<PostNorm>::count>>, Options...>>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -4,7 +4,13 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/options.hpp>
 #include <fathom/core/pair_batch.hpp>
+#include <fathom/layers/attention.hpp>
+#include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/layer.hpp>
+#include <fathom/layers/repeat.hpp>
+#include <fathom/layers/residual.hpp>
+#include <fathom/layers/sequence.hpp>
+#include <fathom/models/deepnorm_constants.hpp>
 #include <fathom/models/depth_check.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/models/token_output.hpp>
@@ -285,4 +291,31 @@ struct Translator {
   }
 };
 
+/// Stacks of the paper's own model: an encoder of N layers and a decoder of M, under DeepNorm with the constants that
+/// both depths give.   Source: arXiv:2203.00555, figure 2.
+///
+///   Translator<Encoder<Vocabulary<16'000>, ContextLength<256>, deepnet::EncoderStack<100, 100, 512, 8>>,
+///              Decoder<Vocabulary<16'000>, ContextLength<256>, deepnet::DecoderStack<100, 100, 512, 8>>, TiedOutput>
+namespace deepnet {
+
+template <int N, int M>
+using EncoderPolicy = DeepNorm<deepnorm::encoder_decoder(N, M).encoder.alpha>;
+template <int N, int M>
+using DecoderPolicy = DeepNorm<deepnorm::encoder_decoder(N, M).decoder.alpha>;
+
+/// Options are those of `Repeat`.
+template <int N, int M, int Width, int Heads, int Hidden = 4 * Width, class Activation = Relu, class... Options>
+using EncoderStack = Repeat<N,
+                            Sequence<Residual<EncoderPolicy<N, M>, Attention<Width, Heads, Full>>,
+                                     Residual<EncoderPolicy<N, M>, FeedForward<Width, Hidden, Activation>>>,
+                            Options...>;
+
+template <int N, int M, int Width, int Heads, int Hidden = 4 * Width, class Activation = Relu, class... Options>
+using DecoderStack = Repeat<M,
+                            Sequence<Residual<DecoderPolicy<N, M>, Attention<Width, Heads, Causal>>,
+                                     Residual<DecoderPolicy<N, M>, CrossAttention<Width, Heads>>,
+                                     Residual<DecoderPolicy<N, M>, FeedForward<Width, Hidden, Activation>>>,
+                            Options...>;
+
+}  // namespace deepnet
 }  // namespace fathom::inline FATHOM_ABI

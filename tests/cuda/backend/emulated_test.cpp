@@ -123,17 +123,9 @@ TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to roundi
 }
 
 constexpr int deep = 500;
-constexpr auto deep_constants = deepnorm::encoder_decoder(deep, deep);
-using DeepEncoderPolicy = DeepNorm<deep_constants.encoder.alpha>;
-using DeepDecoderPolicy = DeepNorm<deep_constants.decoder.alpha>;
 using DeepTranslator =
-    Translator<Encoder<Vocabulary<vocabulary>, ContextLength<length>,
-                       Repeat<deep, Sequence<Residual<DeepEncoderPolicy, Attention<32, 2, Full>>,
-                                             Residual<DeepEncoderPolicy, FeedForward<32, 64, Relu>>>>>,
-               Decoder<Vocabulary<vocabulary>, ContextLength<length>,
-                       Repeat<deep, Sequence<Residual<DeepDecoderPolicy, Attention<32, 2, Causal>>,
-                                             Residual<DeepDecoderPolicy, CrossAttention<32, 2>>,
-                                             Residual<DeepDecoderPolicy, FeedForward<32, 64, Relu>>>>>>;
+    Translator<Encoder<Vocabulary<vocabulary>, ContextLength<length>, deepnet::EncoderStack<deep, deep, 32, 2, 64>>,
+               Decoder<Vocabulary<vocabulary>, ContextLength<length>, deepnet::DecoderStack<deep, deep, 32, 2, 64>>>;
 
 TEST_CASE("emulated: a step of 500 encoder and 500 decoder layers is two graphs, with the bits of single launches",
           "[cuda][slow]") {
@@ -172,18 +164,11 @@ TEST_CASE("emulated: a step of 500 encoder and 500 decoder layers is two graphs,
 }
 
 // The largest model of the paper: 500 + 500 layers, 3.7 billion parameters.
-constexpr int paper_width = 512, paper_heads = 8, paper_hidden = 2048, paper_context = 256;
-template <class Policy>
-using PaperFeedForward = Residual<Policy, FeedForward<paper_width, paper_hidden, Relu>>;
-using PaperModel =
-    Translator<Encoder<Vocabulary<32768>, ContextLength<paper_context>,
-                       Repeat<deep, Sequence<Residual<DeepEncoderPolicy, Attention<paper_width, paper_heads, Full>>,
-                                             PaperFeedForward<DeepEncoderPolicy>>>>,
-               Decoder<Vocabulary<32768>, ContextLength<paper_context>,
-                       Repeat<deep, Sequence<Residual<DeepDecoderPolicy, Attention<paper_width, paper_heads, Causal>>,
-                                             Residual<DeepDecoderPolicy, CrossAttention<paper_width, paper_heads>>,
-                                             PaperFeedForward<DeepDecoderPolicy>>>>,
-               TiedOutput, TiedSourceEmbedding>;
+constexpr int paper_context = 256;
+using PaperModel = Translator<
+    Encoder<Vocabulary<32768>, ContextLength<paper_context>, deepnet::EncoderStack<deep, deep, 512, 8, 2048>>,
+    Decoder<Vocabulary<32768>, ContextLength<paper_context>, deepnet::DecoderStack<deep, deep, 512, 8, 2048>>,
+    TiedOutput, TiedSourceEmbedding>;
 
 TEST_CASE("emulated: what the paper's model is planned to take of a GPU is what it asks for", "[cuda]") {
   const std::int64_t all = 139 * 1_GiB, for_training = all - 2_GiB;  // the rest for libraries and graphs
