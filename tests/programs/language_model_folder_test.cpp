@@ -27,7 +27,7 @@ TEST_CASE("a run has its folder before it looks into it", "[programs]") {
   const auto text = workshop.folder.write("large.txt", std::string(20'000'000, 'a'));
   Process first({tiny_model(), "train", text, "--output", workshop.folder / "run", "--steps", "3", "--warmup", "1",
                  "--validation-fraction", "0.0001", "--validation-every", "3"});
-  while (first.running() && first.memory() < 15'000'000) std::this_thread::yield();
+  while (first.running() && !first.has_open(text)) std::this_thread::yield();
   first.signal(SIGSTOP);  // it is reading
   REQUIRE(first.running());
   const Ended second = run(workshop.train("run"));

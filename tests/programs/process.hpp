@@ -69,6 +69,14 @@ class Process {
   /// Bytes that the process has in memory, without those of files.
   std::int64_t memory() const { return std::stoll(status("RssAnon:")) * 1024; }  // it is in kB
 
+  /// Whether the process has the file open.
+  bool has_open(const std::filesystem::path& path) const {
+    std::error_code gone;  // a file that is closed meanwhile, a process that ends
+    for (const auto& file : std::filesystem::directory_iterator("/proc/" + std::to_string(child_) + "/fd", gone))
+      if (std::filesystem::read_symlink(file, gone) == path) return true;
+    return false;
+  }
+
   /// Whether the process has a handler for the signal by now.
   bool catches(int signal) const { return std::stoull(status("SigCgt:"), nullptr, 16) >> (signal - 1) & 1; }
 
