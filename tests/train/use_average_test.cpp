@@ -36,6 +36,8 @@ TEMPLATE_TEST_CASE("the average stands in for the weights, and they come back", 
     std::vector<typename TestType::Precision::Weight> rounded;
     for (const float value : average) rounded.emplace_back(value);
     CHECK(values_of(trainer.weights().flat()) == rounded);
+    CHECK(trainer.evaluate(batch).mean() == evaluated);  // which would stand in once more
+    CHECK(values_of(trainer.masters()) == average);
   }
   CHECK(values_of(trainer.masters()) == masters);
   CHECK(values_of(trainer.weights().flat()) == weights);

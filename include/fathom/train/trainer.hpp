@@ -242,11 +242,13 @@ class Trainer {
   /// The average of the weights, if `TrainerOptions::average` asks for one; a snapshot is added with each update made.
   std::optional<WeightAverage<B>>& average() { return average_; }
   /// The average in the place of weights and masters until the guard is gone, if there is one with a snapshot: what
-  /// `evaluate` measures and a user's model holds. No update may be made meanwhile.
+  /// `evaluate` measures and a user's model holds. No update and no checkpoint may be made meanwhile; a guard within
+  /// another does nothing.
   class UseAverage {
    public:
     explicit UseAverage(Trainer& trainer) : trainer_(trainer) {
-      if (!trainer.average_ || trainer.average_->count() == 0) return;
+      if (!trainer.average_ || trainer.average_->count() == 0 || trainer.uses_average_) return;
+      trainer.uses_average_ = true;
       exchange_.emplace(trainer.masters(), trainer.average_->flat());
       trainer.round_masters();
     }
@@ -254,6 +256,7 @@ class Trainer {
       if (!exchange_) return;
       exchange_.reset();
       trainer_.round_masters();
+      trainer_.uses_average_ = false;
     }
     UseAverage(const UseAverage&) = delete;
     UseAverage& operator=(const UseAverage&) = delete;
@@ -389,6 +392,7 @@ class Trainer {
   typename B::template Buffer<std::byte> activations_;
   Context<B> context_;
   std::optional<WeightAverage<B>> average_;
+  bool uses_average_ = false;
   std::int64_t step_ = 0, updates_ = 0, skipped_in_a_row_ = 0;
   NormTracker norms_;
 };

@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <random>
 #include <tuple>
 #include <utility>
@@ -58,7 +59,8 @@ double bf16_bound(double exact, std::size_t terms) { return std::abs(exact) * 0x
 /// Edges of every kind: single elements, odd sums, one more and one less than a tile, several blocks of every index.
 const MatmulSize sizes[] = {{1, 1, 1},     {2, 3, 5},     {14, 32, 16},   {15, 33, 17},   {13, 31, 300},   {28, 64, 64},
                             {7, 100, 40},  {129, 48, 65}, {37, 530, 70},  {40, 70, 1100}, {600, 20, 30},   {0, 5, 4},
-                            {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 520}, {270, 50, 1027}, {520, 8, 7}};
+                            {1, 257, 255}, {3, 600, 260}, {64, 192, 128}, {261, 16, 520}, {270, 50, 1027}, {520, 8, 7},
+                            {3, 0, 7},     {5, 6, 0},     {0, 0, 0}};
 
 struct Problem {
   Matrix<Bf16> x, w, dy;
@@ -72,7 +74,9 @@ struct Problem {
         dy(Matrix<Bf16>::random(s.m, s.n, gap, 3)),
         skip(Matrix<float>::random(s.m, s.k, gap, 4)),
         bias(Matrix<Bf16>::random(1, s.n, 0, 5)),
-        scratch(scratch_size + 1, -99.0f) {}
+        scratch(scratch_size + 1, std::numeric_limits<float>::quiet_NaN()) {
+    scratch.back() = -99;
+  }
 
   bool scratch_kept() const { return scratch.back() == -99.0f; }
 };
@@ -182,27 +186,52 @@ TEMPLATE_LIST_TEST_CASE("bits of bf16 products do not depend on how rows and col
   using Products = TestType;
   const MatmulSize size{50, 70, 1100};
   Problem problem(size, 0, Products::scratch_size(size));
-  Matrix<Bf16> whole(size.m, size.n, 0), pieces(size.m, size.n, 0), few(9, size.n, 0), few_pieces(9, size.n, 0);
+  Matrix<Bf16> whole(size.m, size.n, 0), pieces(size.m, size.n, 0);
+  Matrix<Bf16> together(9, size.n, 0), few_together(9, size.n, 0), alone(3, size.n, 0), few_alone(3, size.n, 0);
   Products::forward(size, problem.x.view(), problem.w.view(), nullptr, {{}, whole.view()}, problem.scratch.data());
   for (std::size_t i = 0; i < size.m; i += 9)
     for (std::size_t j = 0; j < size.n; j += 13) {
       const MatmulSize piece{std::min<std::size_t>(9, size.m - i), std::min<std::size_t>(13, size.n - j), size.k};
       Products::forward(piece, {problem.x.view().row(i), size.k}, {problem.w.view().row(j), size.k}, nullptr,
                         {{}, {pieces.view().row(i) + j, size.n}}, problem.scratch.data());
-      if (i == 0)
-        for (std::size_t r = 0; r < 9; ++r)
-          Products::forward_few_rows({1, piece.n, size.k}, {problem.x.view().row(r), size.k},
-                                     {problem.w.view().row(j), size.k}, nullptr,
-                                     {few_pieces.view().row(r) + j, size.n});
+      const auto few = [&](std::size_t row, std::size_t rows, Matrix<Bf16>& to) {
+        Products::forward_few_rows({rows, piece.n, size.k}, {problem.x.view().row(row), size.k},
+                                   {problem.w.view().row(j), size.k}, nullptr, {to.view().row(row) + j, size.n});
+      };
+      if (i == 0) {  // there is one order of sums below four rows, and one from there on
+        few(0, 5, few_together), few(5, 4, few_together);
+        for (std::size_t r = 0; r < 3; ++r) few(r, 1, few_alone);
+      }
     }
-  Products::forward_few_rows({9, size.n, size.k}, problem.x.view(), problem.w.view(), nullptr, few.view());
+  Products::forward_few_rows({9, size.n, size.k}, problem.x.view(), problem.w.view(), nullptr, together.view());
+  Products::forward_few_rows({3, size.n, size.k}, problem.x.view(), problem.w.view(), nullptr, alone.view());
   const auto bits = [](const Matrix<Bf16>& m) {
     std::vector<std::uint16_t> all;
     for (const Bf16 v : m.values) all.push_back(v.bits);
     return all;
   };
   CHECK(bits(whole) == bits(pieces));
-  CHECK(bits(few) == bits(few_pieces));
+  CHECK(bits(together) == bits(few_together));
+  CHECK(bits(alone) == bits(few_alone));
+
+  // Gradients, cut by the rows of their result.
+  Matrix<float> dx(size.m, size.k, 0), dx_pieces(size.m, size.k, 0);
+  Products::input_gradient(size, problem.dy.view(), problem.w.view(), {}, 1, {dx.view(), {}}, problem.scratch.data());
+  for (std::size_t i = 0; i < size.m; i += 9) {
+    const std::size_t rows = std::min<std::size_t>(9, size.m - i);
+    Products::input_gradient({rows, size.n, size.k}, {problem.dy.view().row(i), size.n}, problem.w.view(), {}, 1,
+                             {{dx_pieces.view().row(i), size.k}, {}}, problem.scratch.data());
+  }
+  CHECK(dx.values == dx_pieces.values);
+  Matrix<float> dw(size.n, size.k, 0), dw_pieces = dw;
+  std::ranges::fill(dw.values, 0.0f), std::ranges::fill(dw_pieces.values, 0.0f);
+  Products::weight_gradient(size, problem.dy.view(), problem.x.view(), dw.view(), nullptr, problem.scratch.data());
+  for (std::size_t j = 0; j < size.n; j += 13) {
+    const std::size_t rows = std::min<std::size_t>(13, size.n - j);
+    Products::weight_gradient({size.m, rows, size.k}, {problem.dy.view().row(0) + j, size.n}, problem.x.view(),
+                              {dw_pieces.view().row(j), size.k}, nullptr, problem.scratch.data());
+  }
+  CHECK(dw.values == dw_pieces.values);
 }
 
 TEST_CASE("a matrix unit is used where the system grants it, and refused it is not", "[matmul][bf16]") {

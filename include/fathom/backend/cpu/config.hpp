@@ -10,16 +10,11 @@
 /// or of which one alone links to `fathom::compiled`, therefore name other symbols: they fail to link instead of
 /// misbehaving.
 
-// The instruction that multiplies pairs of bf16 numbers (AVX512_BF16) is the faster way where it runs at the rate of
-// fma: on AMD's processors. On Intel's it is slower than widening to floats; clang names only those by what else they
-// have.
-#if defined(__AVX512BF16__) && !defined(__AMX_BF16__) && !defined(__cooperlake__) && !defined(__sapphirerapids__) && \
-    !defined(__emeraldrapids__) && !defined(__graniterapids__)
-#define FATHOM_BF16_PAIRS
-#endif
-
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#if defined(FATHOM_BF16_PAIRS)
+// The instruction that multiplies pairs of bf16 numbers (AVX512_BF16) is the faster way where it runs at the rate of
+// fma: on AMD's processors, which alone have SSE4A. On Intel's it is slower than widening to floats.
+#if defined(__AVX512BF16__) && defined(__SSE4A__)
+#define FATHOM_BF16_PAIRS
 #define FATHOM_ISA avx512_pairs
 #elif defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
 #define FATHOM_BF16_TILES  // Intel's matrix unit, where the system grants it to the program

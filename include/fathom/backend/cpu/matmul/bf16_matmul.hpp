@@ -7,6 +7,7 @@
 
 #include "fathom/backend/cpu/bf16.hpp"
 #include "fathom/backend/cpu/matmul/bf16_kernel.hpp"
+#include "fathom/backend/cpu/matmul/few_rows.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/matmul/pack_bf16.hpp"
 #include "fathom/backend/cpu/matmul/tiles.hpp"
@@ -67,13 +68,21 @@ struct Bf16Products {
     if (db) detail::add_column_sums(dy, size.m, size.n, db);
   }
 
-  /// `forward` for generation, m up to about 16: reads W once, unpacked, from its first number to its last. Each
-  /// element is the sum of `chains` registers of partial sums, whatever m, n and the cut are; bits agree between calls
-  /// of this function only.
+  /// `forward` for generation, m up to about 16: reads W once, unpacked. The sums are taken in one order for m below
+  /// `fewest_together` and in another from there on, the same for every n and cut of the columns: bits agree between
+  /// calls of this function only.
   static void forward_few_rows(MatmulSize size, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y) {
-    std::size_t i = 0;
-    for (; size.m - i >= 4; i += 4) dot_products<4>(size, x, w, bias, y, i);
-    for (; i < size.m; ++i) dot_products<1>(size, x, w, bias, y, i);
+    if (size.m < detail::fewest_together) return row_by_row(size, x, w, bias, y);
+    std::size_t j = 0;
+    const auto columns = [&]<std::size_t Columns>(std::integral_constant<std::size_t, Columns>) {
+      for (; size.n - j >= Columns; j += Columns) {
+        std::size_t i = 0;
+        for (; size.m - i >= 4; i += 4) dot_products<4, Columns>(size.k, x, w, bias, y, i, j);
+        for (; i < size.m; ++i) dot_products<1, Columns>(size.k, x, w, bias, y, i, j);
+      }
+    };
+    columns(std::integral_constant<std::size_t, 4>{});
+    columns(std::integral_constant<std::size_t, 1>{});
   }
 
  private:
@@ -181,37 +190,63 @@ struct Bf16Products {
       }
   }
 
-  /// Rows i to i + Height of Y, in ascending order of W's rows.
-  template <std::size_t Height>
-  static void dot_products(MatmulSize size, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y,
-                           std::size_t i) {
+  static float biased(float sum, const Bf16* bias, std::size_t j) { return sum + (bias ? float(bias[j]) : 0.0f); }
+
+  /// For m so low that reading W is all that takes time: W goes by in one stream, from its first number to its last. A
+  /// sum is that of four registers.
+  static void row_by_row(MatmulSize size, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y) {
     using Dot = typename Kernel::DotUnit;
     constexpr std::size_t step = simd_width<float> * detail::numbers_in<Dot>, chains = 4;
     constexpr std::size_t ahead = 8192 / sizeof(Bf16);
-    for (std::size_t j = 0; j < size.n; ++j) {
-      const Bf16* const weights = w.row(j);
-      Simd<float> sum[Height][chains] = {};
-      const auto add = [&](std::size_t chain, std::size_t p, auto read) __attribute__((always_inline)) {
-        const detail::UnitVector<Dot> weight = read(weights + p);
+    for (std::size_t j = 0; j < size.n; ++j)
+      for (std::size_t i = 0; i < size.m; ++i) {
+        const Bf16 *const weights = w.row(j), *const input = x.row(i);
+        Simd<float> sum[chains] = {};
+        const auto add = [&](std::size_t chain, std::size_t p, auto read) __attribute__((always_inline)) {
+          sum[chain] = detail::multiply_add<Dot>(read(input + p), read(weights + p), sum[chain]);
+        };
+        std::size_t p = 0;
+        for (; p + chains * step <= size.k; p += chains * step) {
 #pragma GCC unroll 4
-        for (std::size_t r = 0; r < Height; ++r)
-          sum[r][chain] = detail::multiply_add<Dot>(read(x.row(i + r) + p), weight, sum[r][chain]);
-      };
-      std::size_t p = 0;
-      for (; p + chains * step <= size.k; p += chains * step) {
-#pragma GCC unroll 4
-        for (std::size_t c = 0; c < chains; ++c) {
-          __builtin_prefetch(weights + p + c * step + ahead);
-          add(c, p + c * step, detail::read_units<Dot>);
+          for (std::size_t c = 0; c < chains; ++c) {
+            if (i == 0) __builtin_prefetch(weights + p + c * step + ahead);
+            add(c, p + c * step, detail::read_units<Dot>);
+          }
         }
+        for (; p + step <= size.k; p += step) add(0, p, detail::read_units<Dot>);
+        if (p < size.k) add(0, p, [&](const Bf16* from) { return detail::read_first_units<Dot>(from, size.k - p); });
+        y.row(i)[j] = Bf16(biased(horizontal_sum((sum[0] + sum[1]) + (sum[2] + sum[3])), bias, j));
       }
-      for (; p + step <= size.k; p += step) add(0, p, detail::read_units<Dot>);
-      if (p < size.k) add(0, p, [&](const Bf16* from) { return detail::read_first_units<Dot>(from, size.k - p); });
+  }
+
+  /// A part of Y, Height x Width, from row i and column j; a sum is that of one register.
+  template <std::size_t Height, std::size_t Width>
+  static void dot_products(std::size_t k, Operand<Bf16> x, Operand<Bf16> w, const Bf16* bias, RowMajor<Bf16> y,
+                           std::size_t i, std::size_t j) {
+    using Dot = typename Kernel::DotUnit;
+    constexpr std::size_t step = simd_width<float> * detail::numbers_in<Dot>;
+    Simd<float> sum[Height][Width] = {};
+    const auto add = [&](std::size_t p, auto read) __attribute__((always_inline)) {
+      detail::UnitVector<Dot> weights[Width];
+#pragma GCC unroll 4
+      for (std::size_t c = 0; c < Width; ++c) weights[c] = read(w.row(j + c) + p);
+#pragma GCC unroll 4
       for (std::size_t r = 0; r < Height; ++r) {
-        const Simd<float> all = (sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]);
-        y.row(i + r)[j] = Bf16(horizontal_sum(all) + (bias ? float(bias[j]) : 0.0f));
+        const detail::UnitVector<Dot> input = read(x.row(i + r) + p);
+#pragma GCC unroll 4
+        for (std::size_t c = 0; c < Width; ++c) sum[r][c] = detail::multiply_add<Dot>(input, weights[c], sum[r][c]);
       }
+    };
+    std::size_t p = 0;
+    for (; p + step <= k; p += step) {
+#pragma GCC unroll 4
+      for (std::size_t c = 0; c < Width; ++c) __builtin_prefetch(w.row(j + 2 * Width + c) + p);
+      add(p, detail::read_units<Dot>);
     }
+    if (p < k) add(p, [&](const Bf16* from) { return detail::read_first_units<Dot>(from, k - p); });
+    for (std::size_t r = 0; r < Height; ++r)
+      for (std::size_t c = 0; c < Width; ++c)
+        y.row(i + r)[j + c] = Bf16(biased(horizontal_sum(sum[r][c]), bias, j + c));
   }
 };
 

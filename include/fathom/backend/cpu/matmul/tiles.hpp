@@ -136,6 +136,7 @@ struct AmxTiles {
       std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
     } const tiles;
     static_assert(sizeof tiles == 64);
+    memory_is_written();
     _tile_loadconfig(&tiles);
   }
   static void release() { _tile_release(); }
