@@ -123,9 +123,9 @@ TEMPLATE_TEST_CASE("a sliding context reads its later half again", "[generator]"
   for (std::size_t s = 0; s < prompts.size(); ++s) CHECK(texts[s] == greedy(weights, prompts[s], 75, window));
 }
 
-TEST_CASE("a step allocates nothing", "[generator]") {
-  const auto weights = moved_weights<Rotated, Cpu<>>();
-  Generator<Rotated, Cpu<>> generator(
+TEMPLATE_TEST_CASE("a step allocates nothing", "[generator]", Cpu<Single>, Cpu<Mixed>) {
+  const auto weights = moved_weights<Rotated, TestType>();
+  Generator<Rotated, TestType> generator(
       weights, {.sequences = 3, .tokens = 90, .slide = true, .sampling = {.top_k = 30, .top_p = 0.9, .min_p = 0.01}},
       {.threads = 2});
   const std::vector<Tokens> prompts(three_prompts.begin(), three_prompts.end());

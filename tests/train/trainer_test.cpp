@@ -289,6 +289,7 @@ TEST_CASE("a training step allocates nothing", "[trainer]") {
   for (const int threads : {1, 2}) {
     CHECK(allocations_of_steps<TrainerIn<Single>>(threads) == 0);
     CHECK(allocations_of_steps<TrainerIn<Single>>(threads, everything) == 0);
+    CHECK(allocations_of_steps<TrainerIn<Mixed>>(threads, everything) == 0);
     CHECK(allocations_of_steps<Trainer<Recomputing, Cpu<>, Adafactor>>(threads, everything) == 0);
     CHECK(allocations_of_steps<Trainer<SmallModel, Cpu<Single, cpu::EigenMatmul>, Lion>>(threads) == 0);
   }

@@ -114,7 +114,9 @@ TEMPLATE_LIST_TEST_CASE("mixed: activations, norms and residual adds", "[ops][mi
                                  float>) {  // else the norm is that of a rounded sum, the branch that of a rounded dz
       check_rounding<TestType>(
           [=](auto& o) { return sample::residual_add_norm(o, kind, width, {.a = width, .b = 1}); });
-      check_rounding<TestType>([=](auto& o) { return sample::residual_add_norm_backward(o, kind, width, 0.75, true); });
+      for (const auto into : {Into::own, Into::dy})
+        check_rounding<TestType>(
+            [=](auto& o) { return sample::residual_add_norm_backward(o, kind, width, 0.75, true, into); });
     }
   }
   for (const auto into : {Into::own, Into::x, Into::f})
