@@ -68,6 +68,17 @@ TEMPLATE_LIST_TEST_CASE("residual add + norm, backward", "[ops][threads]", Backe
                              {.dropout = true});
 }
 
+TEMPLATE_LIST_TEST_CASE("residual add + norm of rows that several warps have", "[ops][threads]", Backends) {
+  for (const int wide : {300, 600, 2100})
+    for (const std::size_t rows : {std::size_t(0), all_rows().size() - 1}) {
+      check_op<TestType>(all_rows()[rows],
+                         [=](auto& o) { return sample::residual_add_norm(o, NormKind::layer, wide, {}); });
+      check_op<TestType>(all_rows()[rows], [=](auto& o) {
+        return sample::residual_add_norm_backward(o, NormKind::layer, wide, 0.75, true);
+      });
+    }
+}
+
 TEMPLATE_LIST_TEST_CASE("copy and zero", "[ops][threads]", Backends) {
   for (const bool add : {false, true}) check_op<TestType>([=](auto& o) { return sample::copy(o, width, add); });
   check_op<TestType>([](auto& o) { return sample::zero(o, width); });
