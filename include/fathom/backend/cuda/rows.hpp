@@ -226,7 +226,7 @@ constexpr float team_sum(Thread& thread, float x, int& turn) {
     if (thread.lane() == 0) part[thread.warp()] = x;
     thread.barrier();
     x = 0;
-    for (int w = 0; w < Warps; ++w) x += part[w];
+    for (int w = 0; w < Warps; ++w) x += part[thread.warp() / Warps * Warps + w];
   }
   return x;
 }
