@@ -71,8 +71,6 @@ Session& Machine::begin() {
 void Machine::finish() { session_->finish(); }
 void Machine::abandon() noexcept { session_->abandon(); }
 
-inline void run_op(Session& session, const Settle&, Numbers) { session.sums().run(session.stream()); }
-
 /// An op with what it names in memory of the host.
 template <class P, class Op>
 auto on_device(Lane& lane, Op op) {

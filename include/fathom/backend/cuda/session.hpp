@@ -26,6 +26,9 @@
 
 namespace fathom::inline FATHOM_ABI::cuda {
 
+class Session;
+inline void run_op(Session& session, const Settle&, Numbers);
+
 /// What a machine owns. Ops are written down in a program while a region's code runs. The program is done when a result
 /// is read and when the region ends: op by op the first time, as one graph when an equal one was done before.
 class Session {
@@ -250,5 +253,7 @@ class Session {
   PinnedMemory sent_, read_;
   DeviceBuffer<std::uint64_t> numbers_;
 };
+
+inline void run_op(Session& session, const Settle&, Numbers) { session.sums().run(session.stream()); }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda
