@@ -4,7 +4,8 @@
 # benchmarks/deep_translators.sh [option…]    options go to all trainings, such as --seed 2
 #
 # 18 encoder and 18 decoder layers of width 64, 500 updates on Multi30k: DeepNorm, also in mixed precision, and Post-LN
-# with the same settings. Prints the loss on the text to validate on every 100 updates, and that of the frequencies of tokens alone.
+# with the same settings. Prints the loss on the text to validate on every 100 updates, and that of the frequencies of
+# tokens alone.
 #
 # The text is multi30k/tok in FATHOM_DATA_DIR. BUILD names the build folder (build/release), the runs are in OUTPUT
 # (runs/deep-translators).

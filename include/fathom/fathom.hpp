@@ -25,6 +25,7 @@
 #include <fathom/layers/residual.hpp>        // IWYU pragma: export
 #include <fathom/layers/residual_block.hpp>  // IWYU pragma: export
 #include <fathom/layers/sequence.hpp>        // IWYU pragma: export
+#include <fathom/layers/stacks.hpp>          // IWYU pragma: export
 #include <fathom/models/language_model.hpp>  // IWYU pragma: export
 #include <fathom/models/translator.hpp>      // IWYU pragma: export
 #include <fathom/models/weights.hpp>         // IWYU pragma: export

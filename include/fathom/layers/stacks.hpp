@@ -22,8 +22,9 @@ struct Stacks : Sequence<Parts...> {
 
 /// Mix-LN: the first `First` of N layers are Post-LN, a quarter of them unless said otherwise, the others Pre-LN.
 ///
-///   template <class Policy> using Block = ResidualBlock<Policy, LayerNorm<64>, Attention<64, 4>, FeedForward<64,
-///   256>>; MixNormStack<12, Block>
+///   template <class Policy>
+///   using Block = ResidualBlock<Policy, LayerNorm<64>, Attention<64, 4>, FeedForward<64, 256>>;
+///   MixNormStack<12, Block>
 ///
 /// Source: Li, Yin and Liu 2024, arXiv:2412.13795, section 3.
 template <int N, template <class Policy> class Block, int First = N / 4, class... Options>
