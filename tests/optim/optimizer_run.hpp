@@ -29,7 +29,7 @@ class OptimizerRun {
       : options_(options), context_(machine) {
     constexpr PassCost cost = dry_run<B>(Capacity{}, {}, [](auto& worker) {
       O::update(worker, typename O::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
-                FlatModel<P>{extent, {}, {}, {}, {}});
+                FlatModel<P>{.extent = extent});
     });
     context_.reserve(cost.size);
   }
@@ -47,7 +47,7 @@ class OptimizerRun {
   void update(double learning_rate, double gradient_scale = 1) {
     const UpdateStep step{++updates_, learning_rate, gradient_scale};
     context_.run(Packing{}, Pass{}, [&](auto& worker) {
-      O::update(worker, options_, step, FlatModel<P>{extent, weights, gradient, state, places_});
+      O::update(worker, options_, step, FlatModel<P>{extent, weights, {}, gradient, state, places_});
     });
   }
 

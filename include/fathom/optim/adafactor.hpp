@@ -72,6 +72,7 @@ struct Adafactor {
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
     worker(op::AdafactorUpdate<P>{.target = {.weights = model.weights,
+                                             .rounded = model.rounded,
                                              .gradient = model.gradient,
                                              .gradient_scale = step.gradient_scale,
                                              .learning_rate = step.learning_rate,

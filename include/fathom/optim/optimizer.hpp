@@ -26,8 +26,8 @@
 ///   describe_state(extent, table)            the tensors of the state, as checkpoints write them
 ///   update(worker, options, step, model)     one step; every worker of a region calls it with the same arguments
 ///
-/// `update` clears the gradient in the same pass. Weight decay acts on the decayed group alone. Alignment gaps, zero
-/// before, are zero after.
+/// `update` clears the gradient and rounds the weights in the same pass. Weight decay acts on the decayed group alone.
+/// Alignment gaps, zero before, are zero after.
 namespace fathom::inline FATHOM_ABI {
 
 /// What an update is about: flat buffers that share one layout, and the state, whose layout is the optimizer's own.
@@ -35,6 +35,7 @@ template <class P>
 struct FlatModel {
   Extent extent;
   Elements<typename P::Master> weights;
+  Elements<typename P::Weight> rounded;  ///< from the weights; empty where there are none
   Elements<typename P::Gradient> gradient;
   Elements<typename P::Master> state;
   std::span<const TensorPlace> table;
@@ -101,11 +102,13 @@ template <class P>
 constexpr std::array<ParameterGroup<P>, 2> parameter_groups(const FlatModel<P>& model, const UpdateStep& step,
                                                             double weight_decay) {
   const auto group = [&](std::int64_t begin, std::int64_t count, double decay) {
-    const UpdateTarget<P> target{.weights = model.weights.part(begin, std::size_t(count)),
-                                 .gradient = model.gradient.part(begin, std::size_t(count)),
-                                 .gradient_scale = step.gradient_scale,
-                                 .learning_rate = step.learning_rate,
-                                 .weight_decay = decay};
+    const UpdateTarget<P> target{
+        .weights = model.weights.part(begin, std::size_t(count)),
+        .rounded = model.rounded.empty() ? model.rounded : model.rounded.part(begin, std::size_t(count)),
+        .gradient = model.gradient.part(begin, std::size_t(count)),
+        .gradient_scale = step.gradient_scale,
+        .learning_rate = step.learning_rate,
+        .weight_decay = decay};
     return ParameterGroup<P>{target, model.state.part(begin, std::size_t(count)), model.extent.total()};
   };
   return {group(0, model.extent.decayed, weight_decay), group(model.extent.decayed, model.extent.plain, 0)};

@@ -38,7 +38,7 @@ constexpr WorkspaceSize step_workspace(const typename Model::Capacity& capacity,
     const Elements<typename P::Gradient> gradient(nullptr, std::size_t(extent.total()));
     worker(op::SumOfSquares<P>{.x = gradient, .result = worker.slot(&Slots::squares)});
     Optimizer::update(worker, typename Optimizer::Options{}, UpdateStep{.number = 1, .learning_rate = 1},
-                      FlatModel<P>{extent, {}, {}, {}, {}});
+                      FlatModel<P>{.extent = extent});
   });
   return max(training_cost<Model, B>(capacity, dropout).size, update.size);
 }

@@ -107,10 +107,7 @@ class Trainer {
       const double scale = clip_scale(norm, options_.clip_norm);
       const bool accept = std::isfinite(norm) && std::isfinite(loss) && has_squares(norm) &&
                           !norms_.is_spike(norm, options_.spike_factor);
-      if (accept) {
-        Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
-        if constexpr (!updates_weights<P>) worker(op::Round<P>{.x = masters_, .y = weights_.flat()});
-      }
+      if (accept) Optimizer::update(worker, optimizer_options_, UpdateStep{updates_ + 1, learning_rate, scale}, flat());
       if (!first) return;
       total = sums;
       report.loss = loss;
@@ -328,7 +325,11 @@ class Trainer {
     Arena arena = arena_of(activations_);
     return Model::template Saved<P>::take(arena, kept());
   }
-  FlatModel<P> flat() { return {extent, masters(), gradients_, state_, places_}; }
+  FlatModel<P> flat() {
+    Elements<typename P::Weight> rounded;
+    if constexpr (!updates_weights<P>) rounded = weights_.flat();
+    return {extent, masters(), rounded, gradients_, state_, places_};
+  }
 
   void gradients_of(auto& worker, const Batch& batch, std::size_t index, double target_weight) {
     const auto scope = worker.scope("batch", int(index));

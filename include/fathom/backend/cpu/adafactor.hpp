@@ -54,10 +54,11 @@ double sum_of_ratios(std::size_t n, const T* a, const T* b) {
 }
 
 /// Lane `number` of the `parts` that share the tensor; `barrier()` waits for all of them, `sums` is theirs together.
-/// Overwrites the weights and both moments and clears the gradient.
-template <class T, class Barrier>
+/// Overwrites the weights and both moments and clears the gradient. `written(at, count)` is called for each run of
+/// weights of the tensor once it is written.
+template <class T, class Barrier, class Written>
 void adafactor_update(const AdafactorStep& step, const FactoredTensor<T>& tensor, int number, int parts,
-                      AdafactorSums& sums, Barrier barrier) {
+                      AdafactorSums& sums, Barrier barrier, Written written) {
   const auto width = std::size_t(tensor.columns);
   const double fresh = 1 - step.beta, squared_scale = step.gradient_scale * step.gradient_scale;
   const Range shards = share_of(adafactor_shards, number, parts);
@@ -107,6 +108,7 @@ void adafactor_update(const AdafactorStep& step, const FactoredTensor<T>& tensor
       place.store(weight, place.load(weight) * keep - place.load(gradient) / sqrt(v) * factor);
       place.store(gradient, Simd<T>{});
     });
+    written(at, width);
   });
   barrier();
 }

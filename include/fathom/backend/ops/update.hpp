@@ -14,15 +14,18 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What the elementwise optimizer updates share. All have n elements.
 ///
-/// g = gradient · gradient_scale (clipping, and averaging over micro-batches); the gradient is cleared in the same
-/// pass.
+/// g = gradient · gradient_scale (clipping, and averaging over micro-batches). The same pass clears the gradient and
+/// writes what is rounded from the weights.
 template <class P>
 struct UpdateTarget {
   Elements<typename P::Master> weights;
+  Elements<typename P::Weight> rounded;  ///< overwritten; empty where there are none
   Elements<typename P::Gradient> gradient;
   double gradient_scale = 1;
   double learning_rate;
   double weight_decay = 0;
+
+  constexpr double bytes() const { return 2 * (bytes_of(weights) + bytes_of(gradient)) + bytes_of(rounded); }
   friend constexpr bool operator==(const UpdateTarget&, const UpdateTarget&) = default;
 };
 
@@ -135,9 +138,7 @@ struct SgdUpdate {
   bool nesterov;
 
   constexpr double flops() const { return 6.0 * double(target.weights.size()); }
-  constexpr double bytes() const {
-    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
-  }
+  constexpr double bytes() const { return target.bytes() + 2 * bytes_of(momentum); }
   constexpr void outputs(auto&&) const {}
   friend constexpr bool operator==(const SgdUpdate&, const SgdUpdate&) = default;
 };
@@ -156,9 +157,7 @@ struct AdamUpdate {
   std::int64_t step;  ///< of this update, from 1
 
   constexpr double flops() const { return 14.0 * double(target.weights.size()); }
-  constexpr double bytes() const {
-    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(first) + bytes_of(second));
-  }
+  constexpr double bytes() const { return target.bytes() + 2 * (bytes_of(first) + bytes_of(second)); }
   constexpr void outputs(auto&&) const {}
   friend constexpr bool operator==(const AdamUpdate&, const AdamUpdate&) = default;
 };
@@ -173,9 +172,7 @@ struct LionUpdate {
   double beta1, beta2;
 
   constexpr double flops() const { return 8.0 * double(target.weights.size()); }
-  constexpr double bytes() const {
-    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(momentum));
-  }
+  constexpr double bytes() const { return target.bytes() + 2 * bytes_of(momentum); }
   constexpr void outputs(auto&&) const {}
   friend constexpr bool operator==(const LionUpdate&, const LionUpdate&) = default;
 };
@@ -198,9 +195,7 @@ struct AdafactorUpdate {
   std::int64_t step;  ///< of this update, from 1
 
   constexpr double flops() const { return 16.0 * double(target.weights.size()); }
-  constexpr double bytes() const {
-    return 2 * (bytes_of(target.weights) + bytes_of(target.gradient) + bytes_of(moments));
-  }
+  constexpr double bytes() const { return target.bytes() + 2 * bytes_of(moments); }
   constexpr void outputs(auto&&) const {}
   friend constexpr bool operator==(const AdafactorUpdate&, const AdafactorUpdate&) = default;
 };

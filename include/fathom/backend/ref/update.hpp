@@ -87,13 +87,22 @@ class Updated {
   U value_;
 };
 
-/// Calls f(i, weight i, its gradient) for every weight and clears the gradients.
+/// Writes what is rounded from weight i, where it is kept.
+template <class P>
+void round_weight(const UpdateTarget<P>& target, std::size_t i) {
+  if (!target.rounded.empty()) target.rounded[i] = rounded<typename P::Weight>(target.weights[i]);
+}
+
+/// Calls f(i, weight i, its gradient) for every weight, rounds the weights and clears the gradients.
 template <class P>
 void each_weight(const UpdateTarget<P>& target, auto&& f) {
   using U = UpdateNumber<P>;
   for (std::size_t i = 0; i < target.weights.size(); ++i) {
-    Updated<U, typename P::Master> w(target.weights[i]);
-    f(i, *w, U(target.gradient[i]) * U(target.gradient_scale));
+    {
+      Updated<U, typename P::Master> w(target.weights[i]);
+      f(i, *w, U(target.gradient[i]) * U(target.gradient_scale));
+    }
+    round_weight(target, i);
     target.gradient[i] = typename P::Gradient(0);
   }
 }
@@ -193,6 +202,7 @@ void run(const Packing&, const op::AdafactorUpdate<P>& op) {
     for (int n = 0; n < rows * columns; ++n) {
       const U old = U(w[n]);
       w[n] = Master(old - ((info.decayed ? shrinkage * old : U(0)) + length * u[n]));
+      round_weight(op.target, std::size_t(info.offset + n));
       g[n] = typename P::Gradient(0);
     }
     for (int i = 0; i < row_moments; ++i) moment[i] = Master(r[i]);

@@ -35,6 +35,7 @@ op::Average<P> average(Operands<P>& o, int size, double decay) {
 template <class P>
 UpdateTarget<P> update_target(Operands<P>& o, int size, double weight_decay) {
   return {.weights = o.values(size),
+          .rounded = o.poison(size),
           .gradient = o.values(size),
           .gradient_scale = 0.5,
           .learning_rate = 0.01,

@@ -56,9 +56,8 @@ struct UpdateOps {
   static void run(Lane& lane, const op::Round<P>& op)
     requires(!updates_weights<P>)
   {
-    each_shard(lane, op.x.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
-      sweep<Master>(count, [&](auto place) { place.store(op.y.data() + begin, place.load(op.x.data() + begin)); });
-    });
+    each_shard(lane, op.x.size(),
+               [&](std::int64_t, std::int64_t begin, std::size_t count) { round(op.x, op.y, begin, count); });
   }
 
   static void run(Lane& lane, const op::TensorSquares<P>& op) {
@@ -103,7 +102,7 @@ struct UpdateOps {
                        .nesterov = op.nesterov,
                        .gradient_scale = op.target.gradient_scale,
                        .clear_gradient = true};
-    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+    update_weights(lane, op.target, [&](std::int64_t begin, std::size_t count) {
       sgd_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
                          op.momentum.empty() ? nullptr : op.momentum.data() + begin);
     });
@@ -120,7 +119,7 @@ struct UpdateOps {
                         .correction2 = 1 - std::pow(op.beta2, double(op.step)),
                         .gradient_scale = op.target.gradient_scale,
                         .clear_gradient = true};
-    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+    update_weights(lane, op.target, [&](std::int64_t begin, std::size_t count) {
       adam_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
                           op.first.data() + begin, op.second.data() + begin);
     });
@@ -133,7 +132,7 @@ struct UpdateOps {
                         .decay = op.target.weight_decay,
                         .gradient_scale = op.target.gradient_scale,
                         .clear_gradient = true};
-    each_shard(lane, op.target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+    update_weights(lane, op.target, [&](std::int64_t begin, std::size_t count) {
       lion_update<Master>(count, step, op.target.weights.data() + begin, op.target.gradient.data() + begin,
                           op.momentum.data() + begin);
     });
@@ -147,14 +146,17 @@ struct UpdateOps {
       return info.size() * lane.parts() * 8 > std::int64_t(op.target.weights.size());
     };
     each_tensor(op, [&](const TensorPlace& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
-      if (is_large(info)) adafactor_update(step, tensor, lane.number(), lane.parts(), common, [&] { lane.barrier(); });
+      if (!is_large(info)) return;
+      const auto wait = [&] { lane.barrier(); };
+      adafactor_update(step, tensor, lane.number(), lane.parts(), common, wait, rounding(op.target, info));
     });
     std::int64_t small = 0, before = 0;
     for (const TensorPlace& info : op.table) small += is_large(info) ? 0 : info.size();
     each_tensor(op, [&](const TensorPlace& info, const AdafactorStep& step, const FactoredTensor<Master>& tensor) {
       if (is_large(info)) return;
       AdafactorSums own;
-      if (before * lane.parts() / small == lane.number()) adafactor_update(step, tensor, 0, 1, own, [] {});
+      if (before * lane.parts() / small == lane.number())
+        adafactor_update(step, tensor, 0, 1, own, [] {}, rounding(op.target, info));
       before += info.size();
     });
     lane.barrier();
@@ -195,6 +197,31 @@ struct UpdateOps {
                                .column = moments + row_moments});
       moments += row_moments + info.columns;
     }
+  }
+
+  /// y = x, rounded, in the elements from `begin` on.
+  static void round(Elements<const Master> x, Elements<typename P::Weight> y, std::int64_t begin, std::size_t count) {
+    sweep<Master>(count, [&](auto place) { place.store(y.data() + begin, place.load(x.data() + begin)); });
+  }
+  /// Rounds weights of `target`, where that is kept.
+  static void round_weights(const UpdateTarget<P>& target, std::int64_t begin, std::size_t count) {
+    if (!target.rounded.empty()) round(target.weights, target.rounded, begin, count);
+  }
+  static auto rounding(const UpdateTarget<P>& target, const TensorPlace& info) {
+    return [&](std::int64_t at, std::size_t count) { round_weights(target, info.offset + at, count); };
+  }
+
+  /// f(begin, count) updates weights of this lane's shards: pieces that are in cache yet when they are rounded.
+  template <class F>
+  static void update_weights(Lane& lane, const UpdateTarget<P>& target, F&& f) {
+    const auto piece = std::size_t(target.rounded.empty() ? shard : 4096);
+    each_shard(lane, target.weights.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
+      for (std::size_t at = 0; at < count; at += piece) {
+        const std::size_t size = std::min(piece, count - at);
+        f(begin + std::int64_t(at), size);
+        round_weights(target, begin + std::int64_t(at), size);
+      }
+    });
   }
 
   /// f(index, begin, count) for this lane's shards; returns when all lanes have done theirs.

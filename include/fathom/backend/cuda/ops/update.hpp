@@ -162,17 +162,24 @@ void run_op(Session& session, const op::Average<P>& op, Numbers) {
 template <class P>
 struct TargetOf {
   FlatOf<typename P::Master> weights;
+  FlatOf<typename P::Weight> rounded;
   FlatOf<typename P::Gradient> gradient;
   const double *gradient_scale, *learning_rate;
   float decay;
 
   TargetOf(const UpdateTarget<P>& target, Numbers& numbers)
       : weights(target.weights),
+        rounded(target.rounded),
         gradient(target.gradient),
         gradient_scale(numbers.next<double>()),
         learning_rate(numbers.next<double>()),
         decay(float(target.weight_decay)) {}
 
+  template <class Thread>
+  constexpr void store_weights(Thread& thread, std::int64_t at, const Octet& w) const {
+    weights.store(thread, at, w);
+    if (rounded) rounded.store(thread, at, w);
+  }
   /// The gradient, scaled; it is cleared.
   template <class Thread>
   constexpr Octet take_gradient(Thread& thread, std::int64_t at) const {
@@ -203,7 +210,7 @@ struct SgdElements {
       w.at[i] -= rate * (nesterov ? g.at[i] + factor * m.at[i] : m.at[i]);
     }
     if (momentum) momentum.store(thread, at, m);
-    target.weights.store(thread, at, w);
+    target.store_weights(thread, at, w);
   }
 };
 template <class P>
@@ -238,7 +245,7 @@ struct AdamElements {
       v.at[i] = b2 * v.at[i] + (1 - b2) * g.at[i] * g.at[i];
       w.at[i] -= rate * (m.at[i] / correction1) / (std::sqrt(v.at[i] / correction2) + epsilon);
     }
-    target.weights.store(thread, at, w);
+    target.store_weights(thread, at, w);
     first.store(thread, at, m);
     second.store(thread, at, v);
   }
@@ -270,7 +277,7 @@ struct LionElements {
       w.at[i] -= rate * (sign + target.decay * w.at[i]);
       m.at[i] = beta2 * m.at[i] + (1 - beta2) * g.at[i];
     }
-    target.weights.store(thread, at, w);
+    target.store_weights(thread, at, w);
     momentum.store(thread, at, m);
   }
 };
@@ -429,6 +436,7 @@ struct AdafactorTensor {
     const int rows = tensor.rows, columns = tensor.columns;
     const bool is_matrix = !tensor.vector;
     Master* const w = target.weights.data + tensor.offset;
+    typename P::Weight* const rounded = target.rounded ? target.rounded.data + tensor.offset : nullptr;
     auto* const g = target.gradient.data + tensor.offset;
     Master* const r = moments + thread.load(offsets + thread.block());
     Master* const c = r + (is_matrix ? rows : 0);
@@ -471,7 +479,9 @@ struct AdafactorTensor {
         std::max(epsilon2, std::sqrt(mean_w2)) * rate / std::max(1.f, std::sqrt(mean_u2) / clip_threshold);
     for (std::int64_t n = thread.index(); n < tensor.size(); n += threads) {
       const float old = float(thread.load(w + n)), u = update(n);
-      thread.store(w + n, Master(old - (shrinkage * old + length * u)));
+      const auto fresh = Master(old - (shrinkage * old + length * u));
+      thread.store(w + n, fresh);
+      if (rounded != nullptr) thread.store(rounded + n, typename P::Weight(fresh));
       thread.store(g + n, typename P::Gradient(0.f));
     }
   }
