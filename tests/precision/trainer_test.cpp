@@ -14,6 +14,7 @@
 #include <fathom/train/average_checkpoints.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/memory_plan.hpp>
+#include <utility>
 #include <vector>
 
 #include "precision/gradient_error.hpp"
@@ -118,6 +119,29 @@ TEMPLATE_TEST_CASE("mixed: a resumed run ends in the bits of the uninterrupted o
   using Master = typename TestType::Precision::Master;
   const safetensors::File file(folder / "checkpoint" / "model.safetensors");
   for (const safetensors::Tensor& tensor : file.tensors()) CHECK(tensor.dtype == safetensors::dtype_of<Master>);
+}
+
+TEMPLATE_TEST_CASE("mixed: a run goes on in the other precision", "[mixed]", (std::pair<Cpu<Mixed>, Cpu<Single>>),
+                   (std::pair<Cpu<Single>, Cpu<Mixed>>)) {
+  const TemporaryDirectory folder;
+  SmallTrainer<typename TestType::first_type> whole(small, {});
+  SmallTrainer<typename TestType::second_type> second(small, {});
+  for (int step = 0; step < 20; ++step) whole.step(batch(step), 3e-3);
+  save_checkpoint(folder / "checkpoint", whole);
+  load_checkpoint(folder / "checkpoint", second);
+  CHECK(second.counters().step == 20);
+  CHECK(values_of(second.masters()) == values_of(whole.masters()));
+  CHECK(values_of(second.optimizer_state()) == values_of(whole.optimizer_state()));
+  require_rounded(second);
+
+  const double before = whole.evaluate(batch(99)).cross_entropy;
+  for (int step = 20; step < 40; ++step) {
+    whole.step(batch(step), 3e-3);
+    second.step(batch(step), 3e-3);
+  }
+  const double after = whole.evaluate(batch(99)).cross_entropy;
+  CHECK(after < 0.95 * before);  // it learns, and so does the other
+  CHECK(std::abs(second.evaluate(batch(99)).cross_entropy / after - 1) < 0.01);
 }
 
 TEST_CASE("mixed: a checkpoint's weights are rounded once, for inference and for means", "[mixed]") {

@@ -34,11 +34,11 @@ namespace fathom::inline FATHOM_ABI {
 template <class P>
 struct FlatModel {
   Extent extent;
-  Elements<typename P::Master> weights;
-  Elements<typename P::Weight> rounded;  ///< from the weights; empty where there are none
-  Elements<typename P::Gradient> gradient;
-  Elements<typename P::Master> state;
-  std::span<const TensorPlace> table;
+  Elements<typename P::Master> weights{};
+  Elements<typename P::Weight> rounded{};  ///< from the weights; empty where there are none
+  Elements<typename P::Gradient> gradient{};
+  Elements<typename P::Master> state{};
+  std::span<const TensorPlace> table{};
 };
 
 /// The variables of one update.
