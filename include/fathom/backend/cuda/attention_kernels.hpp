@@ -9,9 +9,10 @@
 #include <fathom/core/config.hpp>
 #include <limits>
 
-/// Attention by kernels of our own: for whatever cuDNN has no engine for, and the judge of what it has. A warp has one
-/// query of one head, or one key; its lanes have 32 keys at a time for scores, and the columns for sums. Nothing is
-/// added to by two warps, so the bits are the same every time.
+/// Attention in floats, and of a few queries: by kernels of our own, as all that cuDNN has no engine for, and as the
+/// judge of what it has. A warp has one query of one head, or one key; its lanes have 32 keys at a time for scores, and
+/// the columns for sums. Nothing is added to by two warps, so the bits are the same every time. Tiles of 16 bits:
+/// flash_attention.hpp.
 namespace fathom::inline FATHOM_ABI::cuda {
 
 inline constexpr int widest_head = 256;
@@ -90,14 +91,19 @@ struct AttentionOf {
     while (bucket + 1 < start_count && thread.load(starts + bucket + 1) <= far) ++bucket;
     return distance < 0 ? start_count + bucket : bucket;
   }
-  /// The score of a query, given as floats, and a key.
+  /// The score of a query and a key: the product of both, scaled, and what is added for their distance.
+  template <class Thread>
+  constexpr float biased(Thread& thread, float product, int head, int distance) const {
+    product *= scale;
+    if (bias != nullptr) product += float(thread.load(bias + head * buckets() + bucket(thread, distance)));
+    return product;
+  }
+  /// The same of a query that is given as floats.
   template <class Thread>
   constexpr float score(Thread& thread, const float* query, const T* key, int head, int distance) const {
     float sum = 0;
     for (int c = 0; c < width; ++c) sum += query[c] * float(thread.load(key + c));
-    sum *= scale;
-    if (bias != nullptr) sum += float(thread.load(bias + head * buckets() + bucket(thread, distance)));
-    return sum;
+    return biased(thread, sum, head, distance);
   }
   /// What dropout multiplies a probability by.
   template <class Thread>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <span>
 
@@ -74,7 +75,7 @@ op::AttentionForward<P> attention(Operands<P>& o, const Heads& heads, bool causa
           .kv_heads = heads.groups,
           .head_width = heads.width,
           .causal = causal,
-          .scale = 0.3,
+          .scale = 1 / std::sqrt(double(heads.width)),
           .dropout = o.dropout,
           .packing = &o.rows.packing,
           .key_packing = &key_rows,
@@ -97,7 +98,7 @@ op::AttentionBackward<P> attention_backward(Operands<P>& o, const Heads& heads, 
           .kv_heads = heads.groups,
           .head_width = heads.width,
           .causal = causal,
-          .scale = 0.3,
+          .scale = 1 / std::sqrt(double(heads.width)),
           .dropout = o.dropout,
           .packing = &o.rows.packing,
           .key_packing = &key_packing(o, keys),

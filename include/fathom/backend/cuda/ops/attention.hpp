@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/backend/cuda/attention_kernels.hpp>
+#include <fathom/backend/cuda/flash_attention.hpp>
 #include <fathom/backend/cuda/prepared.hpp>
 #include <fathom/backend/cuda/rows.hpp>
 #include <fathom/backend/cuda/session.hpp>
@@ -155,6 +156,13 @@ int warp_blocks(std::int64_t warps) {
   return int((warps + K::warps - 1) / K::warps);
 }
 
+/// Whether tiles on tensor cores do it: a row of a tile takes as long as sixteen.
+template <class P>
+bool fills_tiles(const op::AttentionForward<P>& op, const Packing& rows) {
+  return std::is_same_v<typename P::Activation, Bf16> &&
+         (op.cache.keys == nullptr || op.q.rows >= MatrixStep::rows * rows.sequences());
+}
+
 template <class P>
 void run_op(Session& session, const OnKeys<op::AttentionForward<P>>& packed, Numbers numbers) {
   const op::AttentionForward<P>& op = packed.op;
@@ -178,8 +186,57 @@ void run_op(Session& session, const OnKeys<op::AttentionForward<P>>& packed, Num
     append(op.v, op.cache.values);
   }
   if (op.q.rows == 0) return;
+  if constexpr (std::is_same_v<typename P::Activation, Bf16>)
+    if (fills_tiles(op, packed.rows))
+      return with_tiles(op.head_width, [&]<int Width>() {
+        using K = FlashForward<P, Width>;
+        session.launch(tile_blocks<K>(op.q.rows, packed.rows.sequences(), op.heads), K{{}, of, op.o, op.lse});
+      });
   using K = AttentionForward<P>;
   session.launch(warp_blocks<K>(std::int64_t(op.q.rows) * op.heads), K{of, op.o, op.lse, op.q.rows});
+}
+
+/// dq, dk and dv by tiles, and `products`.
+template <class P>
+void flash_backward(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, const AttentionOf<P>& of,
+                    float* products) {
+  const op::AttentionBackward<P>& op = packed.op;
+  const int rows = op.q.rows, key_rows = op.k.rows;
+  with_tiles(op.head_width, [&]<int Width>() {
+    if (rows > 0) {
+      using K = FlashQueryGradients<P, Width>;
+      session.launch(tile_blocks<K>(rows, packed.rows.sequences(), op.heads),
+                     K{{}, of, op.o, op.d_o, op.restored, op.dq, op.lse, products, rows});
+    }
+    const auto gradients = [&]<bool Keys, bool Values>() {
+      using K = FlashKeyGradients<P, Width, Keys, Values>;
+      session.launch(tile_blocks<K>(key_rows, packed.keys.sequences(), op.kv_heads),
+                     K{{}, of, op.d_o, op.dk, op.dv, op.lse, products, rows});
+    };
+    if (key_rows == 0) return;
+    if constexpr (Width > 128) {
+      gradients.template operator()<true, false>();
+      gradients.template operator()<false, true>();
+    } else {
+      gradients.template operator()<true, true>();
+    }
+  });
+}
+
+/// The same by a warp for each query and each key.
+template <class P>
+void warp_backward(Session& session, const op::AttentionBackward<P>& op, const AttentionOf<P>& of, float* products) {
+  const int rows = op.q.rows, key_rows = op.k.rows;
+  if (rows > 0) {
+    using K = AttentionQueryGradients<P>;
+    session.launch(warp_blocks<K>(std::int64_t(rows) * op.heads),
+                   K{of, op.o, op.d_o, op.restored, op.dq, op.lse, products, rows});
+  }
+  if (key_rows > 0) {
+    using K = AttentionKeyGradients<P>;
+    session.launch(warp_blocks<K>(std::int64_t(key_rows) * op.kv_heads),
+                   K{of, op.d_o, op.dk, op.dv, op.lse, products, rows, key_rows});
+  }
 }
 
 template <class P>
@@ -206,18 +263,12 @@ void run_op(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, Nu
   }
   check_head_width(op.head_width);
   const AttentionOf<P> of(op, packed.rows, packed.keys, key);
-  const int rows = op.q.rows, key_rows = op.k.rows;
+  const int rows = op.q.rows;
   float* const products = scratch.take<float>(std::int64_t(op.heads) * rows);
-  if (rows > 0) {
-    using K = AttentionQueryGradients<P>;
-    session.launch(warp_blocks<K>(std::int64_t(rows) * op.heads),
-                   K{of, op.o, op.d_o, op.restored, op.dq, op.lse, products, rows});
-  }
-  if (key_rows > 0) {
-    using K = AttentionKeyGradients<P>;
-    session.launch(warp_blocks<K>(std::int64_t(key_rows) * op.kv_heads),
-                   K{of, op.d_o, op.dk, op.dv, op.lse, products, rows, key_rows});
-  }
+  if constexpr (std::is_same_v<typename P::Activation, Bf16>)
+    flash_backward(session, packed, of, products);
+  else
+    warp_backward(session, op, of, products);
   if (!op.dbias.empty() && rows > 0)
     session.launch(op.heads * of.buckets(),
                    AttentionBiasGradients<P>{of, op.d_o, op.lse, products, op.dbias.data(), rows});
