@@ -55,8 +55,8 @@ int main(int count, char** arguments) try {
   };
   bleu("BLEU 13a", {});
   bleu("BLEU 13a lc", {.lowercase = true});
-  bleu("BLEU none", {.tokenizer = score::Tokenizer::none});
-  bleu("BLEU intl", {.tokenizer = score::Tokenizer::international});
+  bleu("BLEU none", {.tokenizer = score::Tokenization::none});
+  bleu("BLEU intl", {.tokenizer = score::Tokenization::international});
   measure("chrF", seconds, [&] { return score::chrf(hypotheses, references).text(4); });
   measure("chrF++", seconds, [&] { return score::chrf(hypotheses, references, {.word_order = 2}).text(4); });
   measure("BLEU 13a, 1000 resamples", seconds,

@@ -379,10 +379,10 @@ class TranslatorProgram {
   }
 
   score::BleuOptions bleu_options() const {
-    using score::Tokenizer;
-    return {.tokenizer = options_.tokenizer == "none"   ? Tokenizer::none
-                         : options_.tokenizer == "intl" ? Tokenizer::international
-                                                        : Tokenizer::mteval_13a};
+    using score::Tokenization;
+    return {.tokenizer = options_.tokenizer == "none"   ? Tokenization::none
+                         : options_.tokenizer == "intl" ? Tokenization::international
+                                                        : Tokenization::mteval_13a};
   }
 
   /// The subwords that belong to the weights which a command uses, and the token of the language that it translates

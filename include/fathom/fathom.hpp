@@ -11,7 +11,6 @@
 #include <fathom/backend/cpu/cpu.hpp>        // IWYU pragma: export
 #include <fathom/backend/dry_run.hpp>        // IWYU pragma: export
 #include <fathom/backend/non_finite.hpp>     // IWYU pragma: export
-#include <fathom/backend/recorder.hpp>       // IWYU pragma: export
 #include <fathom/backend/ref/ref.hpp>        // IWYU pragma: export
 #include <fathom/backend/timer.hpp>          // IWYU pragma: export
 #include <fathom/generate/generate.hpp>      // IWYU pragma: export

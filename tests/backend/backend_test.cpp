@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <concepts>
+#include <cstddef>
 #include <fathom/backend/backend.hpp>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/dry_run.hpp>
-#include <fathom/backend/recorder.hpp>
 #include <fathom/backend/ref/ref.hpp>
+
+#include "backend/recorder.hpp"
 
 namespace backend_test {
 
-using namespace fathom;
+using namespace fathom_test;
 
 /// Runs every op but one.
 template <template <class> class Missing>
@@ -23,15 +25,9 @@ template <template <class> class... Ops>
 constexpr bool each_is_needed = ((Backend<Without<Ops>> && !CompleteBackend<Without<Ops>>)&&...);
 
 static_assert(CompleteBackend<Without<NoOp>>);
-static_assert(
-    each_is_needed<op::LinearForward, op::LinearBackwardInput, op::LinearBackwardWeight, op::LinearCrossEntropy>);
-static_assert(each_is_needed<op::RankLogits>);
-static_assert(each_is_needed<op::AttentionForward, op::AttentionBackward, op::Rotate, op::CopyCache>);
-static_assert(each_is_needed<op::Activation, op::ActivationBackward, op::Norm, op::NormBackward, op::ResidualAddNorm>);
-static_assert(each_is_needed<op::ResidualAdd, op::ResidualAddBackward, op::WeightedSum, op::WeightedSumBackward>);
-static_assert(each_is_needed<op::Variance, op::Copy, op::Zero, op::Embedding, op::EmbeddingBackward>);
-static_assert(each_is_needed<op::SumOfSquares, op::SgdUpdate, op::AdamUpdate, op::LionUpdate, op::AdafactorUpdate,
-                             op::Average, op::Scale>);
+#define NEEDED(Op, ...) static_assert(each_is_needed<op::Op>);
+FATHOM_EACH_OP(NEEDED, )
+#undef NEEDED
 
 // A backend that grows says what it has.
 static_assert(!RunsLinear<Without<op::LinearForward>> && RunsAttention<Without<op::LinearForward>>);
@@ -70,6 +66,19 @@ struct NoScope : Ref<double> {
   };
 };
 static_assert(!Backend<NoOneLane> && !Backend<NoBuffer> && !Backend<NoReserve> && !Backend<NoScope>);
+/// Has buffers of bytes and of weights alone.
+struct OnlyTwoBuffers : Ref<double> {
+  template <class T>
+    requires(std::same_as<T, std::byte> || std::same_as<T, double>)
+  using Buffer = fathom::Buffer<T>;
+};
+/// Its bundle lacks masters.
+struct NoMaster : Ref<double> {
+  struct Precision : Double {
+    using Master = void;
+  };
+};
+static_assert(!Backend<OnlyTwoBuffers> && !Backend<NoMaster>);
 static_assert(!Backend<Double> && !Backend<int> && !Backend<OpsOnly<Single>>);
 
 /// Does not say what memory its ops need.

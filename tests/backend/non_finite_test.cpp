@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cstdint>
 #include <fathom/backend/non_finite.hpp>
 #include <fathom/backend/ref/ref.hpp>
 #include <limits>
@@ -42,7 +43,7 @@ std::string found(const Faults& faults, const typename B::Options& machine = {})
 
   typename B::template Buffer<std::byte> activations(saved_bytes<SmallModel, P>(capacity));
   Context<FindNonFinite<B>> context(machine);
-  context.reserve(training_cost<SmallModel, B>(capacity).size);
+  context.reserve(training_cost<SmallModel, FindNonFinite<B>>(capacity).size);
   const SomeBatch batch(1);
   context.run(batch.rows, Pass{}, [&](auto& worker) {
     Arena arena = arena_of(activations);
@@ -81,6 +82,17 @@ TEST_CASE("the first op that writes what is not finite is named with its scope a
     CHECK(found<Cpu<Single>>(faults, {.threads = 1}) == expected);
   }
 }
+
+/// Looking needs more than any op of a step.
+struct Hungry : Ref<float> {
+  template <class T>
+  static constexpr std::int64_t scratch_bytes(const op::FirstNonFinite<T>&) {
+    return 12345;
+  }
+  static constexpr std::int64_t scratch_bytes(const auto&) { return 0; }
+};
+static_assert(training_cost<SmallModel, Hungry>({4 * context, 4, context}).size.scratch == 0);
+static_assert(training_cost<SmallModel, FindNonFinite<Hungry>>({4 * context, 4, context}).size.scratch == 12345);
 
 TEST_CASE("what an op reads does not count, and what was found first stays", "[non_finite]") {
   using P = Ref<float>::Precision;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
-#include <fathom/backend/recorder.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backend/recorder.hpp"
 #include "train/models.hpp"
 
 namespace recorder_test {

@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
-#include <fathom/backend/recorder.hpp>
 #include <fathom/backend/ref/ref.hpp>
 #include <fathom/backend/timer.hpp>
 #include <map>
 #include <string>
 
+#include "backend/recorder.hpp"
 #include "train/models.hpp"
 
 namespace timer_test {

@@ -12,6 +12,7 @@ trap 'rm -f "$object"' EXIT
     while ((getline line < budget) > 0) {
       if (line ~ /^#/ || split(line, part, " ") < 4) continue
       word[++rules] = part[1]; registers[rules] = part[2]; stack[rules] = part[3]; spills[rules] = part[4]
+      fewest[rules] = part[5]
     }
   }
   /Compiling entry function/ { name = $0; sub(/.*entry function ./, "", name); sub(/. for .*/, "", name) }
@@ -19,7 +20,7 @@ trap 'rm -f "$object"' EXIT
   /Used [0-9]+ registers/ && name ~ /fathom/ && name !~ /thrust|cub::/ {
     used = $0; sub(/.*Used /, "", used); sub(/ registers.*/, "", used)
     for (rule = 1; rule <= rules; ++rule) if (word[rule] == "-" || index(name, word[rule])) break
-    if (rule > rules || used + 0 > registers[rule] || frame + 0 > stack[rule] || spilled + 0 > spills[rule]) {
+    if (rule > rules || used + 0 > registers[rule] || used + 0 < fewest[rule] || frame + 0 > stack[rule] || spilled + 0 > spills[rule]) {
       printf "%d registers, %d bytes of stack, %d of spills: %s\n", used, frame, spilled, name
       ++exceeded
     }

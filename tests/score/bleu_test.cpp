@@ -14,7 +14,7 @@ using namespace fathom;
 using namespace fathom_test;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::WithinRel;
-using score::bleu, score::Smoothing, score::Tokenizer;
+using score::bleu, score::Smoothing, score::Tokenization;
 using Text = std::vector<std::string>;
 
 TEST_CASE("BLEU of a sentence by hand", "[score]") {
@@ -46,7 +46,7 @@ TEST_CASE("the closest reference length counts, the shorter of two", "[score]") 
 
 TEST_CASE("signatures say what was chosen", "[score]") {
   const auto signature = [](const score::BleuOptions& options) { return score::Bleu(options).signature(1); };
-  CHECK_THAT(signature({.tokenizer = Tokenizer::international, .lowercase = true, .effective_order = true}),
+  CHECK_THAT(signature({.tokenizer = Tokenization::international, .lowercase = true, .effective_order = true}),
              ContainsSubstring("|case:lc|eff:yes|tok:intl|smooth:exp|"));
   CHECK_THAT(signature({.smoothing = Smoothing::floor}), ContainsSubstring("|smooth:floor[0.10]|"));
   CHECK_THAT(signature({.smoothing = Smoothing::add_k, .smoothing_value = 0.5}),

@@ -118,7 +118,7 @@ TEST_CASE("tokenizers give sacreBLEU's words", "[score]") {
     const auto text = line["text"].get<std::string>();
     CAPTURE(text);
     for (const auto tokenizer :
-         {score::Tokenizer::mteval_13a, score::Tokenizer::none, score::Tokenizer::international})
+         {score::Tokenization::mteval_13a, score::Tokenization::none, score::Tokenization::international})
       CHECK(score::tokenize(text, tokenizer) == line[std::string(name(tokenizer))].get<Text>());
     std::u32string points;
     REQUIRE(!score::unicode::decode(text, points));

@@ -37,7 +37,7 @@ template class Trainer<Causally, Cpu<>, AdamW>;
 template class Trainer<Causally, Cpu<Double>, Sgd>;
 template class Trainer<Causally, Timed<Cpu<>>, Lion>;
 template class Trainer<BothSides, Cpu<>, Adafactor>;
-template class Trainer<Learned, Recorded<Cpu<Single, cpu::EigenMatmul>>, AdamW>;
+template class Trainer<Learned, Timed<Cpu<Single, cpu::EigenMatmul>>, AdamW>;
 template class Trainer<Translating, Cpu<>, AdamW>;
 template class TrainingRun<Trainer<Causally, Cpu<>, AdamW>, Source>;
 template class RunCheckpoints<TrainingRun<Trainer<Causally, Cpu<>, AdamW>, Source>>;

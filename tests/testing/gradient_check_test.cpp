@@ -57,14 +57,14 @@ struct ForgetsSkip : Sound {
 struct OverwritesGradient : Sound {
   static constexpr void backward(auto& worker, const auto& p, const auto& dp, const auto& flow, auto x,
                                  const auto& saved, auto dy, auto dx, auto skip) {
-    worker(op::Scale<Double>{.x = {dp.weight.data, 16}, .factor = 0});
+    worker(op::Zero<Double>{.y = {dp.weight.data, 1, 16}});
     Sound::backward(worker, p, dp, flow, x, saved, dy, dx, skip);
   }
 };
 struct WritesIntoGap : Sound {
   static constexpr void backward(auto& worker, const auto& p, const auto& dp, const auto& flow, auto x,
                                  const auto& saved, auto dy, auto dx, auto skip) {
-    worker(op::Scale<Double>{.x = {dp.bias.data + 4, 1}, .factor = 0});
+    worker(op::Zero<Double>{.y = {dp.bias.data + 4, 1, 1}});
     Sound::backward(worker, p, dp, flow, x, saved, dy, dx, skip);
   }
 };

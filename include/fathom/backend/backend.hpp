@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fathom/backend/ops.hpp>
+#include <fathom/backend/slots.hpp>
 #include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <span>
@@ -72,12 +73,19 @@ concept HasMachine =
       machine.run(region);
     };
 
+/// Buffers of numbers, and of whatever else a machine holds.
+template <class B, class... T>
+concept HasBuffers = (MachineBuffer<typename B::template Buffer<T>, T> && ...);
+
 template <class B>
-concept Backend = requires {
-  typename B::Precision::Weight;
-  { B::one_lane() } -> std::same_as<typename B::Options>;
-} && MachineLane<typename B::Lane> && HasMachine<B> && MachineBuffer<typename B::template Buffer<std::byte>, std::byte>
-  && MachineBuffer<typename B::template Buffer<typename B::Precision::Weight>, typename B::Precision::Weight>;
+concept Backend =
+    PrecisionBundle<typename B::Precision> &&
+    requires {
+      { B::one_lane() } -> std::same_as<typename B::Options>;
+    } && MachineLane<typename B::Lane> && HasMachine<B> &&
+    HasBuffers<B, std::byte, std::int64_t, double, Slots, typename B::Precision::Weight,
+               typename B::Precision::Activation, typename B::Precision::Stream, typename B::Precision::Statistic,
+               typename B::Precision::Gradient, typename B::Precision::Master>;
 
 template <class B>
 concept CompleteBackend = Backend<B> && RunsLinear<B> && RunsAttention<B> && RunsActivation<B> && RunsNorm<B> &&

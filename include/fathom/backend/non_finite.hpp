@@ -6,6 +6,7 @@
 #include <fathom/core/config.hpp>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -14,15 +15,17 @@ template <class B>
 class NonFiniteFinder : public ScopeObserver {
  public:
   void begin(const auto& /*op*/) {}
+  static constexpr void each_own(const auto& op, auto&& f) {
+    op.outputs([&](const auto& matrix) { f(look<value_of<decltype(matrix)>>(matrix, nullptr)); });
+  }
   template <class Op>
   void end(const Op& op, typename B::Lane& lane) {
     if (!found_.empty()) return;
     lane.settle();
     op.outputs([&](const auto& matrix) {
       if (!found_.empty() || !matrix) return;
-      using T = std::remove_cvref_t<decltype(*matrix.data)>;
       std::int64_t first = -1;
-      B::run(lane, op::FirstNonFinite<T>{matrix, first_.data()});
+      B::run(lane, look<value_of<decltype(matrix)>>(matrix, first_.data()));
       lane.read(&first, first_.data(), sizeof first);
       if (first >= 0) found_ = path_.text() + " (" + Op::name + ")";
     });
@@ -32,6 +35,13 @@ class NonFiniteFinder : public ScopeObserver {
   const std::string& found() const { return found_; }
 
  private:
+  template <class M>
+  using value_of = std::remove_cvref_t<decltype(*std::declval<M>().data)>;
+  template <class T>
+  static constexpr op::FirstNonFinite<T> look(const Matrix<const T>& matrix, std::int64_t* result) {
+    return {matrix, result};
+  }
+
   std::string found_;
   typename B::template Buffer<std::int64_t> first_{1};
 };

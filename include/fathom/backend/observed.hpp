@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/core/config.hpp>
 #include <span>
@@ -44,15 +46,26 @@ class ScopeObserver {
 ///   start(), stop()                around the work of a lane in a region
 ///   enter(name, index), leave()    around a scope
 ///   begin(op), end(op, lane)       around an op; `lane` is B's
+///   each_own(op, f)                if it runs ops of its own behind an op: calls f(own) for each, on no data
 /// and hears what else the lane does when it is a `Listener` and B's lanes have such to tell.
 template <class B, class Observer>
-struct Observed : NeedsMemoryOf<B> {
+struct Observed {
   using Precision = typename B::Precision;
   using Options = typename B::Options;
   template <class T>
   using Buffer = typename B::template Buffer<T>;
 
   static constexpr Options one_lane() { return B::one_lane(); }
+
+  static constexpr std::int64_t scratch_bytes(const auto& op) {
+    return most(op, [](const auto& each) { return std::int64_t(B::scratch_bytes(each)); });
+  }
+  static constexpr std::int64_t shared_bytes(const auto& op) {
+    return most(op, [](const auto& each) { return std::int64_t(B::shared_bytes(each)); });
+  }
+  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
+    return B::held_bytes(op, capacity);
+  }
 
   struct Lane {
     typename B::Lane* inner = nullptr;
@@ -122,6 +135,15 @@ struct Observed : NeedsMemoryOf<B> {
     lane.observer->begin(op);
     B::run(*lane.inner, op);
     lane.observer->end(op, *lane.inner);
+  }
+
+ private:
+  /// The most of an op and of what its observer runs behind it.
+  static constexpr std::int64_t most(const auto& op, auto&& bytes_of) {
+    std::int64_t bytes = bytes_of(op);
+    const auto raise = [&](const auto& own) { bytes = std::max(bytes, bytes_of(own)); };
+    if constexpr (requires { Observer::each_own(op, raise); }) Observer::each_own(op, raise);
+    return bytes;
   }
 };
 

@@ -13,7 +13,7 @@
 /// The op vocabulary: everything a layer asks of a machine.
 ///
 /// An op is a plain struct of views and constants; a layer fills one in by name and hands it to its worker, and a
-/// backend is a type with a `run(lane, op)` for each. Decorators (timer, recorder, non-finite finder) are written once
+/// backend is a type with a `run(lane, op)` for each. Decorators (timer, non-finite finder) are written once
 /// for all ops, from the facts that each op states about itself:
 ///   name         for profiles and messages
 ///   flops()      floating-point operations, a multiply-add counted as two, causal attention counted once
@@ -28,18 +28,20 @@
 /// - "Overwritten" outputs may hold anything before, also NaN; "added to" outputs must hold a value.
 /// - Unless an alias is allowed here, views of one op do not overlap. "May be x" means the very view x: its first
 ///   element and its stride.
-/// - A `StreamResult` is wanted in the stream's type, in that of activations, or in both; each is rounded once from what
+/// - A `StreamResult` is wanted in the stream's type, in that of activations, or in both; each is rounded once from
+/// what
 ///   the op computes. One view may be another one only where both are of one type.
 /// - "Null" means without rows or elements, wherever the pointer points. A null view is absent, or not wanted, where
 ///   the comment allows it.
-/// - Views are of memory of the machine, and so are results (`sums`, `result`, `results`). Packings, tokens, targets and
-///   tables are memory of the host, which stays unchanged until the region ends: a backend whose machine cannot read there
-///   copies them (backend/inputs.hpp).
+/// - Views are of memory of the machine, and so are results (`sums`, `result`, `results`). Packings, tokens, targets
+/// and
+///   tables are memory of the host, which stays unchanged until the region ends: a backend whose machine cannot read
+///   there copies them (backend/inputs.hpp).
 /// - The rows of dropout count from the start of their sequence, past rows included.
 /// - Inputs of ops that add to parameter gradients must stay unchanged until the enclosing frame closes, and no two ops
 ///   of one frame add to the same gradient, because a backend may put that work off until then and do it in parallel.
 
-/// X(Op, …) for every op.
+/// X(Op, …) for every op that is made of a precision: all but `FirstNonFinite`, which is made of a type of numbers.
 #define FATHOM_EACH_OP(X, ...)            \
   X(Activation, __VA_ARGS__)              \
   X(ActivationBackward, __VA_ARGS__)      \
@@ -70,7 +72,7 @@
   X(Initialize, __VA_ARGS__)              \
   X(TensorSquares, __VA_ARGS__)           \
   X(SumOfSquares, __VA_ARGS__)            \
-  X(Scale, __VA_ARGS__)                   \
+  X(Round, __VA_ARGS__)                   \
   X(Average, __VA_ARGS__)                 \
   X(SgdUpdate, __VA_ARGS__)               \
   X(AdamUpdate, __VA_ARGS__)              \

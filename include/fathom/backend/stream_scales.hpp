@@ -47,6 +47,11 @@ class StreamScales {
     scopes_.pop_back();
   }
   void begin(const auto& /*op*/) {}
+  /// The same of every op: what they need does not hang on extents.
+  static constexpr void each_own(const auto& /*op*/, auto&& f) {
+    f(op::Variance<P>{});
+    f(op::ResidualAdd<P>{});
+  }
   template <class Op>
   void end(const Op& op, typename B::Lane& lane) {
     if (!in_block()) return;

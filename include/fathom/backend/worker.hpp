@@ -42,7 +42,6 @@ struct CheckOp {
 template <class B>
 class Worker {
  public:
-  using Backend = B;
   using Precision = typename B::Precision;
   using Lane = typename B::Lane;
 
@@ -168,8 +167,8 @@ class Worker {
   constexpr T* slot(T Slots::*member) const {
     return slots_ == nullptr ? nullptr : &(slots_->*member);
   }
-  /// What the last op that was handed the slot has written there: the one call by which values come from the machine
-  /// while a region runs. Every lane makes it, waits for the value, and gets the same. Nothing in a dry run.
+  /// What the last op that was handed the slot has written there: how layers, models and trainers get values from the
+  /// machine while a region runs. Every lane makes it, waits for the value, and gets the same. Nothing in a dry run.
   template <class T>
   constexpr T read(T Slots::*member) {
     T value{};

@@ -17,6 +17,10 @@ namespace fathom::inline FATHOM_ABI {
 ///   Gradient    gradients of parameters            Master      what the optimizer updates
 ///
 /// They may all differ. They say how numbers are stored; what ops compute and sum up in is the backend's matter.
+template <class P>
+concept PrecisionBundle = Number<typename P::Weight> && Number<typename P::Activation> && Number<typename P::Stream> &&
+                          Number<typename P::Statistic> && Number<typename P::Gradient> && Number<typename P::Master>;
+
 template <class T>
 struct Uniform {
   using Weight = T;

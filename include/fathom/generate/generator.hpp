@@ -49,6 +49,8 @@ enum class FinishReason {
 /// rounding, which differs between passes of few rows and of many. Ownership, threads and memory as of `Inference`.
 template <class Model, class B>
 class Generator {
+  static_assert(CheckBackend<B>::value);
+
  public:
   /// Errors: `ShapeError` for sizes that are negative or beyond the context, `Error` for a sampling rule without
   /// meaning.

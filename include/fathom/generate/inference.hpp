@@ -80,6 +80,7 @@ struct InferenceMemory {
 /// earlier ones that it does not cache.
 template <class ModelType, class B>
 class Inference {
+  static_assert(CheckBackend<B>::value);
   static_assert(CheckOneStream<ModelType>::value);
   static_assert(check_leaves<CheckPieces, typename ModelType::Stack> && reads_in_pieces<typename ModelType::Stack>);
 

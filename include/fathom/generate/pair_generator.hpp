@@ -40,6 +40,8 @@ namespace fathom::inline FATHOM_ABI {
 /// Ownership, threads and memory as of `PairInference`; `step` allocates nothing.
 template <class Model, class B>
 class PairGenerator {
+  static_assert(CheckBackend<B>::value);
+
  public:
   /// Errors: `Error` for options without meaning, `ShapeError` for sizes that are negative or beyond the contexts.
   PairGenerator(const Weights<Model, B>& weights, const PairGeneratorOptions& options,

@@ -71,6 +71,7 @@ struct PairInferenceSize {
 /// cache them.
 template <class ModelType, class B>
 class PairInference {
+  static_assert(CheckBackend<B>::value);
   static_assert(CheckTwoStreams<ModelType>::value);
   static_assert(check_leaves<CheckPieces, typename ModelType::Target::Stack>);
 

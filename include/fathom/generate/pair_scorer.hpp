@@ -28,6 +28,7 @@ namespace fathom::inline FATHOM_ABI {
 /// Ownership and threads as of `PairInference`. Everything is allocated here; a call allocates nothing.
 template <class ModelType, class B>
 class PairScorer {
+  static_assert(CheckBackend<B>::value);
   static_assert(CheckTwoStreams<ModelType>::value);
 
  public:

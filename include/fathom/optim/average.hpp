@@ -51,13 +51,15 @@ class WeightAverage {
   /// bound before stay with what they saw. The average must not be added to meanwhile.
   class Exchange {
    public:
-    Exchange(Memory& a, Memory& b) : a_(a), b_(b) { std::swap(a_, b_); }
-    ~Exchange() { std::swap(a_, b_); }
-    Exchange(const Exchange&) = delete;
-    Exchange& operator=(const Exchange&) = delete;
+    Exchange(Memory& a, Memory& b) : a_(&a), b_(&b) { std::swap(*a_, *b_); }
+    Exchange(Exchange&& other) noexcept : a_(std::exchange(other.a_, nullptr)), b_(other.b_) {}
+    Exchange& operator=(Exchange&&) = delete;
+    ~Exchange() {
+      if (a_ != nullptr) std::swap(*a_, *b_);
+    }
 
    private:
-    Memory &a_, &b_;
+    Memory *a_, *b_;
   };
   /// Errors: `Error` when there is no snapshot yet, `ShapeError` when `weights` are of another size.
   [[nodiscard]] Exchange exchange_with(Memory& weights) {

@@ -42,7 +42,7 @@ constexpr std::string_view name(Smoothing smoothing) {
 }
 
 struct BleuOptions {
-  Tokenizer tokenizer = Tokenizer::mteval_13a;
+  Tokenization tokenizer = Tokenization::mteval_13a;
   bool lowercase = false;
   Smoothing smoothing = Smoothing::exponential;
   std::optional<double> smoothing_value = {};  ///< of `floor` and `add_k`
@@ -214,7 +214,7 @@ class Bleu {
 
 /// BLEU of a corpus:
 ///
-///   const score::BleuScore result = score::bleu(hypotheses, references, {.tokenizer = score::Tokenizer::none});
+///   const score::BleuScore result = score::bleu(hypotheses, references, {.tokenizer = score::Tokenization::none});
 ///   std::puts(result.text().c_str());
 ///
 /// Errors: `ShapeError` unless every hypothesis has its references; `Error` for lines that are not UTF-8.

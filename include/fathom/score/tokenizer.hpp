@@ -14,14 +14,14 @@
 
 namespace fathom::inline FATHOM_ABI::score {
 
-enum class Tokenizer {
+enum class Tokenization {
   mteval_13a,     ///< `13a`, that of WMT: ASCII punctuation is cut off; so are periods and commas not between digits
   none,           ///< `none`: words are what spaces separate; for text that is tokenized
   international,  ///< `intl`, mteval-v14's: the punctuation and symbols of all scripts
 };
 
 /// As signatures name it.
-constexpr std::string_view name(Tokenizer tokenizer) {
+constexpr std::string_view name(Tokenization tokenizer) {
   constexpr std::array<std::string_view, 3> names{"13a", "none", "intl"};
   return names[static_cast<std::size_t>(tokenizer)];
 }
@@ -44,11 +44,11 @@ inline void replace_all(std::string& text, std::string_view what, std::string_vi
 class Words {
  public:
   /// `line` is UTF-8.
-  const std::vector<std::string_view>& assign(std::string_view line, Tokenizer tokenizer) {
+  const std::vector<std::string_view>& assign(std::string_view line, Tokenization tokenizer) {
     line = unicode::without_spaces_behind(line);
-    if (tokenizer == Tokenizer::mteval_13a) {
+    if (tokenizer == Tokenization::mteval_13a) {
       mteval_13a(line);
-    } else if (tokenizer == Tokenizer::none) {
+    } else if (tokenizer == Tokenization::none) {
       text_ = line;
     } else {
       international(line);
@@ -158,7 +158,7 @@ class Words {
 }  // namespace detail
 
 /// The words that BLEU counts of a line.
-inline std::vector<std::string> tokenize(std::string_view line, Tokenizer tokenizer = Tokenizer::mteval_13a) {
+inline std::vector<std::string> tokenize(std::string_view line, Tokenization tokenizer = Tokenization::mteval_13a) {
   detail::Words words;
   const auto& found = words.assign(line, tokenizer);
   return {found.begin(), found.end()};

@@ -36,8 +36,10 @@ struct LayerRows {
 ///   run.backward();                       // overwrites dx, adds to gradients and memory_gradient
 ///   run.restore();                        // overwrites y, for a layer that restores its output
 ///   run.forward_piece(begin, end);        // overwrites some rows of y, for a layer that reads in pieces
-template <Layer L, Backend B = Ref<double>>
+template <Layer L, class B = Ref<double>>
 class LayerRun {
+  static_assert(CheckBackend<B>::value);
+
  public:
   using P = typename B::Precision;
   using T = typename P::Stream;

@@ -188,7 +188,7 @@ class Trainer {
   auto observe_forward(const Batch& batch, auto&& f) {
     check(batch);
     Context<Watched> context(Watched::one_lane());
-    context.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
+    context.reserve(training_cost<Model, Watched>(kept(), options_.dropout).size);
     context.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
       auto saved = saved_values();
       Model::forward(worker, weights_.params(), Flow<P>{}, batch, saved);
@@ -246,7 +246,7 @@ class Trainer {
     explicit UseAverage(Trainer& trainer) : trainer_(trainer) {
       if (!trainer.average_ || trainer.average_->count() == 0 || trainer.uses_average_) return;
       trainer.uses_average_ = true;
-      exchange_.emplace(trainer.masters(), trainer.average_->flat());
+      exchange_.emplace(trainer.average_->exchange_with(trainer.masters()));
       trainer.round_masters();
     }
     ~UseAverage() {
@@ -370,7 +370,7 @@ class Trainer {
   std::string first_non_finite(std::span<const Batch> batches, double target_weight) {
     clear_gradients();
     Context<FindNonFinite<B>> finder(B::one_lane());
-    finder.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
+    finder.reserve(training_cost<Model, FindNonFinite<B>>(kept(), options_.dropout).size);
     finder.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       for (std::size_t index = 0; index < batches.size(); ++index) {
         const auto rows = worker.on(batches[index].output_packing());

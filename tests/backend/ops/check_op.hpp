@@ -94,7 +94,8 @@ struct OpOptions {
 template <class P>
 struct Outcome {
   Operands<P> operands;
-  double result = 77;  ///< of ops that have one
+  double result = 77;       ///< of ops that have one
+  std::int64_t place = 77;  ///< of ops that have this one
 };
 
 template <class B, class Make>
@@ -112,12 +113,14 @@ auto run_op(Context<B>& context, const OpRows& rows, double dropout, int times, 
     for (auto& block : outcome.operands.blocks()) memory.add(block.bytes.data(), block.bytes.size());
     for (auto& twin : outcome.operands.twins()) memory.add(twin.block.bytes.data(), twin.block.bytes.size());
     memory.add(&outcome.result, sizeof outcome.result);
+    memory.add(&outcome.place, sizeof outcome.place);
     memory.add(&outcome.operands.sums, sizeof outcome.operands.sums);
   }
   context.run(rows.packing, Pass{}, [&](auto& worker) {
     const auto frame = worker.frame();
     for (auto op : ops) {
-      if constexpr (requires { op.result; }) op.result = &outcome.result;
+      if constexpr (requires { op.result = &outcome.result; }) op.result = &outcome.result;
+      if constexpr (requires { op.result = &outcome.place; }) op.result = &outcome.place;
       worker(memory.moved(op));
     }
   });
@@ -140,6 +143,7 @@ void require_equal(const Outcome<P>& actual, const Outcome<Double>& expected, do
   }
   const auto near = [&](double x, double y) { return testing::relative_error(x, y, 1.0) <= bound; };
   REQUIRE(near(actual.result, expected.result));
+  REQUIRE(actual.place == expected.place);
   const LossSums &sums = actual.operands.sums, &right = expected.operands.sums;
   REQUIRE((near(sums.cross_entropy, right.cross_entropy) && near(sums.smoothing, right.smoothing)));
   REQUIRE((near(sums.z, right.z) && sums.targets == right.targets && sums.correct == right.correct));
@@ -153,7 +157,7 @@ void require_equal_bits(const Outcome<P>& a, const Outcome<P>& b) {
     REQUIRE((x.size() == y.size() && std::memcmp(x.data(), y.data(), std::size_t(x.size())) == 0));
   }
   const auto same = [](double x, double y) { return std::memcmp(&x, &y, sizeof x) == 0; };
-  REQUIRE(same(b.result, a.result));
+  REQUIRE((same(b.result, a.result) && b.place == a.place));
   const LossSums &s = a.operands.sums, &t = b.operands.sums;
   REQUIRE((same(s.cross_entropy, t.cross_entropy) && same(s.smoothing, t.smoothing) && same(s.z, t.z)));
 }

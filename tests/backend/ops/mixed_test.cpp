@@ -192,7 +192,6 @@ TEMPLATE_LIST_TEST_CASE("mixed: streams, embeddings and updates", "[ops][mixed]"
   }
   check_rounding<TestType>([](auto& o) { return sample::sum_of_squares(o, 99); });
   check_rounding<TestType>([](auto& o) { return sample::round(o, 99); });
-  check_rounding<TestType>([](auto& o) { return sample::scale(o, 99, 0.3); });
   check_rounding<TestType>([](auto& o) { return sample::average(o, 99, 0.9); });
   check_rounding<TestType>([](auto& o) { return sample::sgd(o, 99, true, 0.9, true); });
   check_rounding<TestType>([](auto& o) { return sample::adam(o, 99, true); });

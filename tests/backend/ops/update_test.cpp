@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/ops/check_op.hpp"
 
+#include <limits>
+
 namespace update_test {
 
 using namespace fathom_test;
@@ -15,9 +17,24 @@ void check_flat(Make make) {
 
 TEMPLATE_LIST_TEST_CASE("passes over flat buffers", "[ops][threads]", Backends) {
   check_flat<TestType>([](auto& o, int size) { return sample::sum_of_squares(o, size); });
-  for (const double factor : {-0.75, 0.0})
-    check_flat<TestType>([=](auto& o, int size) { return sample::scale(o, size, factor); });
   check_flat<TestType>([](auto& o, int size) { return sample::average(o, size, 0.75); });
+}
+
+TEMPLATE_LIST_TEST_CASE("initial values", "[ops][threads]", Backends) {
+  for (const double deviation : {0.0, 0.1})
+    check_flat<TestType>([=](auto& o, int size) { return sample::initialize(o, size, deviation); });
+}
+
+TEMPLATE_LIST_TEST_CASE("the first number that is not finite", "[ops][threads]", Backends) {
+  constexpr double infinity = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double value : {1.0, infinity, -infinity, nan})
+    for (const int row : {0, 2})
+      check_op<TestType>([=](auto& o) { return sample::first_non_finite(o, 20, row, 13, value); });
+}
+
+TEMPLATE_LIST_TEST_CASE("squares of tensors", "[ops][threads]", Backends) {
+  const auto table = sample::table_of({{60, 50, Role::linear}, {1, 7, Role::bias}, {9, 1, Role::embedding}});
+  check_op<TestType>(all_rows().front(), [&](auto& o) { return sample::tensor_squares(o, table); });
 }
 
 TEMPLATE_LIST_TEST_CASE("elementwise updates", "[ops][threads]", Backends) {

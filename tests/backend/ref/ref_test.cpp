@@ -291,12 +291,7 @@ TEST_CASE("plain matrix and vector ops do what they say", "[ref]") {
   run(packed, op::SumOfSquares<P>{.x = x.span(), .result = &result});
   REQUIRE(result == 50);
 
-  std::vector<double> values = {1, nan};
-  run(packed, op::Scale<P>{.x = values, .factor = 0});
-  REQUIRE(values == std::vector<double>{0, 0});
-  values = {2, 4};
-  run(packed, op::Scale<P>{.x = values, .factor = 0.5});
-  REQUIRE(values == std::vector<double>{1, 2});
+  std::vector<double> values = {1, 2};
   const std::vector<double> weights = {5, 10};
   run(packed, op::Average<P>{.x = weights, .average = values, .decay = 0.75});
   REQUIRE(values == std::vector<double>{2, 4});

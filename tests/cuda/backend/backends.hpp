@@ -35,11 +35,9 @@ class OnDevice {
     for (std::size_t at = 0; at + sizeof(std::byte*) <= sizeof(Op); at += sizeof(std::byte*)) {
       std::byte* address = nullptr;
       std::memcpy(&address, bytes + at, sizeof address);
-      for (const Place& place : places_) {
-        if (address < place.host.data() || address > place.host.data() + place.host.size()) continue;
-        address = device_.data() + place.offset + (address - place.host.data());
+      if (const Place* place = place_of(address)) {
+        address = device_.data() + place->offset + (address - place->host.data());
         std::memcpy(bytes + at, &address, sizeof address);
-        break;
       }
     }
     return op;
@@ -57,6 +55,16 @@ class OnDevice {
     std::int64_t offset;
   };
 
+  /// What an address lies in, or right behind; null: in nothing that was added.
+  const Place* place_of(const std::byte* address) const {
+    const Place* ends_there = nullptr;
+    for (const Place& place : places_) {
+      const std::byte* const end = place.host.data() + place.host.size();
+      if (address >= place.host.data() && address < end) return &place;
+      if (address == end) ends_there = &place;
+    }
+    return ends_there;
+  }
   void send() {
     std::vector<std::byte> all(static_cast<std::size_t>(size_));
     for (const Place& place : places_) std::memcpy(all.data() + place.offset, place.host.data(), place.host.size());

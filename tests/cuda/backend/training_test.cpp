@@ -14,6 +14,7 @@
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <fathom/train/trainer.hpp>
+#include <limits>
 #include <vector>
 
 #include "precision/gradient_error.hpp"
@@ -118,6 +119,18 @@ TEST_CASE("cuda: what is not finite is named, and nothing is changed", "[cuda]")
   INFO(report.skipped);
   CHECK(report.skipped.find("not finite, first in batch.0.forward.blocks.0.attention (linear)") == 0);
   CHECK(values_of(trainer.optimizer_state()) == before);
+}
+
+TEST_CASE("cuda: also of a batch so small that no op of the step needs as much memory as looking", "[cuda]") {
+  using Tiny = Model<1, 256>;
+  constexpr Capacity capacity{4, 1, 4};
+  Trainer<Tiny, Cuda<Single>, AdamW> trainer(capacity, {}, {}, device);
+  for (const ParameterInfo& info : trainer.table())
+    if (info.name == "blocks.0.feed_forward.output.weight")
+      write_tensor(trainer.masters(), info,
+                   std::vector(std::size_t(info.size()), std::numeric_limits<float>::quiet_NaN()));
+  const FollowingTokens<vocabulary> few{1, 1, 4};
+  CHECK(trainer.step(few, 1e-3).skipped == "not finite, first in batch.0.forward.blocks.0.feed_forward (linear)");
 }
 
 TEMPLATE_TEST_CASE("cuda: what a trainer allocates is what was planned", "[cuda]", Cuda<Single>, Cuda<Mixed>) {

@@ -7,8 +7,10 @@
 int main() {
   using namespace fathom;
   float values[] = {1, 2, 3};
+  double squares = 0;
   Context<Cpu<>> context({.threads = 2});
-  context.run(Packing{}, Pass{}, [&](auto& worker) { worker(op::Scale<Single>{.x = {values, 3}, .factor = 2}); });
-  std::printf("%g %g %g\n", double(values[0]), double(values[1]), double(values[2]));
-  return values[2] == 6 ? 0 : 1;
+  context.run(Packing{}, Pass{},
+              [&](auto& worker) { worker(op::SumOfSquares<Single>{.x = {values, 3}, .result = &squares}); });
+  std::printf("%g\n", squares);
+  return squares == 14 ? 0 : 1;
 }

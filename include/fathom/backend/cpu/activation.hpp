@@ -20,7 +20,7 @@ struct Activated {
 struct ReluKernel {
   template <SimdVector V>
   static Activated<V> at(V x) {
-    return {x < 0 ? V{} : x, x <= 0 ? V{} : broadcast(Element<V>(1))};
+    return {x < 0 ? V{} : x, x <= 0 ? V{} : broadcast(ElementOf<V>(1))};
   }
 };
 
@@ -37,7 +37,7 @@ struct GeluKernel {
 struct GeluTanhKernel {
   template <SimdVector V>
   static Activated<V> at(V x) {
-    using T = Element<V>;
+    using T = ElementOf<V>;
     constexpr T c = T(0.79788456080286535588);
     const V square = x * x;
     const V s = sigmoid(x * (square * T(2 * 0.044715 * c) + T(2) * c));
@@ -50,7 +50,7 @@ struct SiluKernel {
   template <SimdVector V>
   static Activated<V> at(V x) {
     const V s = sigmoid(x);
-    return {x * s, s + x * s * (Element<V>(1) - s)};
+    return {x * s, s + x * s * (ElementOf<V>(1) - s)};
   }
 };
 

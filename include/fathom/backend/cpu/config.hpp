@@ -41,8 +41,7 @@
 #define FATHOM_MATMUL native
 #endif
 
-// Whether the usual ops come of a library (backend/cpu/compiled.hpp): FATHOM_COMPILED is set by the CMake target
-// fathom::compiled.
+// Whether the usual ops are those of a library: the CMake target fathom::compiled sets FATHOM_COMPILED.
 #if defined(FATHOM_COMPILED)
 #define FATHOM_FORM _compiled
 #else

@@ -23,14 +23,14 @@ concept SimdVector = std::is_same_v<V, Simd<float>> || std::is_same_v<V, Simd<do
 
 /// The number type of a vector.
 template <SimdVector V>
-using Element = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double>;
+using ElementOf = std::conditional_t<std::is_same_v<V, Simd<float>>, float, double>;
 
 namespace detail {
 
 /// f of every element, one at a time.
 template <SimdVector V, class F>
 V map(V v, F f) {
-  for (std::size_t i = 0; i < simd_width<Element<V>>; ++i) v[i] = f(v[i]);
+  for (std::size_t i = 0; i < simd_width<ElementOf<V>>; ++i) v[i] = f(v[i]);
   return v;
 }
 
@@ -57,14 +57,14 @@ inline Simd<float> scale_by_power_of_two(Simd<float> twice, Simd<float> shifted_
 /// |x|.
 template <SimdVector V>
 V abs(V x) {
-  using T = Element<V>;
+  using T = ElementOf<V>;
   return from_bits<T>(to_bits<T>(x) & ~to_bits<T>(broadcast(T(-0.0))));
 }
 
 /// The magnitude of x, which is not negative, with the sign of s.
 template <SimdVector V>
 V copy_sign(V x, V s) {
-  using T = Element<V>;
+  using T = ElementOf<V>;
   return from_bits<T>(to_bits<T>(x) | (to_bits<T>(s) & to_bits<T>(broadcast(T(-0.0)))));
 }
 
@@ -153,7 +153,7 @@ V tanh(V x) {
 /// 1 / (1 + e^-x). Error below 3 ulp.
 template <SimdVector V>
 V sigmoid(V x) {
-  return Element<V>(1) / (Element<V>(1) + exp(-x));
+  return ElementOf<V>(1) / (ElementOf<V>(1) + exp(-x));
 }
 
 /// The standard normal distribution at x.
@@ -166,7 +166,7 @@ struct Normal {
 /// Both from one exponential. In float the error of either is below 2e-7 and, for x > -5, below 2e-5 of the value.
 template <SimdVector V>
 Normal<V> normal(V x) {
-  using T = Element<V>;
+  using T = ElementOf<V>;
   constexpr T inverse_root_two_pi = T(0.39894228040143267794);
   const V bell = exp(x * x * T(-0.5));
   if constexpr (std::is_same_v<V, Simd<double>>) {

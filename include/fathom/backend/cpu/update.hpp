@@ -141,16 +141,4 @@ void axpy(std::size_t n, T a, const T* x, T* y) {
   sweep<T>(n, [&](auto place) { place.store(y, fma(broadcast(a), place.load(x), place.load(y))); });
 }
 
-/// x *= a.
-template <class T>
-void scale(std::size_t n, T a, T* x) {
-  sweep<T>(n, [&](auto place) { place.store(x, place.load(x) * a); });
-}
-
-/// x = value.
-template <class T>
-void fill(std::size_t n, T value, T* x) {
-  sweep<T>(n, [&](auto place) { place.store(x, broadcast(value)); });
-}
-
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

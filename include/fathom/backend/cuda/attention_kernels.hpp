@@ -56,30 +56,30 @@ struct AttentionOf {
   constexpr int buckets() const { return start_count * (causal ? 1 : 2); }
 
   /// A sequence: its first rows, and how many it has.
-  struct Sequence {
+  struct SequenceRows {
     int index, first_query, queries, first_key, keys, past;
   };
   template <class Thread>
-  constexpr Sequence sequence(Thread& thread, int index) const {
+  constexpr SequenceRows sequence(Thread& thread, int index) const {
     const int first = thread.load(queries.offsets + index), last = thread.load(queries.offsets + index + 1);
     const int key = thread.load(keys.offsets + index), key_end = thread.load(keys.offsets + index + 1);
     const int cached = cached_keys == nullptr ? 0 : keys.past_of(thread, index);
     return {index, first, last - first, key, cached + key_end - key, queries.past_of(thread, index)};
   }
-  constexpr int seen(const Sequence& s, int row) const { return causal ? row + 1 + s.keys - s.queries : s.keys; }
+  constexpr int seen(const SequenceRows& s, int row) const { return causal ? row + 1 + s.keys - s.queries : s.keys; }
   /// The first query that sees a key.
-  constexpr int first_seeing(const Sequence& s, int key) const {
+  constexpr int first_seeing(const SequenceRows& s, int key) const {
     const int row = causal ? key - (s.keys - s.queries) : 0;
     return row < 0 ? 0 : row;
   }
 
-  constexpr const T* key_row(const Sequence& s, int group, int j) const {
+  constexpr const T* key_row(const SequenceRows& s, int group, int j) const {
     return cached_keys == nullptr ? k.row(s.first_key + j) + group * width : cached(cached_keys, s, group, j);
   }
-  constexpr const T* value_row(const Sequence& s, int group, int j) const {
+  constexpr const T* value_row(const SequenceRows& s, int group, int j) const {
     return cached_keys == nullptr ? v.row(s.first_key + j) + group * width : cached(cached_values, s, group, j);
   }
-  constexpr const T* cached(const T* slabs, const Sequence& s, int group, int j) const {
+  constexpr const T* cached(const T* slabs, const SequenceRows& s, int group, int j) const {
     return slabs + (std::int64_t(s.index * kv_heads + group) * cache_length + j) * width;
   }
 
@@ -94,9 +94,7 @@ struct AttentionOf {
   /// The score of a query and a key: the product of both, scaled, and what is added for their distance.
   template <class Thread>
   constexpr float biased(Thread& thread, float product, int head, int distance) const {
-    product *= scale;
-    if (bias != nullptr) product += float(thread.load(bias + head * buckets() + bucket(thread, distance)));
-    return product;
+    return bias == nullptr ? product * scale : product * scale + bias_of(thread, head, distance);
   }
   /// The same of a query that is given as floats.
   template <class Thread>
@@ -108,7 +106,17 @@ struct AttentionOf {
   /// What dropout multiplies a probability by.
   template <class Thread>
   constexpr float keep(Thread& thread, int sequence, int head, int row, int key) const {
-    if (!mask.active()) return 1;
+    return mask.active() ? factor_of(thread, sequence, head, row, key) : 1;
+  }
+
+ private:
+  // Not inlined, so that loops without them are short and stay in registers.
+  template <class Thread>
+  [[gnu::noinline]] constexpr float bias_of(Thread& thread, int head, int distance) const {
+    return float(thread.load(bias + head * buckets() + bucket(thread, distance)));
+  }
+  template <class Thread>
+  [[gnu::noinline]] constexpr float factor_of(Thread& thread, int sequence, int head, int row, int key) const {
     return mask.load(thread).template factors<float>(sequence, head, row, key / octet)[std::size_t(key % octet)];
   }
 };
@@ -157,7 +165,7 @@ constexpr const float* shown(Thread& thread, float value, int which) {
 
 /// o and lse: a warp for each query and head, block after block the heads of a row.
 template <class P>
-struct AttentionForward {
+struct WarpForward {
   static constexpr const char* name = "attention";
   static constexpr int warps = 4, threads = warps * warp_size, slices = widest_head / warp_size;
   using Shared = AttentionShared<warps>;
@@ -214,7 +222,7 @@ struct AttentionForward {
 
 /// dq, the products of o and its gradient, and o once more where it is wanted: a warp for each query and head.
 template <class P>
-struct AttentionQueryGradients {
+struct WarpQueryGradients {
   static constexpr const char* name = "attention backward: queries";
   static constexpr int warps = 4, threads = warps * warp_size, slices = widest_head / warp_size;
   using Shared = AttentionShared<warps>;
@@ -298,7 +306,7 @@ struct AttentionQueryGradients {
 
 /// dk and dv: a warp for each key and its head, over the queries of all heads that read it.
 template <class P>
-struct AttentionKeyGradients {
+struct WarpKeyGradients {
   static constexpr const char* name = "attention backward: keys";
   static constexpr int warps = 4, threads = warps * warp_size, slices = widest_head / warp_size;
   using Shared = AttentionShared<warps>;
@@ -365,7 +373,7 @@ struct AttentionKeyGradients {
 
 /// dbias: a warp for each head and bucket, over all queries, each with the keys at the bucket's distances.
 template <class P>
-struct AttentionBiasGradients {
+struct WarpBiasGradients {
   static constexpr const char* name = "attention backward: bias";
   static constexpr int threads = warp_size;
   struct Shared {};

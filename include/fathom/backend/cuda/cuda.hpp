@@ -146,7 +146,7 @@ class Machine {
 
 /// Whether the backend has an op in precision P.
 template <class P, class Op>
-inline constexpr bool has_op = std::is_same_v<Op, op::Round<P>> && !updates_weights<P>;
+inline constexpr bool has_op = false;
 template <class P, class T>
 inline constexpr bool has_op<P, op::FirstNonFinite<T>> = true;
 #define FATHOM_CUDA_HAS(Op, ...) \

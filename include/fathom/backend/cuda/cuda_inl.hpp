@@ -123,7 +123,6 @@ void Cuda<P>::run(Lane& lane, const Op& op) {
 #define FATHOM_CUDA_OP(Op, P) template void Cuda<P>::run(cuda::Lane&, const op::Op<P>&);
 FATHOM_EACH_OP(FATHOM_CUDA_OP, Single)
 FATHOM_EACH_OP(FATHOM_CUDA_OP, Mixed)
-template void Cuda<Mixed>::run(cuda::Lane&, const op::Round<Mixed>&);
 template void Cuda<Single>::run(cuda::Lane&, const op::FirstNonFinite<float>&);
 template void Cuda<Mixed>::run(cuda::Lane&, const op::FirstNonFinite<float>&);
 template void Cuda<Mixed>::run(cuda::Lane&, const op::FirstNonFinite<Bf16>&);

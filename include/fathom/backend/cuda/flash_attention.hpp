@@ -80,7 +80,7 @@ struct Fragments {
 };
 /// f(row, column, j, i) for the lane's elements `at[j][i]`. It has two rows, the second one from i = 2 on.
 template <int Columns>
-constexpr void each_element(int lane, auto&& f) {
+[[gnu::always_inline]] constexpr void each_element(int lane, auto&& f) {
   using Step = MatrixStep;
   unrolled<Columns / Step::columns>([&](int j) {
     unrolled<Step::c_elements>(
@@ -90,8 +90,9 @@ constexpr void each_element(int lane, auto&& f) {
 
 /// x += a bᵀ: 16 rows of `a` from `row` on, all rows of `b`, `width` columns of both.
 template <int Columns, int Rows, int Width, class Thread>
-constexpr void multiply_transposed(Thread& thread, Fragments<Columns>& x, const HeadTile<Rows, Width>& a, int row,
-                                   const HeadTile<Columns, Width>& b, int width) {
+[[gnu::always_inline]] constexpr void multiply_transposed(Thread& thread, Fragments<Columns>& x,
+                                                          const HeadTile<Rows, Width>& a, int row,
+                                                          const HeadTile<Columns, Width>& b, int width) {
   using Step = MatrixStep;
   unrolled<Width / Step::inner>([&](int k) {
     if (k * Step::inner >= width) return;
@@ -106,8 +107,8 @@ constexpr void multiply_transposed(Thread& thread, Fragments<Columns>& x, const 
 
 /// sums += x b: x (16, Inner), rounded; all rows of `b`, `width` columns.
 template <int Inner, int Width, class Thread>
-constexpr void multiply(Thread& thread, Fragments<Width>& sums, const Fragments<Inner>& x,
-                        const HeadTile<Inner, Width>& b, int width) {
+[[gnu::always_inline]] constexpr void multiply(Thread& thread, Fragments<Width>& sums, const Fragments<Inner>& x,
+                                               const HeadTile<Inner, Width>& b, int width) {
   using Step = MatrixStep;
   unrolled<Inner / Step::inner>([&](int k) {
     Bf16 left[Step::a_elements], right[Step::b_elements];
@@ -153,7 +154,7 @@ int tile_blocks(int rows, int sequences, int heads) {
 /// A tile of the keys of a sequence, from `first` on, of which `all` are seen, and their values.
 template <class P, class Tile, class Thread>
 constexpr void fill_keys(Thread& thread, int threads, const AttentionOf<P>& of, Tile& k, Tile& v,
-                         const typename AttentionOf<P>::Sequence& s, int group, int first, int all) {
+                         const typename AttentionOf<P>::SequenceRows& s, int group, int first, int all) {
   const bool cached = of.cached_keys != nullptr;
   const auto whole = [cached](const RowsOf<const Bf16>& rows, const Bf16* slabs) {
     return cached ? reinterpret_cast<std::uintptr_t>(slabs) % sizeof(Sixteen) == 0 : rows.aligned;
@@ -168,8 +169,8 @@ constexpr void fill_keys(Thread& thread, int threads, const AttentionOf<P>& of, 
 
 /// Stores the warp's 16 rows, of which there are `count`, from row `first` on in the columns of `head`: value(sum, i).
 template <class P, int Width, class Thread>
-constexpr void store_rows(Thread& thread, const AttentionOf<P>& of, const Fragments<Width>& sums,
-                          const RowsOf<Bf16>& to, int first, int count, int head, auto&& value) {
+[[gnu::always_inline]] constexpr void store_rows(Thread& thread, const AttentionOf<P>& of, const Fragments<Width>& sums,
+                                                 const RowsOf<Bf16>& to, int first, int count, int head, auto&& value) {
   each_element<Width>(thread.lane(), [&](int r, int c, int j, int i) {
     if (r < count && c < of.width) thread.store(to.row(first + r) + head * of.width + c, Bf16(value(sums.at[j][i], i)));
   });
@@ -179,7 +180,7 @@ constexpr void store_rows(Thread& thread, const AttentionOf<P>& of, const Fragme
 template <int Width>
 struct FlashShape {
   static constexpr int warps = 4, threads = warps * warp_size, rows = warps * MatrixStep::rows;
-  static constexpr int others = Width > 128 ? 32 : 64;  ///< keys of a tile that queries see, or queries that see keys
+  static constexpr int others = Width > 64 ? 32 : 64;  ///< keys of a tile that queries see, or queries that see keys
   using Own = HeadTile<rows, Width>;
   using Other = HeadTile<others, Width>;
 };
@@ -397,7 +398,7 @@ struct FlashKeyGradients : FlashShape<Width> {
     Fragments<Width> key_sums, value_sums;
     for (int head = group * each; head < (group + 1) * each; ++head)
       for (int first = of.first_seeing(s, tile.first); first < s.queries; first += others) {
-        const int count = std::min(others, s.queries - first), n = s.first_query + first;
+        const int count = std::min(int(others), s.queries - first), n = s.first_query + first;
         thread.barrier();  // the last tile has been read
         q.fill(thread, threads, count, of.width, of.q.aligned,
                [&](int r) { return of.q.row(n + r) + head * of.width; });

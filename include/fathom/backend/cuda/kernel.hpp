@@ -19,6 +19,10 @@
 ///     constexpr void operator()(Thread& thread) const { … }
 ///   };
 ///
+/// What is a static constexpr member must not be bound to a reference in a kernel, as std::min(limit, x) does: it is
+/// not there on a device, and nvcc drops the code that reads it without a word. `int(limit)` is a value. So budget.txt
+/// has the fewest registers, too, that a kernel can do with.
+///
 /// `constexpr` takes the place of __host__ __device__ (nvcc's --expt-relaxed-constexpr); nothing is evaluated by a
 /// compiler. A kernel without `Shared` does not cooperate: its threads know nothing of each other. One that wants
 /// barriers or shuffles and shares no memory has an empty `Shared`. A thread has

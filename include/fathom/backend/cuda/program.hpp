@@ -64,7 +64,7 @@ class Program {
 
   /// Does all ops; `numbers` is a copy of `numbers()` on the device.
   void run(Session& session, const std::uint64_t* numbers) const {
-    for (const Call& call : calls_) call.kind->run(session, bytes_.data() + call.at, numbers + call.first_number);
+    for (const Entry& call : calls_) call.kind->run(session, bytes_.data() + call.at, numbers + call.first_number);
   }
 
   /// Forgets all ops; keeps the memory.
@@ -78,7 +78,7 @@ class Program {
   friend bool operator==(const Program& a, const Program& b) {
     if (a.calls_.size() != b.calls_.size()) return false;
     for (std::size_t i = 0; i < a.calls_.size(); ++i) {
-      const Call &x = a.calls_[i], &y = b.calls_[i];
+      const Entry &x = a.calls_[i], &y = b.calls_[i];
       if (x.kind != y.kind || !x.kind->same(a.bytes_.data() + x.at, b.bytes_.data() + y.at)) return false;
     }
     return true;
@@ -100,13 +100,13 @@ class Program {
                                 },
                                 [](const std::byte* a, const std::byte* b) { return op_at<Op>(a) == op_at<Op>(b); }};
 
-  struct Call {
+  struct Entry {
     const Kind* kind;
     std::size_t at, first_number;
   };
 
   std::vector<std::byte> bytes_;
-  std::vector<Call> calls_;
+  std::vector<Entry> calls_;
   std::vector<std::uint64_t> numbers_;
 };
 

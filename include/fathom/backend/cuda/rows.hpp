@@ -182,7 +182,7 @@ struct MaskOf {
 
 /// Calls f(0), …, f(Count - 1), each written out, so that arrays that f indexes stay in registers.
 template <int Count, class F>
-constexpr void unrolled(F&& f) {
+[[gnu::always_inline]] constexpr void unrolled(F&& f) {
   [&]<int... k>(std::integer_sequence<int, k...>) { (f(k), ...); }(std::make_integer_sequence<int, Count>{});
 }
 

@@ -22,9 +22,11 @@ concept Plans = requires(const Op& op, const Capacity& capacity) {
   { B::shared_bytes(op) } -> std::convertible_to<std::int64_t>;
   { B::held_bytes(op, capacity) } -> std::convertible_to<std::int64_t>;
 };
-/// `B` has these ops, each for its own precision.
+/// `B` has an op, or all of these for its own precision.
+template <class B, class Op>
+concept HasOp = Runs<B, Op> && Plans<B, Op>;
 template <class B, template <class> class... Ops>
-concept Has = ((Runs<B, Ops<typename B::Precision>> && Plans<B, Ops<typename B::Precision>>)&&...);
+concept Has = (HasOp<B, Ops<typename B::Precision>> && ...);
 
 /// What an input gradient starts from: `scale * value`; null: zero.
 template <class P>

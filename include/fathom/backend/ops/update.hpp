@@ -25,7 +25,9 @@ struct UpdateTarget {
   double learning_rate;
   double weight_decay = 0;
 
-  constexpr double bytes() const { return 2 * (bytes_of(weights) + bytes_of(gradient)) + bytes_of(rounded); }
+  constexpr double bytes() const {
+    return 2 * (op::bytes_of(weights) + op::bytes_of(gradient)) + op::bytes_of(rounded);
+  }
   friend constexpr bool operator==(const UpdateTarget&, const UpdateTarget&) = default;
 };
 
@@ -97,19 +99,6 @@ struct SumOfSquares {
   constexpr double bytes() const { return bytes_of(x); }
   constexpr void outputs(auto&&) const {}
   friend constexpr bool operator==(const SumOfSquares&, const SumOfSquares&) = default;
-};
-
-/// x *= factor, elementwise; factor 0 clears, also NaN.   x (n).
-template <class P>
-struct Scale {
-  static constexpr const char* name = "scale";
-  Elements<typename P::Gradient> x;
-  double factor;
-
-  constexpr double flops() const { return double(x.size()); }
-  constexpr double bytes() const { return 2 * bytes_of(x); }
-  constexpr void outputs(auto&&) const {}
-  friend constexpr bool operator==(const Scale&, const Scale&) = default;
 };
 
 /// average = decay · average + (1 − decay) · x.   Both (n).
@@ -203,12 +192,11 @@ struct AdafactorUpdate {
 }  // namespace op
 
 template <class B>
-concept RunsUpdate = Has<B, op::SumOfSquares, op::Scale, op::Average, op::SgdUpdate, op::AdamUpdate, op::LionUpdate,
+concept RunsUpdate = Has<B, op::SumOfSquares, op::Round, op::Average, op::SgdUpdate, op::AdamUpdate, op::LionUpdate,
                          op::AdafactorUpdate, op::Initialize, op::TensorSquares> &&
-                     (updates_weights<typename B::Precision> || Has<B, op::Round>) &&
-                     Runs<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
-                     Runs<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
-                     Runs<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&
-                     Runs<B, op::FirstNonFinite<typename B::Precision::Gradient>>;
+                     HasOp<B, op::FirstNonFinite<typename B::Precision::Activation>> &&
+                     HasOp<B, op::FirstNonFinite<typename B::Precision::Stream>> &&
+                     HasOp<B, op::FirstNonFinite<typename B::Precision::Statistic>> &&
+                     HasOp<B, op::FirstNonFinite<typename B::Precision::Gradient>>;
 
 }  // namespace fathom::inline FATHOM_ABI

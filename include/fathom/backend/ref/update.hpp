@@ -60,12 +60,6 @@ void run(const Packing&, const op::SumOfSquares<P>& op) {
 }
 
 template <class P>
-void run(const Packing&, const op::Scale<P>& op) {
-  using C = Compute<P>;
-  for (auto& x : op.x) x = typename P::Gradient(op.factor == 0 ? C(0) : C(x) * C(op.factor));
-}
-
-template <class P>
 void run(const Packing&, const op::Average<P>& op) {
   using U = UpdateNumber<P>;
   for (std::size_t i = 0; i < op.x.size(); ++i)

@@ -15,16 +15,24 @@ op::SumOfSquares<P> sum_of_squares(Operands<P>& o, int size) {
   return {.x = o.values(size), .result = nullptr};
 }
 
+/// A deviation of 0 fills.
+template <class P>
+op::Initialize<P> initialize(Operands<P>& o, int size, double deviation) {
+  return {.x = o.poison(size), .center = 0.5, .deviation = deviation, .key = Key{9}};
+}
+
+/// `value` stands in this row and column, where there are so many rows.
+template <class P>
+op::FirstNonFinite<typename P::Stream> first_non_finite(Operands<P>& o, int columns, int row, int column,
+                                                        double value) {
+  const Matrix<typename P::Stream> x = o.rows_of(columns);
+  if (row < x.rows) x.row(row)[column] = typename P::Stream(value);
+  return {.x = x, .result = nullptr};
+}
+
 template <class P>
 op::Round<P> round(Operands<P>& o, int size) {
   return {.x = o.values(size), .y = o.poison(size)};
-}
-
-/// A factor of 0 clears NaNs.
-template <class P>
-op::Scale<P> scale(Operands<P>& o, int size, double factor) {
-  if (factor == 0) return {.x = o.poison(size), .factor = factor};
-  return {.x = o.values(size), .factor = factor};
 }
 
 template <class P>
@@ -87,6 +95,14 @@ inline std::vector<TensorPlace> table_of(const std::vector<TensorShape>& shapes)
     offset += (table.back().size() + 15) / 16 * 16;
   }
   return places_of(table);
+}
+
+/// `table` must outlive the op.
+template <class P>
+op::TensorSquares<P> tensor_squares(Operands<P>& o, const std::vector<TensorPlace>& table) {
+  return {.x = o.values(int(table.back().offset + table.back().size())),
+          .table = table,
+          .results = o.poison(int(table.size()))};
 }
 
 /// `table` must outlive the op.

@@ -53,9 +53,7 @@ struct UpdateOps {
     lane.barrier();
   }
 
-  static void run(Lane& lane, const op::Round<P>& op)
-    requires(!updates_weights<P>)
-  {
+  static void run(Lane& lane, const op::Round<P>& op) {
     each_shard(lane, op.x.size(),
                [&](std::int64_t, std::int64_t begin, std::size_t count) { round(op.x, op.y, begin, count); });
   }
@@ -78,15 +76,6 @@ struct UpdateOps {
     if (lane.first()) *op.result = std::accumulate(partials, partials + shards, 0.0);
     lane.barrier();
     lane.workspace().release(mark);
-  }
-
-  static void run(Lane& lane, const op::Scale<P>& op) {
-    each_shard(lane, op.x.size(), [&](std::int64_t, std::int64_t begin, std::size_t count) {
-      if (op.factor == 0)
-        fill<Gradient>(count, Gradient(0), op.x.data() + begin);
-      else
-        scale<Gradient>(count, Gradient(op.factor), op.x.data() + begin);
-    });
   }
 
   static void run(Lane& lane, const op::Average<P>& op) {

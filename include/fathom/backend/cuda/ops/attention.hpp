@@ -192,7 +192,7 @@ void run_op(Session& session, const OnKeys<op::AttentionForward<P>>& packed, Num
         using K = FlashForward<P, Width>;
         session.launch(tile_blocks<K>(op.q.rows, packed.rows.sequences(), op.heads), K{{}, of, op.o, op.lse});
       });
-  using K = AttentionForward<P>;
+  using K = WarpForward<P>;
   session.launch(warp_blocks<K>(std::int64_t(op.q.rows) * op.heads), K{of, op.o, op.lse, op.q.rows});
 }
 
@@ -228,12 +228,12 @@ template <class P>
 void warp_backward(Session& session, const op::AttentionBackward<P>& op, const AttentionOf<P>& of, float* products) {
   const int rows = op.q.rows, key_rows = op.k.rows;
   if (rows > 0) {
-    using K = AttentionQueryGradients<P>;
+    using K = WarpQueryGradients<P>;
     session.launch(warp_blocks<K>(std::int64_t(rows) * op.heads),
                    K{of, op.o, op.d_o, op.restored, op.dq, op.lse, products, rows});
   }
   if (key_rows > 0) {
-    using K = AttentionKeyGradients<P>;
+    using K = WarpKeyGradients<P>;
     session.launch(warp_blocks<K>(std::int64_t(key_rows) * op.kv_heads),
                    K{of, op.d_o, op.dk, op.dv, op.lse, products, rows, key_rows});
   }
@@ -270,8 +270,7 @@ void run_op(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, Nu
   else
     warp_backward(session, op, of, products);
   if (!op.dbias.empty() && rows > 0)
-    session.launch(op.heads * of.buckets(),
-                   AttentionBiasGradients<P>{of, op.d_o, op.lse, products, op.dbias.data(), rows});
+    session.launch(op.heads * of.buckets(), WarpBiasGradients<P>{of, op.d_o, op.lse, products, op.dbias.data(), rows});
 }
 
 template <class P>

@@ -122,24 +122,6 @@ void run_op(Session& session, const op::Round<P>& op, Numbers) {
 }
 
 template <class P>
-struct ScaleElements {
-  static constexpr const char* name = "scale";
-  FlatOf<typename P::Gradient> x;
-  float factor;
-  template <class Thread>
-  constexpr void operator()(Thread& thread, std::int64_t at) const {
-    Octet values;
-    if (factor != 0) values = x.load(thread, at);
-    for (float& value : values.at) value *= factor;
-    x.store(thread, at, values);
-  }
-};
-template <class P>
-void run_op(Session& session, const op::Scale<P>& op, Numbers) {
-  change_elements(session, ScaleElements<P>{op.x, float(op.factor)}, op.x.size());
-}
-
-template <class P>
 struct AverageElements {
   static constexpr const char* name = "average";
   FlatOf<const typename P::Master> x;

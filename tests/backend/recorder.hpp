@@ -2,12 +2,13 @@
 #pragma once
 
 #include <fathom/backend/observed.hpp>
-#include <fathom/core/config.hpp>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
-namespace fathom::inline FATHOM_ABI {
+namespace fathom_test {
+using namespace fathom;
 
 /// One op as a layer has asked for it.
 struct Call {
@@ -57,4 +58,4 @@ class Recorder : public ScopeObserver {
 template <class B>
 using Recorded = Observed<B, Recorder>;
 
-}  // namespace fathom::inline FATHOM_ABI
+}  // namespace fathom_test
