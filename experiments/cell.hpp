@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/core/error.hpp>
 #include <fathom/io/atomic_write.hpp>
+#include <fathom/io/directory.hpp>
 #include <fathom/io/file.hpp>
 #include <fathom/io/json.hpp>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -97,22 +100,29 @@ inline void save(const std::filesystem::path& folder, const Result& result) {
 /// Errors: `FileError`; `Error` that names the file, for one that holds no result.
 inline Result load(const std::filesystem::path& path) {
   try {
-    const nlohmann::json json = fathom::detail::parse_json(read_file(path));
+    const MappedFile file(path);
+    const std::span<const std::byte> bytes = file.bytes();
+    const nlohmann::json json = fathom::detail::parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     const auto number = [](const nlohmann::json& value) {
       return value.is_null() ? std::nan("") : value.get<double>();
     };
-    Result result{.cell = {json.at("task"), json.at("method"), json.at("depth"), json.at("rate"), json.at("seed"),
-                           json.value("ramp", false)},
+    const auto whole = [](const nlohmann::json& value, std::int64_t least) {
+      if (!value.is_number_integer() || value.get<std::int64_t>() < least)
+        throw Error("a count in it is " + value.dump());
+      return value.get<std::int64_t>();
+    };
+    Result result{.cell = {json.at("task"), json.at("method"), int(whole(json.at("depth"), 1)), json.at("rate"),
+                           std::uint64_t(whole(json.at("seed"), 0)), json.value("ramp", false)},
                   .curve = {},
-                  .steps = json.at("steps"),
-                  .warmup = json.at("warmup"),
+                  .steps = whole(json.at("steps"), 1),
+                  .warmup = whole(json.at("warmup"), 0),
                   .unigram = json.at("unigram"),
                   .seconds = json.at("seconds"),
                   .bleu = {},
                   .gave_up = json.at("gave_up")};
     if (json.contains("bleu") && !json.at("bleu").is_null()) result.bleu = json.at("bleu").get<double>();
     for (const auto& point : json.at("curve"))
-      result.curve.push_back({point.at(0), number(point.at(1)), number(point.at(2)), number(point.at(3))});
+      result.curve.push_back({whole(point.at(0), 0), number(point.at(1)), number(point.at(2)), number(point.at(3))});
     return result;
   } catch (const nlohmann::json::exception&) {
     throw Error(path.string() + ": is not what fathom-depth writes; delete it, and the cell is trained again");
@@ -127,8 +137,8 @@ inline Result load(const std::filesystem::path& path) {
 inline std::vector<Result> load_all(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> paths;
   if (std::filesystem::exists(folder / "cells"))
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "cells"))
-      if (entry.path().extension() == ".json") paths.push_back(entry.path());
+    for (const std::filesystem::path& path : entries_of(folder / "cells"))
+      if (path.extension() == ".json") paths.push_back(path);
   std::ranges::sort(paths);
   std::vector<Result> results;
   for (const auto& path : paths) results.push_back(load(path));

@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <fathom/backend/cpu/threads.hpp>
+#include <fathom/core/threads.hpp>
 #include <fathom/report/progress.hpp>
 #include <fstream>
 #include <optional>
@@ -72,18 +72,20 @@ std::string machine() {
       model = line.substr(line.find(':') + 2);
       break;
     }
-  return model + ", " + std::to_string(cpu::available_threads()) + " threads.";
+  return model + ", " + std::to_string(available_threads()) + " threads.";
 }
 
 int run(const Options& options) {
   program::let_output_be_lost();
   const auto cells = chosen(options);
   const DirectoryLock folder(options.output);
+  load_all(options.output);  // what cannot be read is known before anything is trained
   const StopSignal stop;
   std::size_t number = 0;
   for (const auto& [cell, entry] : cells) {
     ++number;
     if (std::filesystem::exists(path_of(options.output, cell))) continue;
+    folder.check();
     const std::string label = std::to_string(number) + "/" + std::to_string(cells.size()) + " " + cell.name();
     std::optional<Progress> progress;
     const auto watch = [&](const StepReport& report, std::int64_t steps, const std::optional<double>& validation) {
@@ -101,6 +103,7 @@ int run(const Options& options) {
       std::fprintf(stderr, "stopped; the same command goes on with %s\n", cell.name().c_str());
       return stop.exit_code();
     }
+    folder.check();
     save(options.output, *result);
     write_report(options.output, load_all(options.output), machine());
     std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", cell.name().c_str(),
@@ -130,8 +133,11 @@ int main(int argc, char** argv) {
     run->add_option("--task", options.task, "reversal, language or translation");
     run->add_option("--methods", options.methods, "names, parted by commas; all unless given")->delimiter(',');
     run->add_option("--depths", options.depths, "layers of each stack, parted by commas; all unless given")
-        ->delimiter(',');
-    run->add_option("--rates", options.rates, "largest learning rates, parted by commas")->delimiter(',');
+        ->delimiter(',')
+        ->transform(program::whole(int{}, 1));
+    run->add_option("--rates", options.rates, "largest learning rates, parted by commas")
+        ->delimiter(',')
+        ->check(program::number("above 0 and at most 1e6", [](double x) { return x > 0 && x <= 1e6; }));
     run->add_option("--seeds", options.seeds, "how many")->transform(program::whole(options.seeds, 1));
     run->add_flag("--ramp", options.ramp, "the learning rate rises to its largest until the end; ends what diverged");
     run->add_option("--text", options.text, "of the task language: a file, or a folder of them");

@@ -5,13 +5,18 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <fathom/core/error.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual_block.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/text/text.hpp>
+#include <filesystem>
 #include <optional>
+#include <programs/run_log.hpp>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "settings.hpp"
@@ -63,7 +68,14 @@ class LanguageModelling {
 
   static Text split(const Settings& settings) {
     if (settings.text.empty()) throw Error("the task language needs a text: give one with --text");
-    return text::split_tokens(text::load(text::Bytes{}, settings.text), 0.1);
+    const auto left_out = [&](const std::filesystem::path& path) {
+      return std::string(path != settings.text && program::is_of_a_run(path) ? "is of another run" : "");
+    };
+    text::Corpus<text::Bytes::Token> corpus = text::load(text::Bytes{}, settings.text, {}, left_out);
+    static bool told = false;
+    if (!std::exchange(told, true))
+      for (const std::string& line : corpus.report.lines()) std::fprintf(stderr, "%s\n", line.c_str());
+    return text::split_tokens(std::move(corpus), 0.1);
   }
 
   Text text_;

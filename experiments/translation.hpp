@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/threads.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/score/bleu.hpp>
@@ -94,7 +94,7 @@ class Translation {
       options.texts = settings.pairs;
       options.validation = settings.validation_pairs;
       return program::load_translation_data(options, vocabulary, longest,
-                                            settings.threads > 0 ? settings.threads : cpu::available_threads(), {});
+                                            settings.threads > 0 ? settings.threads : available_threads(), {});
     }();
     return data;
   }

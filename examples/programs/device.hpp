@@ -2,9 +2,9 @@
 #pragma once
 
 #include <fathom/backend/cpu/cpu.hpp>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/threads.hpp>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -36,7 +36,7 @@ typename B::Options machine_options(const Device& device) {
 template <class B>
 int lanes(const Device& device) {
   if constexpr (requires(typename B::Options options) { options.threads; })
-    return device.threads > 0 ? device.threads : cpu::available_threads();
+    return device.threads > 0 ? device.threads : available_threads();
   else
     return 1;
 }

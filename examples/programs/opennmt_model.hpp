@@ -14,6 +14,7 @@
 #include <fathom/layers/residual.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/models/weights.hpp>
+#include <fathom/text/lines.hpp>
 #include <filesystem>
 #include <initializer_list>
 #include <map>
@@ -174,16 +175,15 @@ class OpenNmtVocabulary {
  public:
   static constexpr int begin = 1, end = 2;  ///< `<s>` and `</s>`
 
-  /// Errors: `FileError` for a path that is missing or no regular file, and for a token that stands there twice.
+  /// Errors: `FileError` of `text::read_lines`, and for a token that stands there twice.
   explicit OpenNmtVocabulary(const std::filesystem::path& path) {
-    const std::string text = read_file(path);
-    for (std::string_view rest = text; !rest.empty();) {
-      tokens_.emplace_back(rest.substr(0, rest.find('\n')));
-      rest.remove_prefix(std::min(tokens_.back().size() + 1, rest.size()));
+    const auto take = [&](std::string_view line, std::size_t) {
+      tokens_.emplace_back(line);
       if (!numbers_.emplace(tokens_.back(), unknown() - 1).second)
         throw FileError(path.string() + ": line " + std::to_string(unknown()) + " has the token '" + tokens_.back() +
                         "' once more; give the vocabulary that belongs to the model");
-    }
+    };
+    text::read_lines(path, {}, take);
   }
 
   int size() const { return int(tokens_.size()) + 1; }

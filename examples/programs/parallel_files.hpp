@@ -4,9 +4,11 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <fathom/core/error.hpp>
+#include <fathom/report/format.hpp>
 #include <fathom/text/parallel.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <programs/rules.hpp>
 #include <programs/saved_run.hpp>
 #include <string>
@@ -24,6 +26,8 @@ struct PairFormat {
   int source_column = 1, target_column = 2;  ///< of a table
 };
 
+inline constexpr int most_columns = 1000;
+
 /// Texts: of each a source and a target file, a table, or Moses' prefix.
 using PairFiles = std::vector<std::string>;
 
@@ -32,9 +36,9 @@ inline void add_pair_format(CLI::App& command, PairFormat& format) {
                      "such as en-de: what is given are beginnings of names, each of two files that end so");
   command.add_flag("--tables", format.tables, "each file is a table, with both sides in a line, as one alone is");
   command.add_option("--source-column", format.source_column, "of a table whose columns are parted by tabs")
-      ->transform(whole(format.source_column, 1, 1000));
+      ->transform(whole(format.source_column, 1, most_columns));
   command.add_option("--target-column", format.target_column, "the same")
-      ->transform(whole(format.target_column, 1, 1000));
+      ->transform(whole(format.target_column, 1, most_columns));
 }
 
 /// Errors: `FileError` of the readers; `Error` for names without sense.
@@ -87,17 +91,20 @@ inline PairFiles recorded_files(std::string_view names) {
   return files;
 }
 
-/// The same of a format; the default where it is none.
+/// The same of a format. Errors: `Error` where it is none.
 inline PairFormat recorded_format(const std::string& text) {
   try {
     const auto stored = nlohmann::json::parse(text);
-    return {.languages = stored.at("languages"),
-            .tables = stored.at("tables"),
-            .source_column = stored.at("source_column"),
-            .target_column = stored.at("target_column")};
+    const auto column = [&](const char* name) {
+      const auto value = format::parse<int>(stored.at(name).dump());
+      return value && *value >= 1 && *value <= most_columns ? std::optional(*value) : std::nullopt;
+    };
+    const auto source = column("source_column"), target = column("target_column");
+    if (source && target) return {stored.at("languages"), stored.at("tables"), *source, *target};
   } catch (const nlohmann::json::exception&) {
-    return {};
   }
+  throw Error("the run to resume has recorded no format of texts: '" + text +
+              "'; its checkpoint is damaged: restore it from a copy");
 }
 
 }  // namespace fathom::program

@@ -35,8 +35,13 @@ class RecordedOptions {
       if (entry == stored.end()) continue;
       const std::string& value = entry->second;
       if (option->count() == 0) {
-        option->add_result(value);
-        option->run_callback();
+        try {
+          option->add_result(value);
+          option->run_callback();
+        } catch (const CLI::ParseError& error) {
+          throw Error("the run to resume has recorded what no run does: " + std::string(error.what()) +
+                      "; its checkpoint is damaged: restore it from a copy");
+        }
       } else if (is_fixed && !same(text(*option), value)) {
         throw Error(option->get_name() + " is " + value + " in the run to resume, not " + text(*option) +
                     "; leave it out to go on, or train anew with another --output");

@@ -44,6 +44,10 @@ CLI::Validator number(const std::string& rule, Accept accept) {
           ""};
 }
 
+inline CLI::Validator finite() {
+  return number("that is finite", [](double) { return true; });
+}
+
 inline CLI::Validator not_negative() {
   return number("of at least 0", [](double x) { return x >= 0; });
 }

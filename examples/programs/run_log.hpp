@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <fathom/io/directory.hpp>
 #include <fathom/report/log.hpp>
 #include <fathom/report/progress.hpp>
 #include <fathom/train/run.hpp>
@@ -38,6 +40,9 @@ class RunLog {
       progress_.message(csv.string() + ": the rows up to update " + std::to_string(*resumed_after) +
                         (csv_.last_step() > 0 ? " from " + std::to_string(csv_.last_step() + 1) + " on" : "") +
                         " are missing");
+    if (const std::int64_t missing = std::max<std::int64_t>(0, csv_.last_step()) - csv_.kept_rows(); missing > 0)
+      progress_.message(csv.string() + ": " + std::to_string(missing) + " rows before update " +
+                        std::to_string(csv_.last_step()) + " are missing");
   }
 
   /// An update whose validation metric, if any, is a loss.
@@ -67,17 +72,20 @@ class RunLog {
   Progress progress_;
 };
 
-/// Whether a folder was written by a training run: it holds a log as `RunLog` writes it, or a model.
+/// Whether a folder was written by a program that trains: it holds a log as `RunLog` writes it, a model, subwords, or
+/// the cells of a grid.
 inline bool is_of_a_run(const std::filesystem::path& folder) {
   std::string header = "step";
   for (const std::string& column : RunLog::columns()) header += ',' + column;
   std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
-    if (!entry.is_regular_file(none)) continue;
-    if (entry.path().filename() == "model.safetensors") return true;
-    if (entry.path().extension() != ".csv") continue;
+  for (const std::filesystem::path& path : entries_of(folder, none)) {
+    const bool is_file = std::filesystem::is_regular_file(path, none);
+    if (is_file ? path.filename() == "model.safetensors" || path.filename() == "subwords.model"
+                : path.filename() == "cells" && std::filesystem::is_regular_file(folder / "report.md", none))
+      return true;
+    if (!is_file || path.extension() != ".csv") continue;
     std::string begin(header.size(), ' ');
-    std::ifstream(entry.path(), std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+    std::ifstream(path, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
     if (begin == header) return true;
   }
   return false;

@@ -20,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace fathom::program {
 
@@ -72,6 +73,16 @@ inline bool output_may_be_lost = false;
 inline void let_output_be_lost() {
   ::signal(SIGPIPE, SIG_IGN);
   detail::output_may_be_lost = true;
+}
+
+/// Errors: `FileError` for a name that a file cannot take, because a folder, a pipe or a device has it. For what is
+/// written after long work.
+inline void check_output_file(const std::filesystem::path& path) {
+  std::error_code none;
+  const std::filesystem::file_status status = std::filesystem::status(path, none);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw FileError(path.string() +
+                    ": a file is written here in the end, and this is none; move it away, or name another");
 }
 
 /// Errors: `FileError` when something that was printed cannot be written, unless it may be lost.

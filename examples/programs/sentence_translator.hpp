@@ -37,7 +37,7 @@ inline CLI::Option* add_search(CLI::App& command, DecodingOptions& options) {
   command
       .add_option("--length-penalty", options.length_penalty,
                   "hypotheses are compared by log-probability / length^this; 0: without their length")
-      ->check(number("", [](double) { return true; }));
+      ->check(finite());
   command.add_option("--sentences", options.sentences, "that are translated side by side")
       ->transform(whole(options.sentences, 1, 1 << 16));
   return beam;

@@ -13,6 +13,7 @@
 #include <fathom/train/telemetry.hpp>
 #include <filesystem>
 #include <optional>
+#include <programs/run_program.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,8 +60,11 @@ class TelemetryLog {
                std::optional<std::int64_t> resumed_after)
       : trainer_(trainer), telemetry_(trainer, probe), every_(every), folder_(run / "telemetry") {
     std::filesystem::create_directory(folder_);
-    for (const Quantity& quantity : quantities)
+    for (const Quantity& quantity : quantities) {
+      check_output_file(picture_of(quantity.name));
       logs_.emplace_back(table_of(quantity.name), telemetry_.layers(), resumed_after);
+    }
+    check_output_file(picture_of(model_update));
     std::vector<std::string> columns{"all"};
     for (const UpdateGroup group : update_groups) columns.emplace_back(name_of(group));
     logs_.emplace_back(table_of(model_update), columns, resumed_after);
@@ -101,7 +105,7 @@ class TelemetryLog {
                         .x_label = "update",
                         .y_label = "layer",
                         .values = read_csv(table_of(quantity.name))},
-                folder_ / (std::string(quantity.name) + ".svg"));
+                picture_of(quantity.name));
     const CsvTable table = read_csv(table_of(model_update));
     Plot plot{.title = "how far an update moves the model, by the group of parameters that moves",
               .x_label = "update",
@@ -109,7 +113,7 @@ class TelemetryLog {
               .log_y = true};
     for (std::size_t i = 1; i < table.columns.size(); ++i)
       plot.lines.push_back({.series = table.series(table.columns[i])});
-    write_svg(plot, folder_ / (std::string(model_update) + ".svg"));
+    write_svg(plot, picture_of(model_update));
     seconds_ += watch.seconds();
   }
 
@@ -131,6 +135,7 @@ class TelemetryLog {
 
   std::int64_t step() const { return trainer_.counters().step; }
   std::filesystem::path table_of(const char* name) const { return folder_ / (std::string(name) + ".csv"); }
+  std::filesystem::path picture_of(const char* name) const { return folder_ / (std::string(name) + ".svg"); }
 
   Trainer& trainer_;
   Telemetry<Trainer> telemetry_;

@@ -17,6 +17,7 @@
 #include <optional>
 #include <programs/device.hpp>
 #include <programs/run_log.hpp>
+#include <programs/run_program.hpp>
 #include <programs/stop_signal.hpp>
 #include <programs/telemetry_log.hpp>
 #include <sstream>
@@ -56,6 +57,7 @@ int train(Trainer& trainer, Source& batches, const typename Trainer::Batch& prob
   const bool has_row = !start.unvalidated && counters.skipped_in_a_row < trainer.options().patience;
   const std::int64_t logged = counters.step - (has_row ? 0 : 1);
   folder.check();
+  check_output_file(output / "curves.svg");
   RunLog log(log_path,
              {.total = training.run.steps,
               .done = logged,

@@ -34,6 +34,7 @@ struct TranslationDataOptions {
   std::string weights;  ///< "3,1": of each text, the share of the pairs that come from it; empty: as many as it has
   std::string target_languages, validation_languages;  ///< "de,fr": what each text translates into; empty: not said
   std::int64_t hold_out = 500;     ///< pairs at the end that validate, where there is no other text for that
+  std::string validation_pairs = "2000";  ///< of all texts to validate on, so many at most; or "all"
   std::filesystem::path subwords;  ///< empty: learned from the texts
   std::string subword_kind = "bpe";
   double character_coverage = 0.9995;
@@ -238,6 +239,20 @@ inline text::ParallelText fitting(const text::ParallelText& text, const text::Su
   return kept;
 }
 
+/// Leaves at most so many pairs of all texts together, spread evenly over them.
+inline void keep_evenly(std::vector<text::ParallelText>& texts, std::size_t most) {
+  std::size_t all = 0, number = 0;
+  for (const text::ParallelText& text : texts) all += text.size();
+  if (all <= most) return;
+  for (text::ParallelText& text : texts) {
+    text::ParallelText kept;
+    kept.name = text.name;
+    for (std::size_t i = 0; i < text.size(); ++i, ++number)
+      if ((number + 1) * most / all > number * most / all) kept.append(text.source[i], text.target[i]);
+    text = std::move(kept);
+  }
+}
+
 /// Moves the last pairs of a text to another.
 inline void split_off(text::ParallelText& text, std::size_t count, text::ParallelText& end) {
   text::ParallelText begin;
@@ -378,15 +393,20 @@ inline TranslationData load_translation_data(const TranslationDataOptions& optio
   }
   data.weights = detail::pair_weights(options.weights, data.corpora);
   for (std::size_t i = 0; i < validation.size(); ++i) {
-    const text::PairEncoding its = encoding(judged[i]);
     std::size_t too_long = 0;
-    const auto kept = detail::fitting(validation[i], *subwords, its, too_long);
+    validation[i] = detail::fitting(validation[i], *subwords, encoding(judged[i]), too_long);
     data.reports[first_judged + i].too_many_tokens += too_long;
-    if (kept.size() == 0)
+    if (validation[i].size() == 0)
       throw Error(validation[i].name + ": every pair has a side of more than " + std::to_string(longest) +
                   " tokens; give another text to validate on");
-    data.validation_corpora.push_back(text::encode_pairs(*subwords, kept, its));
-    for (std::size_t pair = 0; pair < kept.size(); ++pair) data.validation.append(kept.source[pair], kept.target[pair]);
+  }
+  if (const auto most = format::parse<std::int64_t>(options.validation_pairs))
+    detail::keep_evenly(validation, std::size_t(*most));
+  for (std::size_t i = 0; i < validation.size(); ++i) {
+    if (validation[i].size() == 0) continue;
+    data.validation_corpora.push_back(text::encode_pairs(*subwords, validation[i], encoding(judged[i])));
+    for (std::size_t pair = 0; pair < validation[i].size(); ++pair)
+      data.validation.append(validation[i].source[pair], validation[i].target[pair]);
   }
   data.texts = std::move(texts);
   return data;

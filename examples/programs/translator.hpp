@@ -227,6 +227,10 @@ class TranslatorProgram {
     text::PairBatchOptions sizes = batch_options(context, false);
     sizes.source_rows = sizes.target_rows = std::max(sizes.source_rows, context);
     Judge judge(Batches(corpora, sizes), corpora, text);
+    if (!options_.translations.empty()) {
+      check_output_file(options_.translations);
+      let_output_be_lost();
+    }
     Sentences sentences(weights, subwords, language, context, options_.decoding, machine_options<B>(options_.device));
     Progress progress(stderr, {.total = judge.count + std::int64_t(text.size()), .label = "evaluate", .quiet = 1});
     std::int64_t shown = 0;
@@ -248,17 +252,17 @@ class TranslatorProgram {
     if (!std::isfinite(sums.mean()))
       throw Error("the loss of " + text.name +
                   " is not finite: the weights are too large for it; evaluate an earlier checkpoint (--checkpoint)");
-    if (!options_.translations.empty()) {
-      std::string lines;
-      for (const std::string& line : judge.hypotheses) (lines += line) += '\n';
-      write_file(options_.translations, lines);
-    }
     std::int64_t characters = 0;
     for (const std::string& line : judge.references) characters += score::characters(line);
     std::printf("%zu pairs, %.4f nats per token, perplexity %.3f", text.size(), sums.mean(), std::exp(sums.mean()));
     if (characters > 0) std::printf(", %.4f bits per character", score::bits_per(sums.cross_entropy, characters));
     std::printf("\n%s\n%s\n", score::bleu(judge.hypotheses, judge.references, bleu_options()).text().c_str(),
                 score::chrf(judge.hypotheses, judge.references).text().c_str());
+    if (!options_.translations.empty()) {
+      std::string lines;
+      for (const std::string& line : judge.hypotheses) (lines += line) += '\n';
+      write_file(options_.translations, lines);
+    }
     return 0;
   }
 
@@ -476,7 +480,8 @@ int translator(int argc, char** argv) {
       const DirectoryLock folder(options.output);  // then look: another run may have been in it until now
       const auto newest = checkpoint_to_resume(folder, options, options.resume);
       if (newest) {
-        const safetensors::Metadata stored = Program::read_record(*newest);
+        safetensors::Metadata stored = Program::read_record(*newest);
+        stored.try_emplace("--validation-pairs", "all");  // so it was before there was that option
         command.recorded().restore(stored);
         const auto restore = [&](const char* key, PairFiles& files) {
           if (const auto names = stored.find(key); names != stored.end() && files.empty())

@@ -127,6 +127,9 @@ class TranslatorCommandLine : public CommandLine {
     fixed("--hold-out", options.data.hold_out,
           "pairs at the end of each text that validate where there is no --validation; 0: validate never")
         ->transform(whole(options.data.hold_out, 0));
+    fixed("--validation-pairs", options.data.validation_pairs,
+          "of a validation, at most, spread evenly over its texts; all: all of them")
+        ->check(batches({"all"}));
     fixed("--validation-every", options.validation_every, "updates; 0: as many as read the text once")
         ->transform(whole(options.validation_every, 0));
     fixed("--validate-by", options.judge, "loss, or bleu of greedy translations")->check(one_of({"loss", "bleu"}));

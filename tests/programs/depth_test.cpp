@@ -8,6 +8,8 @@
 #include <programs/refusal.hpp>
 #include <string>
 #include <support/temporary_directory.hpp>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 namespace depth_test {
@@ -101,9 +103,46 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   const std::filesystem::path cell = output / "cells" / "reversal-PostNorm-2-0.001-1.json";
   folder.write("grid/cells/reversal-PostNorm-2-0.001-1.json", "{}");
   check_refused({program, "run", "--output", output, "--seeds", "1", "--steps", "4"}, {cell.string(), "delete it"});
+  folder.write("grid/cells/reversal-PostNorm-2-0.001-9.json", "[");
+  check_refused({program, "run", "--output", output, "--seeds", "3", "--steps", "4"}, {"1-9.json", "delete it"});
+  CHECK(!std::filesystem::exists(output / "cells" / "reversal-PostNorm-2-0.001-3.json"));  // nothing was trained
+  check_refused({program, "run", "--depths", "0x2"}, {"--depths", "a whole number from 1"});
+  check_refused({program, "run", "--depths", "0"}, {"--depths", "a whole number from 1"});
+  check_refused({program, "run", "--rates", "0x1p-10"}, {"--rates", "a number above 0"});
+  check_refused({program, "run", "--rates", "nan"}, {"--rates", "a number above 0"});
   check_refused({program, "run", "--methods", "Nothing"}, {"the method Nothing was not compiled", "DeepNorm PostNorm"});
   check_refused({program, "run", "--depths", "7"}, {"the depth 7 was not compiled"});
   check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
+}
+
+TEST_CASE("a cell that nobody has trained is refused", "[depth]") {
+  const TemporaryDirectory folder;
+  const Result result = with_losses({2, 1});
+  fathom::experiments::save(folder.path(), result);
+  const std::filesystem::path path = fathom::experiments::path_of(folder.path(), result.cell);
+  const std::string good = fathom::read_file(path);
+  for (const auto& [field, value] : {std::pair("\"depth\": 18", "\"depth\": 2.9"), {"\"seed\": 2", "\"seed\": -1"}}) {
+    std::string bad = good;
+    REQUIRE(bad.find(field) != std::string::npos);
+    bad.replace(bad.find(field), std::string(field).size(), value);
+    folder.write("cells/" + path.filename().string(), bad);
+    CHECK_THROWS_WITH(fathom::experiments::load(path),
+                      ContainsSubstring("a count in it is") && ContainsSubstring("delete it"));
+  }
+}
+
+TEST_CASE("a grid whose folder is removed ends, and leaves the next one alone", "[programs]") {
+  const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
+  if (!std::filesystem::exists(program)) SKIP(program + " is not built");
+  const TemporaryDirectory folder;
+  const std::filesystem::path output = folder / "grid";
+  Process grid({program, "run", "--output", output, "--steps", "20", "--warmup", "2", "--seeds", "10000"});
+  while (grid.running() && !std::filesystem::exists(output / "report.md")) std::this_thread::yield();
+  for (std::error_code race; std::filesystem::exists(output);) std::filesystem::remove_all(output, race);
+  const Ended ended = grid.wait();
+  CHECK(ended.code == 1);
+  CHECK_THAT(ended.err, ContainsSubstring("was removed or replaced"));
+  CHECK(!std::filesystem::exists(output / "cells"));
 }
 
 }  // namespace depth_test

@@ -173,6 +173,21 @@ TEST_CASE("fathom-opennmt says what is wrong", "[programs]") {
   check_numbers({opennmt, "model", tokens, tokens}, 3);
 }
 
+TEST_CASE("fathom-opennmt says what was given for a vocabulary", "[programs]") {
+  const std::string opennmt = example("fathom-opennmt");
+  const auto model = data("pretrained/aren_transliteration") / "model.safetensors";
+  const TemporaryDirectory folder;
+  const auto refuse = [&](const std::string& vocabulary, const std::string& reason) {
+    check_refused({opennmt, model, vocabulary, vocabulary}, {vocabulary, reason});
+  };
+  refuse(folder.write("pointer.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n"), "git-lfs");
+  refuse(folder.write("wide.txt", std::string("\xFF\xFE<\0b\0>\0\n\0", 10)), "UTF-16");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0666) == 0);
+  Process writer({"sh", "-c", "exec sleep 20 > " + (folder / "pipe").string()});
+  refuse((folder / "pipe").string(), "not a regular file");
+  writer.signal(SIGKILL);
+}
+
 TEST_CASE("fathom-opennmt writes Arabic words in Latin letters", "[programs]") {
   const std::string opennmt = example("fathom-opennmt");
   const auto model = data("pretrained/aren_transliteration");

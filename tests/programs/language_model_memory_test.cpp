@@ -111,6 +111,24 @@ TEST_CASE("whatever allocation of the other commands fails, the program says so"
   }
 }
 
+TEST_CASE("whatever allocation fails while a folder is listed, the program says so", "[programs]") {
+  const Workshop workshop;
+  REQUIRE(run(workshop.train("run", {"--steps", "3", "--warmup", "1"})).code == 0);
+  const std::string text = fathom::read_file(workshop.text).substr(0, 200);
+  for (int i = 0; i < 60; ++i) workshop.folder.write("texts/" + std::string(200, 'n') + std::to_string(i), text);
+  std::string expected;
+  check_out_of_memory(
+      workshop, 50,
+      [&](long) {
+        return Arguments{tiny_model(), "evaluate", workshop.folder / "texts", "--batches",
+                         "1",          "--output", workshop.folder / "run"};
+      },
+      [&](long i, const std::string& out) {
+        if (i == 0) expected = out;
+        CHECK(out == expected);
+      });
+}
+
 TEST_CASE("training within less memory comes to the same bits", "[programs]") {
   const Workshop workshop;
   const auto total = [](const std::string& memory) {

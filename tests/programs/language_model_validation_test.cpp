@@ -160,6 +160,13 @@ TEST_CASE("a damaged log is refused at the start of a resumed run, and nothing i
   CHECK(ended.code == 0);
   CHECK(error_line(ended) == log.string() + ": the rows up to update 28 from 12 on are missing");
   CHECK(fathom::read_file(log) == good.substr(0, row) + good.substr(good.find("\n29,") + 1));
+
+  // So are rows that are missing between others.
+  std::filesystem::remove_all(output / "checkpoints/00000030");
+  std::ofstream(log, std::ios::binary) << good.substr(0, row) + good.substr(good.find("\n17,") + 1);
+  const Ended gap = run(workshop.train("run", {"--steps", "30", "--validation-every", "1000", "--resume"}));
+  CHECK(gap.code == 0);
+  CHECK(error_line(gap) == log.string() + ": 5 rows before update 28 are missing");
 }
 
 }  // namespace language_model_validation_test

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fathom/io/file.hpp>
 #include <programs/translator_run.hpp>
+#include <support/sanitized.hpp>
 
 namespace translator_training_test {
 
@@ -40,6 +41,30 @@ TEST_CASE("a translator learns a toy language", "[programs]") {
             .starts_with("step,loss,validation_loss,learning_rate,gradient_norm,cross_entropy,validation_bleu\n"));
   CHECK(fathom::read_file(output / "curves.svg").ends_with("</svg>\n"));
   CHECK(std::filesystem::exists(output / "subwords.model"));
+}
+
+TEST_CASE("a validation is of so many pairs, spread over its text", "[programs]") {
+  const TranslationWorkshop workshop;
+  const auto train = [&](const std::string& output, const std::string& pairs) {
+    return run(workshop.train(output, {"--steps", "12", "--warmup", "1", "--validation-pairs", pairs}));
+  };
+  const Ended some = train("some", "7"), all = train("all", "all");
+  CAPTURE(some.err);
+  REQUIRE((some.code == 0 && all.code == 0));
+  CHECK(some.out.find("to validate on: 7 pairs") != std::string::npos);
+  CHECK(all.out.find("to validate on: 20 pairs") != std::string::npos);
+  check_refused(workshop.train("none", {"--validation-pairs", "0"}), {"a whole number above 0 or all is needed"});
+}
+
+TEST_CASE("where no thread can be started, subwords are not learned, and one line says so", "[programs]") {
+  if (sanitized) SKIP("sanitizers want to be the first library");
+  const TranslationWorkshop workshop;
+  const Ended ended = run(Arguments{"env", "LD_PRELOAD=" FATHOM_TEST_UNFRIENDLY_SYSTEM, "FATHOM_TEST_WITHOUT=threads"} +
+                          workshop.train("run"));
+  CHECK(ended.code == 1);
+  const std::string line = error_line(ended);
+  CHECK(line.starts_with("tiny-translator: "));
+  CHECK(line.find("the system gives no more threads") != std::string::npos);
 }
 
 TEST_CASE("a translator of T5's shape learns in mixed precision, with an average, and is used", "[programs]") {

@@ -149,6 +149,9 @@ TEST_CASE("evaluate prints loss and scores with their signatures", "[programs]")
   CHECK(lines[2].starts_with("chrF2|nrefs:1|"));
   CHECK(std::atof(lines[1].c_str() + lines[1].find(" = ") + 3) > 50);
   CHECK(fathom::read_file(folder / "found.en") == run(trained.translate({source})).out);
+  std::filesystem::create_directory(folder / "folder.en");
+  check_refused(evaluate + Arguments{"--translations", folder / "folder.en"}, {"folder.en", "this is none"});
+  check_refused(evaluate + Arguments{"--length-penalty", "nan"}, {"--length-penalty", "a number that is finite"});
   check_refused({tiny_translator(), "evaluate", source, trained.workshop.target, "--output", trained.output},
                 {"has 60 lines", "has 200 lines"});
 }

@@ -296,7 +296,7 @@ TEST_CASE("numbers that no training leaves are refused", "[checkpoint]") {
       {"/best/step", {-1, 4, 1.9, huge}},
       {"/best/since", {-1, 4, 0.5, huge}},
       {"/best/metric", {nullptr, "1"}},
-      {"/sampler_position", {-1, 1.9, 1e300}},
+      {"/sampler_position", {-1, 1.9, 1e300, std::numeric_limits<std::uint64_t>::max(), (std::int64_t{1} << 53) + 1}},
       {"/metadata", {nullptr, 3, {{"a", 1}}}},
   };
   for (const auto& [field, values] : cases)
@@ -310,6 +310,9 @@ TEST_CASE("numbers that no training leaves are refused", "[checkpoint]") {
       rewrite_config(saved.path, config);
     }
   CHECK(saved.resumed().empty());
+  rewrite_field(saved.path, "/progress/averaged", 0);
+  CHECK_THAT(saved.resumed(), ContainsSubstring("/progress/averaged") && ContainsSubstring("average.safetensors"));
+  rewrite_config(saved.path, config);
 
   rewrite_field(saved.path, "/progress/step", 1000);
   auto trainer = tiny::trainer<tiny::Plain>({}, saved.options);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
 #include <fathom/layers/dlcl.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <vector>
@@ -66,7 +67,10 @@ TEST_CASE("an evaluation has a limit, is stopped between batches, and tells how 
   };
   CHECK((both({}).batches == 3 && !both({}).stopped));
   CHECK((both({.batches = 2}).targets == 2 * 4 * context && !both({.batches = 2}).stopped));
-  CHECK((both({.batches = 0}).targets == 0 && both({.batches = 9}).batches == 3));
+  CHECK(both({.batches = 9}).batches == 3);
+  for (const std::int64_t none : {0, -1})
+    CHECK_THROWS_WITH(trainer.evaluate(batches.views, {.batches = none}),
+                      "evaluate: " + std::to_string(none) + " batches; give at least 1");
   std::vector<std::int64_t> told;
   const auto tell = [&](const Evaluation& so_far) { told.push_back(so_far.targets); };
   both({.progress = tell});

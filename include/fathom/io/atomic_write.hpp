@@ -13,6 +13,7 @@
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/io/directory.hpp>
 #include <fathom/io/file.hpp>
 #include <filesystem>
 #include <optional>
@@ -44,7 +45,8 @@ inline bool move_directory(const std::filesystem::path& from, const std::filesys
 
 /// Waits until the disk has a directory with all that is in it.
 inline void sync_tree(const std::filesystem::path& directory) {
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) sync_path(entry.path());
+  for (const std::filesystem::path& path : entries_of(directory))
+    std::filesystem::is_directory(std::filesystem::symlink_status(path)) ? sync_tree(path) : sync_path(path);
   sync_path(directory);
 }
 
@@ -74,14 +76,14 @@ inline std::filesystem::path temporary_name(const std::filesystem::path& target)
 inline void remove_stale(const std::filesystem::path& target) {
   const std::string prefix = target.filename().string() + ".tmp-";
   std::error_code ignored;  // what cannot be removed is only in the way of disk space
-  for (const auto& entry : std::filesystem::directory_iterator(target.parent_path(), ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::filesystem::path& path : entries_of(target.parent_path(), ignored)) {
+    const std::string name = path.filename().string();
     if (!name.starts_with(prefix)) continue;
     pid_t process = 0;
     const auto [end, error] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), process);
     if (error != std::errc{} || end != name.data() + name.size() || process <= 0) continue;
     const bool ended = ::kill(process, 0) != 0 && errno == ESRCH;
-    if (ended || process == ::getpid()) std::filesystem::remove_all(entry.path(), ignored);
+    if (ended || process == ::getpid()) std::filesystem::remove_all(path, ignored);
   }
 }
 

@@ -69,6 +69,8 @@ class CsvLog {
 
   /// Of the last row; -1: there is none.
   std::int64_t last_step() const { return last_step_; }
+  /// Rows that were kept of the run that this one resumes.
+  std::int64_t kept_rows() const { return kept_rows_; }
 
  private:
   struct Close {
@@ -81,7 +83,7 @@ class CsvLog {
 
   std::filesystem::path path_;
   std::size_t columns_;
-  std::int64_t last_step_ = -1;
+  std::int64_t last_step_ = -1, kept_rows_ = 0;
   std::string line_;  // kept, so that a row allocates nothing
   std::unique_ptr<std::FILE, Close> file_;
 };
@@ -222,6 +224,7 @@ inline bool CsvLog::cut_after(std::int64_t last_step) {
   for (std::vector<std::optional<double>> row; log.next(row);) {
     if (log.step() > last_step) continue;
     last_step_ = log.step();
+    ++kept_rows_;
     kept = log.position();
   }
   if (::truncate(path_.c_str(), static_cast<off_t>(kept)) != 0) detail::throw_system_error(path_, "shorten", errno);

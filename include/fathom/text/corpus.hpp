@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/io/directory.hpp>
 #include <fathom/io/file.hpp>
+#include <fathom/io/foreign_file.hpp>
 #include <fathom/text/tokenizer.hpp>
 #include <filesystem>
 #include <functional>
@@ -87,6 +89,7 @@ inline std::string why_no_text(std::string_view content) {
     return "is " + encoding + " (convert it: iconv -f " + encoding + " -t UTF-8)";
   if (const std::size_t zero = content.find('\0'); zero != content.npos)
     return "has a zero byte, so it is no text (at byte " + std::to_string(zero) + ")";
+  if (content.starts_with("version https://git-lfs.github.com/spec/")) return foreign_file(content);
   return {};
 }
 
@@ -95,16 +98,13 @@ inline std::string why_no_text(std::string_view content) {
 class Listing {
  public:
   /// Errors: `FileError` for a folder that cannot be listed.
-  Listing(const std::filesystem::path& folder, const std::vector<std::string>& extensions,
-          const LeaveOut& leave_out) try
+  Listing(const std::filesystem::path& folder, const std::vector<std::string>& extensions, const LeaveOut& leave_out)
       : extensions_(extensions), leave_out_(leave_out) {
     report.folder = folder;
     if (const auto status = status_of(folder, ::stat)) take(folder, *status);
     while (!folder_links_.empty()) take_new(std::exchange(folder_links_, {}));
     take_new(std::exchange(file_links_, {}));
     std::ranges::sort(files);
-  } catch (const std::filesystem::filesystem_error& error) {
-    throw FileError(error.path1().string() + ": cannot list: " + error.code().message() + "; check the permissions");
   }
 
   std::vector<std::filesystem::path> files;  ///< sorted
@@ -124,8 +124,7 @@ class Listing {
   }
 
   void walk(const std::filesystem::path& folder) {
-    std::vector<std::filesystem::path> entries;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) entries.push_back(entry.path());
+    std::vector<std::filesystem::path> entries = entries_of(folder);
     std::ranges::sort(entries);
     for (const std::filesystem::path& path : entries) {
       if (path.filename().string().starts_with('.')) {

@@ -6,6 +6,7 @@
 #include <exception>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
+#include <fathom/core/threads.hpp>
 #include <fathom/text/corpus.hpp>
 #include <fathom/text/tokenizer.hpp>
 #include <limits>
@@ -165,8 +166,7 @@ PairCorpus<typename T::Token> encode_pairs(const T& tokenizer, const ParallelTex
   check("begin", options.begin);
   check("end", options.end);
   if (options.source_prefix != PairEncoding::none) check("prefix", options.source_prefix);
-  const std::size_t wanted = static_cast<std::size_t>(
-      options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  const auto wanted = static_cast<std::size_t>(options.threads > 0 ? options.threads : available_threads());
   constexpr std::size_t fewest = 1000;  // pairs that are worth a thread
   const std::size_t parts = std::min(wanted, text.size() / fewest + 1);
   std::vector<PairCorpus<typename T::Token>> corpora(parts);

@@ -27,6 +27,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -327,7 +328,15 @@ inline Subwords Subwords::train(std::span<const std::string_view> lines, const S
 
   detail::SubwordLines chosen(lines, options.most_lines, Key{options.seed}.child("subwords"));
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &chosen, &model);
+  const auto status = [&] {
+    try {
+      return sentencepiece::SentencePieceTrainer::Train(arguments, &chosen, &model);
+    } catch (const std::system_error&) {
+      throw Error(
+          "Subwords: the system gives no more threads, and sentencepiece learns with 16 of them; raise the limit "
+          "(ulimit -u), or learn the subwords elsewhere and give their file");
+    }
+  }();
   if (!status.ok()) {
     const std::string_view reason = status.error_message();
     const std::string wanted = "Subwords: a vocabulary of " + std::to_string(options.vocabulary);

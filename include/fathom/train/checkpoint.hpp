@@ -91,9 +91,14 @@ Json describe_optimizer(const typename Optimizer::Options& chosen) {
   return {{"name", Optimizer::name}, {"options", std::move(options)}};
 }
 
+/// Of a sampler's place: beyond it, samplers cannot tell epochs apart by doubles.
+inline constexpr std::uint64_t largest_cursor = std::uint64_t{1} << 53;
+
 inline CheckpointInfo read_info(const Config& config) {
   const auto metadata = config.get<std::map<std::string, std::string>>("metadata");
-  return {.cursor = config.get<std::uint64_t>("sampler_position"),
+  const auto cursor = config.get<std::uint64_t>("sampler_position");
+  if (cursor > largest_cursor) config.refuse_field("sampler_position", "at most " + std::to_string(largest_cursor));
+  return {.cursor = cursor,
           .best = config.progress().best,
           .unvalidated = config.unvalidated(),
           .metadata = {metadata.begin(), metadata.end()}};
@@ -244,7 +249,11 @@ CheckpointInfo load_checkpoint(const std::filesystem::path& directory, Trainer& 
   const detail::SavedProgress progress = config.progress();
   if (!trainer.average()) config.require("progress/averaged", 0);
   std::optional<safetensors::File> average;
-  if (progress.averaged > 0) average.emplace(config.open(TensorRole::average));
+  if (progress.averaged > 0)
+    average.emplace(config.open(TensorRole::average));
+  else if (std::error_code none; std::filesystem::exists(directory / file_of(TensorRole::average), none))
+    config.refuse_field("progress/averaged",
+                        "above 0, because there is an " + std::string(file_of(TensorRole::average)));
   const std::vector<StateTensor> states = detail::state_table(trainer);
   detail::check_tensors<typename P::Master>(model, trainer.table(), exact);
   detail::check_tensors<typename P::Master>(state, states, exact);

@@ -99,6 +99,11 @@ class Config {
     refuse("field '/" + field + "' is " + shortened(*value) + ", which it cannot be", damaged);
   }
 
+  /// A field is not what it must be, which `rule` says.
+  [[noreturn]] void refuse_field(const std::string& field, const std::string& rule) const {
+    refuse("field '/" + field + "' is " + shortened(get<Json>(field)) + "; it must be " + rule, damaged);
+  }
+
   SavedProgress progress() const;
 
   /// The last update, if its validation is still to be made.

@@ -188,10 +188,7 @@ FATHOM_INLINE SavedProgress Config::progress() const {
       .best = {.step = get<std::int64_t>("best/step"),
                .metric = get<double>("best/metric"),
                .since = get<std::int64_t>("best/since")}};
-  if (const auto fault = progress.fault())
-    refuse("field '/" + std::string(fault->field) + "' is " + get<Json>(fault->field).dump() + "; it must be " +
-               fault->rule,
-           damaged);
+  if (const auto fault = progress.fault()) refuse_field(std::string(fault->field), fault->rule);
   return progress;
 }
 

@@ -8,6 +8,7 @@
 #include <fathom/core/batch.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/error.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/models/weights.hpp>
@@ -15,6 +16,7 @@
 #include <limits>
 #include <optional>
 #include <ranges>
+#include <string>
 
 namespace fathom::inline FATHOM_ABI {
 
@@ -51,7 +53,7 @@ struct Evaluation : LossSums {
 
 /// How an evaluation of a range of batches goes.
 struct EvaluateOptions {
-  std::int64_t batches = std::numeric_limits<std::int64_t>::max();  ///< at most, the first ones of the range
+  std::int64_t batches = std::numeric_limits<std::int64_t>::max();  ///< at most, the first of the range; at least 1
   std::function<bool()> stop = {};                       ///< asked before each batch; true ends the evaluation there
   std::function<void(const Evaluation&)> progress = {};  ///< told behind each batch what is summed up so far
 };
@@ -61,6 +63,7 @@ namespace detail {
 /// The sum of `loss(batch)` over a range.
 template <class Batch, BatchRange<Batch> R, class Loss>
 Evaluation evaluate_each(R&& batches, const EvaluateOptions& options, Loss&& loss) {
+  if (options.batches < 1) throw Error("evaluate: " + std::to_string(options.batches) + " batches; give at least 1");
   Evaluation sums;
   for (auto&& batch : batches) {
     if (sums.batches >= options.batches) break;
@@ -81,8 +84,8 @@ Evaluation evaluate_each(R&& batches, const EvaluateOptions& options, Loss&& los
 ///   const double nats = evaluate(weights, text::Epoch(windows)).mean();              all of the text
 ///   const double about = evaluate(weights, text::Epoch(windows, 30)).mean();         30 batches from all over it
 ///
-/// Errors: `ShapeError` for a batch of another capacity than the first one's, longer than the model's context, or with
-/// tokens that the model does not know.
+/// Errors: `Error` for `options.batches` below 1; `ShapeError` for a batch of another capacity than the first one's,
+/// longer than the model's context, or with tokens that the model does not know.
 template <class Model, class B, BatchRange<typename Model::Batch> R>
 Evaluation evaluate(const Weights<Model, B>& weights, R&& batches, const typename B::Options& machine = {},
                     const EvaluateOptions& options = {}) {

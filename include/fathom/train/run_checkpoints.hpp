@@ -44,20 +44,19 @@ inline std::vector<std::filesystem::path> checkpoint_entries(const std::filesyst
                                                              Listed listed = Listed::written) {
   std::vector<std::filesystem::path> entries;
   std::error_code error;
-  std::filesystem::directory_iterator entry(folder / "checkpoints", error), end;
+  const std::vector<std::filesystem::path> all = entries_of(folder / "checkpoints", error);
   if (error == std::errc::no_such_file_or_directory) return entries;
-  for (; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+  if (error) throw_system_error(folder / "checkpoints", "list", error.value());
+  for (const std::filesystem::path& path : all) {
+    const std::string name = path.filename().string();
     const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-    const std::filesystem::path target = entry->path().parent_path() / name.substr(0, digits);
-    const bool is_one = name.size() == digits ||
-                        (entry->path() == successor_name(target) && directory_exists(entry->path())) ||
+    const std::filesystem::path target = path.parent_path() / name.substr(0, digits);
+    const bool is_one = name.size() == digits || (path == successor_name(target) && directory_exists(path)) ||
                         (listed == Listed::begun && std::string_view(name).substr(digits).starts_with(".tmp-"));
     if (digits > 0 && is_one) entries.push_back(target);
   }
-  if (error) throw_system_error(folder / "checkpoints", "list", error.value());
-  std::ranges::sort(entries, {}, [](const std::filesystem::path& path) {
-    const std::string name = path.filename().string();
+  std::ranges::sort(entries, {}, [](const std::filesystem::path& entry) {
+    const std::string name = entry.filename().string();
     return std::pair(name.size(), name);
   });
   entries.erase(std::ranges::unique(entries).begin(), entries.end());

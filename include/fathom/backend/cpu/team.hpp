@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <exception>
 #include <fathom/backend/cpu/config.hpp>
-#include <fathom/backend/cpu/threads.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/core/indexed.hpp>
 #include <fathom/core/thread.hpp>
+#include <fathom/core/threads.hpp>
 #include <functional>
 #include <limits>
 #include <string>

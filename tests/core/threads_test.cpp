@@ -4,7 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/cpu/cpu.hpp>
-#include <fathom/backend/cpu/threads.hpp>
+#include <fathom/core/threads.hpp>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -34,7 +34,7 @@ TEST_CASE("threads are no more than the affinity has processors", "[cpu][threads
     for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&first) == 0; ++i)
       if (CPU_ISSET(i, &allowed)) CPU_SET(i, &first);
     REQUIRE(::sched_setaffinity(0, sizeof first, &first) == 0);
-    available = cpu::available_threads();
+    available = available_threads();
     lanes = Context<Cpu<>>().lanes();
   }).join();
   CHECK(available == 1);
@@ -43,7 +43,7 @@ TEST_CASE("threads are no more than the affinity has processors", "[cpu][threads
 
 TEST_CASE("the quota of a control group limits the threads", "[cpu]") {
   const TemporaryDirectory root;
-  const auto quota = [&] { return cpu::detail::processors_of_quota(root.path()); };
+  const auto quota = [&] { return fathom::detail::processors_of_quota(root.path()); };
   const double none = std::numeric_limits<double>::infinity();
   CHECK(quota() == none);  // no such files
 
@@ -57,7 +57,7 @@ TEST_CASE("the quota of a control group limits the threads", "[cpu]") {
     CHECK(quota() == 3.5);
     root.write("sys/fs/cgroup/batch/job/cpu.max", "50000 100000\n");
     CHECK(quota() == 0.5);
-    CHECK(cpu::available_threads(root.path()) == 1);
+    CHECK(available_threads(root.path()) == 1);
     root.write("sys/fs/cgroup/other/cpu.max", "1000 100000\n");
     CHECK(quota() == 0.5);
     for (const char* damaged : {"", "max", "50000", "x 100000", "50000 0", "-1 100000", "0 0"}) {
@@ -85,7 +85,7 @@ TEST_CASE("the quota of a control group limits the threads", "[cpu]") {
     root.write(group + "inner/cpu.cfs_period_us", "50000\n");
     root.write(group + "inner/cpu.cfs_quota_us", "60000\n");
     CHECK(quota() == 1.2);
-    CHECK(cpu::available_threads(root.path()) <= 2);
+    CHECK(available_threads(root.path()) <= 2);
   }
   SECTION("files that are damaged are no limit") {
     for (const std::string_view damaged : {"", "\n\n", " - ", "1 2 3", "0:", "1 2 3 / /sys/fs/cgroup - cgroup2"}) {

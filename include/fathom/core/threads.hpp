@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fathom/backend/cpu/config.hpp>
+#include <fathom/core/config.hpp>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -16,7 +16,7 @@
 #include <sched.h>
 #endif
 
-namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
+namespace fathom::inline FATHOM_ABI {
 
 namespace detail {
 
@@ -97,4 +97,4 @@ inline int available_threads(const std::filesystem::path& root = "/") {
   return int(std::clamp(std::ceil(detail::processors_of_quota(root)), 1.0, double(processors)));
 }
 
-}  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI
+}  // namespace fathom::inline FATHOM_ABI
