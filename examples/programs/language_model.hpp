@@ -246,7 +246,6 @@ class LanguageModelProgram {
 
   /// Errors: `Error` that names the flags, for those that do not go together.
   void check_options() const {
-    check_telemetry<B>(options_.telemetry);
     if (options_.warmup >= options_.steps)
       throw Error("--warmup " + std::to_string(options_.warmup) + " must be below --steps " +
                   std::to_string(options_.steps) + "; give less of it, or more updates");

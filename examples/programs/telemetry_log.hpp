@@ -29,19 +29,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-/// Whether the layers of a model on this backend can be watched.
-template <class B>
-inline constexpr bool has_telemetry = branches_read_stream<typename B::Precision>;
-
-/// Errors: `Error` for telemetry of a backend that has none.
-template <class B>
-void check_telemetry(std::int64_t every) {
-  if (every > 0 && !has_telemetry<B>)
-    throw Error(
-        "--telemetry needs a residual stream of the type of activations, which mixed precision has not; leave "
-        "it out, or train with a program of PRECISION Single");
-}
-
 /// What `--telemetry` leaves in a run's folder, in telemetry/: for each quantity a table of layers over updates, and
 /// its heat map; a table of how far the model moved, and its plot.
 ///
@@ -50,7 +37,6 @@ void check_telemetry(std::int64_t every) {
 ///   telemetry.after_update();
 template <class Trainer>
 class TelemetryLog {
-  using B = typename Trainer::B;
   using Batch = typename Trainer::Batch;
 
  public:
@@ -80,21 +66,19 @@ class TelemetryLog {
 
   /// Measures the last update, where it is one to measure and is not measured yet.
   void after_update() {
-    if constexpr (has_telemetry<B>) {
-      if (step() % every_ != 0 || logs_.back().last_step() >= step()) return;
-      const Stopwatch watch;
-      const std::vector<LayerTelemetry> layers = telemetry_.measure();
-      for (std::size_t i = 0; i < quantities.size(); ++i) {
-        std::vector<std::optional<double>> row;
-        for (const LayerTelemetry& layer : layers) row.emplace_back(layer.*quantities[i].value);
-        logs_[i].row(step(), row);
-      }
-      const ModelUpdate update = telemetry_.model_update();
-      std::vector<std::optional<double>> row{update.all};
-      row.insert(row.end(), update.parts.begin(), update.parts.end());
-      logs_.back().row(step(), row);
-      seconds_ += watch.seconds();
+    if (step() % every_ != 0 || logs_.back().last_step() >= step()) return;
+    const Stopwatch watch;
+    const std::vector<LayerTelemetry> layers = telemetry_.measure();
+    for (std::size_t i = 0; i < quantities.size(); ++i) {
+      std::vector<std::optional<double>> row;
+      for (const LayerTelemetry& layer : layers) row.emplace_back(layer.*quantities[i].value);
+      logs_[i].row(step(), row);
     }
+    const ModelUpdate update = telemetry_.model_update();
+    std::vector<std::optional<double>> row{update.all};
+    row.insert(row.end(), update.parts.begin(), update.parts.end());
+    logs_.back().row(step(), row);
+    seconds_ += watch.seconds();
   }
 
   /// Draws what the tables hold.

@@ -106,7 +106,6 @@ class TranslatorProgram {
   int train(const DirectoryLock& folder, safetensors::Metadata record,
             const std::optional<std::filesystem::path>& resumed) const {
     let_output_be_lost();
-    check_telemetry<B>(options_.telemetry);
     const StopSignal stop;
     std::optional<text::Subwords> subwords;
     safetensors::Metadata stored;

@@ -2,6 +2,7 @@
 #include <fathom/train/telemetry.hpp>
 
 #include <algorithm>
+#include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstddef>
@@ -53,6 +54,21 @@ TEST_CASE("telemetry tells activations, norm inputs and branch shares of every l
   CHECK(rising[1].activation > rising[0].activation);
   CHECK(rising[2].activation > rising[1].activation);
   CHECK(rising[2].branch_share < rising[0].branch_share);
+}
+
+TEMPLATE_TEST_CASE("telemetry of mixed precision is that of floats", "[telemetry]", PreNorm, DeepNorm<alpha>) {
+  const SomeBatch batch(1);
+  Trainer<ModelOf<TestType>, Cpu<Mixed>, AdamW> mixed(capacity, {}, {}, {.threads = 2});
+  Trainer<ModelOf<TestType>, Cpu<Single>, AdamW> floats(capacity, {}, {}, {.threads = 2});
+  const auto actual = Telemetry(mixed, batch).measure(), expected = Telemetry(floats, batch).measure();
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const LayerTelemetry &a = actual[i], &e = expected[i];
+    CHECK(std::abs(a.activation / e.activation - 1) < 0.01);
+    CHECK(std::abs(a.norm_input / e.norm_input - 1) < 0.01);
+    CHECK(std::abs(a.branch_share / e.branch_share - 1) < 0.02);
+    CHECK(std::abs(a.gradient / e.gradient - 1) < 0.02);
+  }
 }
 
 template <class Policy>

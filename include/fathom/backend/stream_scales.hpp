@@ -27,12 +27,13 @@ struct BlockScales {
   double branch_share = 0;  ///< mean over the sums in the block: the added branch by the scaled skip
 };
 
-/// Watches the sums and norms of forward passes, one op at a time.
+/// Watches the sums and norms of forward passes, one op at a time. A stream whose type is not that of activations is
+/// rounded to it before it is measured.
 template <class B>
 class StreamScales {
   using P = typename B::Precision;
-  static_assert(branches_read_stream<P>, "StreamScales: it watches streams that have the type of activations");
-  using T = typename P::Stream;
+  using Stream = Matrix<const typename P::Stream>;
+  using Rounded = typename P::Activation;
 
  public:
   void start() {}
@@ -56,7 +57,7 @@ class StreamScales {
   void end(const Op& op, typename B::Lane& lane) {
     if (!in_block()) return;
     if constexpr (std::is_same_v<Op, op::ResidualAdd<P>>) {
-      if (op.x) sum(lane, op.x, op.a, op.y, op.y);
+      if (op.x) sum(lane, op.x, op.a, stream_of(op.y), op.y);
     } else if constexpr (std::is_same_v<Op, op::ResidualAddNorm<P>>) {
       sum(lane, op.x, op.a, op.z, op.y);
       norm(lane, op.z);
@@ -103,28 +104,44 @@ class StreamScales {
   }
 
   /// z = a ⊙ x + branch, and y behind it.
-  void sum(typename B::Lane& lane, const Matrix<const T>& x, const ResidualScale<P>& a, const Matrix<const T>& z,
-           const Matrix<const T>& y) {
-    const std::int64_t size = std::int64_t(z.rows) * z.columns;
-    if (size > spare_.size()) spare_ = typename B::template Buffer<T>(size);
-    const Matrix<T> spare(spare_.data(), z.rows, z.columns);
-    const auto scaled = [&](double constant, const ResidualScale<P>& scale) {
-      return ResidualScale<P>{constant * scale.constant, scale.learned};
-    };
-    B::run(lane, op::ResidualAdd<P>{.x = {}, .f = x, .a = {}, .b = a, .dropout = {}, .y = spare});
-    const double skip = deviation(lane, spare);
-    B::run(lane, op::ResidualAdd<P>{.x = z, .f = x, .a = {}, .b = scaled(-1, a), .dropout = {}, .y = spare});
+  void sum(typename B::Lane& lane, const Stream& x, const ResidualScale<P>& a, const Stream& z,
+           const StreamResult<P>& y) {
+    const double skip = deviation(lane, {}, x, a);
     Block& block = blocks_.back();
-    block.scales.branch_share += deviation(lane, spare) / skip;
-    block.scales.activation = deviation(lane, y);
+    block.scales.branch_share += deviation(lane, z, x, {-a.constant, a.learned}) / skip;
+    block.scales.activation = deviation(lane, stream_of(y) ? stream_of(y) : z);
     ++block.sums;
   }
-  void norm(typename B::Lane& lane, const Matrix<const T>& x) {
+  void norm(typename B::Lane& lane, const Stream& x) {
     BlockScales& scales = blocks_.back().scales;
     scales.norm_inputs.push_back(deviation(lane, x));
     scales.norm_input += scales.norm_inputs.back();
   }
-  double deviation(typename B::Lane& lane, const Matrix<const T>& x) {
+
+  static Stream stream_of(const StreamResult<P>& y) {
+    if constexpr (branches_read_stream<P>)
+      return y;
+    else
+      return y.stream;
+  }
+  double deviation(typename B::Lane& lane, const Stream& x) {
+    if constexpr (branches_read_stream<P>)
+      return deviation_of(lane, x);
+    else
+      return deviation(lane, {}, x, {});
+  }
+  /// Of base + factor ⊙ x.
+  double deviation(typename B::Lane& lane, const Stream& base, const Stream& x, const ResidualScale<P>& factor) {
+    const std::int64_t size = std::int64_t(x.rows) * x.columns;
+    if (size > spare_.size()) spare_ = typename B::template Buffer<Rounded>(size);
+    const Matrix<Rounded> spare(spare_.data(), x.rows, x.columns);
+    if constexpr (branches_read_stream<P>)
+      B::run(lane, op::ResidualAdd<P>{.x = base, .f = x, .a = {}, .b = factor, .dropout = {}, .y = spare});
+    else
+      B::run(lane, op::ResidualAdd<P>{.x = base, .f = {x, {}}, .a = {}, .b = factor, .dropout = {}, .y = {{}, spare}});
+    return deviation_of(lane, spare);
+  }
+  double deviation_of(typename B::Lane& lane, const Matrix<const Rounded>& x) {
     double variance = 0;
     B::run(lane, op::Variance<P>{.x = x, .result = variance_.data()});
     lane.read(&variance, variance_.data(), sizeof variance);
@@ -134,7 +151,7 @@ class StreamScales {
   std::vector<Scope> scopes_;
   bool forward_ = false;
   std::vector<Block> blocks_;
-  typename B::template Buffer<T> spare_;
+  typename B::template Buffer<Rounded> spare_;
   typename B::template Buffer<double> variance_{1};
 };
 
