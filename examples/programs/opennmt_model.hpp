@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <fathom/core/error.hpp>
 #include <fathom/io/file.hpp>
+#include <fathom/io/foreign_file.hpp>
 #include <fathom/io/safetensors.hpp>
 #include <fathom/layers/attention.hpp>
 #include <fathom/layers/feed_forward.hpp>
@@ -14,7 +15,6 @@
 #include <fathom/layers/residual.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/models/weights.hpp>
-#include <fathom/text/lines.hpp>
 #include <filesystem>
 #include <initializer_list>
 #include <map>
@@ -175,15 +175,22 @@ class OpenNmtVocabulary {
  public:
   static constexpr int begin = 1, end = 2;  ///< `<s>` and `</s>`
 
-  /// Errors: `FileError` of `text::read_lines`, and for a token that stands there twice.
+  /// Errors: `FileError` for a path that is missing or no regular file, what is no text, and a token that stands there
+  /// twice.
   explicit OpenNmtVocabulary(const std::filesystem::path& path) {
-    const auto take = [&](std::string_view line, std::size_t) {
-      tokens_.emplace_back(line);
+    const MappedFile file(path);
+    const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    if (const std::string known = foreign_file(text.substr(0, 64)); !known.empty())
+      throw FileError(path.string() + ": " + known);
+    if (text.find('\0') != text.npos)
+      throw FileError(path.string() + ": has a zero byte, so it is no text; convert it to UTF-8 if it is UTF-16");
+    for (std::string_view rest = text; !rest.empty();) {
+      tokens_.emplace_back(rest.substr(0, rest.find('\n')));
+      rest.remove_prefix(std::min(tokens_.back().size() + 1, rest.size()));
       if (!numbers_.emplace(tokens_.back(), unknown() - 1).second)
         throw FileError(path.string() + ": line " + std::to_string(unknown()) + " has the token '" + tokens_.back() +
                         "' once more; give the vocabulary that belongs to the model");
-    };
-    text::read_lines(path, {}, take);
+    }
   }
 
   int size() const { return int(tokens_.size()) + 1; }

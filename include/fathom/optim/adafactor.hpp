@@ -71,19 +71,35 @@ struct Adafactor {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    worker(op::AdafactorUpdate<P>{.target = {.weights = model.weights,
-                                             .rounded = model.rounded,
-                                             .gradient = model.gradient,
-                                             .gradient_scale = step.gradient_scale,
-                                             .learning_rate = step.learning_rate,
-                                             .weight_decay = options.weight_decay},
-                                  .moments = model.state,
-                                  .table = model.table,
-                                  .decay_exponent = options.decay_exponent,
-                                  .epsilon1 = options.epsilon1,
-                                  .epsilon2 = options.epsilon2,
-                                  .clip_threshold = options.clip_threshold,
-                                  .step = step.number});
+    // Tensors that stand together in the table and have the same factors are updated together.
+    std::int64_t moments = 0;
+    for (std::size_t first = 0, end = 0; first < model.table.size() || first == 0; first = end) {
+      const UpdateFactors factors = model.factors.empty() ? UpdateFactors{} : model.factors[first];
+      std::int64_t count = 0;
+      while (end < model.table.size() && (model.factors.empty() || model.factors[end] == factors))
+        count += moments_of(model.table[end++]);
+      worker(op::AdafactorUpdate<P>{
+          .target = {.weights = model.weights,
+                     .rounded = model.rounded,
+                     .gradient = model.gradient,
+                     .gradient_scale = step.gradient_scale,
+                     .learning_rate = factors.rate * step.learning_rate,
+                     .weight_decay = factors.decay * options.weight_decay},
+          .moments = model.factors.empty() ? model.state : model.state.part(moments, std::size_t(count)),
+          .table = model.table.subspan(first, end - first),
+          .decay_exponent = options.decay_exponent,
+          .epsilon1 = options.epsilon1,
+          .epsilon2 = options.epsilon2,
+          .clip_threshold = options.clip_threshold,
+          .step = step.number});
+      moments += count;
+      if (end == 0) return;  // a dry run, which has no table
+    }
+  }
+
+ private:
+  static constexpr std::int64_t moments_of(const TensorPlace& tensor) {
+    return (tensor.vector ? 0 : tensor.rows) + tensor.columns;
   }
 };
 

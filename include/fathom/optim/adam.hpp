@@ -34,7 +34,7 @@ struct AdamFamily {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    for (const auto& group : parameter_groups(model, step, options.weight_decay))
+    each_group(model, step, options.weight_decay, [&](const ParameterGroup<P>& group) {
       worker(op::AdamUpdate<P>{.target = group.target,
                                .first = group.state(0),
                                .second = group.state(1),
@@ -43,6 +43,7 @@ struct AdamFamily {
                                .epsilon = options.epsilon,
                                .decoupled = Decoupled,
                                .step = step.number});
+    });
   }
 };
 

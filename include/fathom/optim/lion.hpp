@@ -32,9 +32,10 @@ struct Lion {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    for (const auto& group : parameter_groups(model, step, options.weight_decay))
+    each_group(model, step, options.weight_decay, [&](const ParameterGroup<P>& group) {
       worker(op::LionUpdate<P>{
           .target = group.target, .momentum = group.state(0), .beta1 = options.beta1, .beta2 = options.beta2});
+    });
   }
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <concepts>
 #include <cstdint>
 #include <fathom/backend/ops.hpp>
@@ -30,6 +29,18 @@
 /// Alignment gaps, zero before, are zero after.
 namespace fathom::inline FATHOM_ABI {
 
+/// What learning rate and weight decay of an update are multiplied by.
+struct UpdateFactors {
+  double rate = 1, decay = 1;
+  friend constexpr bool operator==(const UpdateFactors&, const UpdateFactors&) = default;
+};
+/// Consecutive elements of the flat buffers that are updated alike.
+struct UpdateRange {
+  std::int64_t begin, count;
+  bool decays;  ///< they are of the decayed group
+  UpdateFactors factors;
+};
+
 /// What an update is about: flat buffers that share one layout, and the state, whose layout is the optimizer's own.
 template <class P>
 struct FlatModel {
@@ -39,6 +50,8 @@ struct FlatModel {
   Elements<typename P::Gradient> gradient{};
   Elements<typename P::Master> state{};
   std::span<const TensorPlace> table{};
+  std::span<const UpdateRange> ranges{};     ///< all elements; empty: the two groups of the layout, by factors of 1
+  std::span<const UpdateFactors> factors{};  ///< of each tensor of the table; empty: 1
 };
 
 /// The variables of one update.
@@ -97,21 +110,25 @@ struct ParameterGroup {
   }
 };
 
-/// The decayed group and the plain one. Also without memory, in a dry run.
-template <class P>
-constexpr std::array<ParameterGroup<P>, 2> parameter_groups(const FlatModel<P>& model, const UpdateStep& step,
-                                                            double weight_decay) {
-  const auto group = [&](std::int64_t begin, std::int64_t count, double decay) {
+/// Calls f(group) for the decayed group and the plain one, or for each range of the model. Also without memory, in a
+/// dry run.
+template <class P, class F>
+constexpr void each_group(const FlatModel<P>& model, const UpdateStep& step, double weight_decay, F&& f) {
+  const auto update = [&](const UpdateRange& range) {
+    const auto count = std::size_t(range.count);
     const UpdateTarget<P> target{
-        .weights = model.weights.part(begin, std::size_t(count)),
-        .rounded = model.rounded.empty() ? model.rounded : model.rounded.part(begin, std::size_t(count)),
-        .gradient = model.gradient.part(begin, std::size_t(count)),
+        .weights = model.weights.part(range.begin, count),
+        .rounded = model.rounded.empty() ? model.rounded : model.rounded.part(range.begin, count),
+        .gradient = model.gradient.part(range.begin, count),
         .gradient_scale = step.gradient_scale,
-        .learning_rate = step.learning_rate,
-        .weight_decay = decay};
-    return ParameterGroup<P>{target, model.state.part(begin, std::size_t(count)), model.extent.total()};
+        .learning_rate = range.factors.rate * step.learning_rate,
+        .weight_decay = range.decays ? range.factors.decay * weight_decay : 0};
+    f(ParameterGroup<P>{target, model.state.part(range.begin, count), model.extent.total()});
   };
-  return {group(0, model.extent.decayed, weight_decay), group(model.extent.decayed, model.extent.plain, 0)};
+  for (const UpdateRange& range : model.ranges) update(range);
+  if (!model.ranges.empty()) return;
+  update({.begin = 0, .count = model.extent.decayed, .decays = true, .factors = {}});
+  update({.begin = model.extent.decayed, .count = model.extent.plain, .decays = false, .factors = {}});
 }
 
 /// The tensors of states that are copies of the model's layout: `state.parameter` for each state and parameter.

@@ -26,8 +26,9 @@ struct Sgd {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    for (const auto& group : parameter_groups(model, step, options.weight_decay))
+    each_group(model, step, options.weight_decay, [&](const ParameterGroup<P>& group) {
       worker(op::SgdUpdate<P>{.target = group.target, .momentum = {}, .momentum_factor = 0, .nesterov = false});
+    });
   }
 };
 
@@ -55,11 +56,12 @@ struct MomentumSgd {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    for (const auto& group : parameter_groups(model, step, options.weight_decay))
+    each_group(model, step, options.weight_decay, [&](const ParameterGroup<P>& group) {
       worker(op::SgdUpdate<P>{.target = group.target,
                               .momentum = group.state(0),
                               .momentum_factor = options.momentum,
                               .nesterov = options.nesterov});
+    });
   }
 };
 

@@ -14,6 +14,7 @@
 #include <fathom/optim/average.hpp>
 #include <fathom/optim/clip.hpp>
 #include <fathom/optim/optimizer.hpp>
+#include <fathom/optim/parameter_rules.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <fathom/train/trainer_options.hpp>
@@ -56,6 +57,7 @@ class Trainer {
         optimizer_options_(optimizer),
         table_(describe<Model>()),
         places_(places_of(table_)),
+        rates_(options_.rules, extent, table_),
         gradients_(extent.total()),
         state_(Optimizer::template state_size<Model>()),
         activations_(saved_bytes<Model, P>(kept())),
@@ -328,7 +330,7 @@ class Trainer {
   FlatModel<P> flat() {
     Elements<typename P::Weight> rounded;
     if constexpr (!updates_weights<P>) rounded = weights_.flat();
-    return {extent, masters(), rounded, gradients_, state_, places_};
+    return {extent, masters(), rounded, gradients_, state_, places_, rates_.ranges, rates_.tensors};
   }
 
   void gradients_of(auto& worker, const Batch& batch, std::size_t index, double target_weight) {
@@ -386,6 +388,7 @@ class Trainer {
   typename Optimizer::Options optimizer_options_;
   std::vector<ParameterInfo> table_;
   std::vector<TensorPlace> places_;
+  ParameterRates rates_;
   Weights<Model, B> weights_;
   typename B::template Buffer<typename P::Master> masters_{updates_weights<P> ? 0 : extent.total()};
   typename B::template Buffer<typename P::Gradient> gradients_;

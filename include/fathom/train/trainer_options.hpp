@@ -7,7 +7,9 @@
 #include <fathom/core/error.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/optim/optimizer.hpp>
+#include <fathom/optim/parameter_rules.hpp>
 #include <string>
+#include <vector>
 
 /// What a trainer is told, and what it tells of each update.
 namespace fathom::inline FATHOM_ABI {
@@ -22,6 +24,7 @@ struct TrainerOptions {
   double average = 0;        ///< decay of an average of the weights, for evaluation and inference; 0: none
   int recomputed = 0;        ///< of each stack so many blocks are computed again in backward, see `least_recomputed`
   int patience = 50;         ///< skipped updates in a row after which `step` gives up
+  std::vector<ParameterRule> rules = {};  ///< of several that name a tensor the last one holds
 };
 
 /// Errors: `Error` for options that make no sense.
