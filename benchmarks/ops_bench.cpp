@@ -94,6 +94,11 @@ const bool registered = [] {
   add_both("gelu dx",
            [](O& o, const S& s) { return sample::activation_backward(o, ActivationKind::gelu, false, s.hidden); });
   add_both("residual add + norm", [](O& o, const S& s) { return sample::residual_add_norm(o, NormKind::layer, s.width, {}); });
+  add_both("residual add + norm backward", [](O& o, const S& s) {
+    return sample::residual_add_norm_backward(o, NormKind::layer, s.width, 0.75, true);
+  });
+  add_both("residual add", [](O& o, const S& s) { return sample::residual_add(o, s.width, {}); });
+  add("norm", [](O& o, const S& s) { return sample::norm(o, NormKind::layer, s.width, true); });
   add("norm backward",
       [](O& o, const S& s) { return sample::norm_backward(o, NormKind::layer, s.width, true, false); });
   add("embedding",

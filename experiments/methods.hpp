@@ -5,6 +5,8 @@
 #include <fathom/layers/policies.hpp>
 #include <fathom/layers/repeat.hpp>
 #include <fathom/models/deepnorm_constants.hpp>
+#include <fathom/optim/parameter_rules.hpp>
+#include <vector>
 
 /// What the grid compares: a name, the policy of the blocks for the depths of a model, and the stack. CMakeLists.txt
 /// lists the ones that are compiled; a policy without constants needs a line there and none here.
@@ -33,6 +35,31 @@ struct DeepNormByDepth : Plain<PostNorm> {
   using Encoder = DeepNorm<deepnorm::encoder_decoder(N, M).encoder.alpha>;
   template <int N, int M>
   using Decoder = DeepNorm<deepnorm::encoder_decoder(N, M).decoder.alpha>;
+};
+/// Candidates for more learning rates than DeepNorm tolerates: its gains and biases, of which the theory says nothing,
+/// learn slower or not at all; its alpha is learned.
+struct DeepNormSlowVectors : DeepNormByDepth {
+  static constexpr const char* name = "DeepNormSlowVectors";
+  static std::vector<ParameterRule> rules() {
+    return {{.role = "norm gain", .rate = 0.1}, {.role = "bias", .rate = 0.1}};
+  }
+};
+struct DeepNormFrozenVectors : DeepNormByDepth {
+  static constexpr const char* name = "DeepNormFrozenVectors";
+  static std::vector<ParameterRule> rules() { return {{.role = "norm gain", .rate = 0}, {.role = "bias", .rate = 0}}; }
+};
+template <double Alpha>
+struct LearnedAlpha : DeepNorm<Alpha> {
+  static constexpr LearnedScale learned = LearnedScale::skip_vector;  ///< it starts at 1, and alpha stays beside it
+};
+struct DeepNormLearnedAlpha : Plain<PostNorm> {
+  static constexpr const char* name = "DeepNormLearnedAlpha";
+  template <int Layers>
+  using Only = LearnedAlpha<deepnorm::decoder_only(Layers).alpha>;
+  template <int N, int M>
+  using Encoder = LearnedAlpha<deepnorm::encoder_decoder(N, M).encoder.alpha>;
+  template <int N, int M>
+  using Decoder = LearnedAlpha<deepnorm::encoder_decoder(N, M).decoder.alpha>;
 };
 struct FixupByDepth : Plain<PreNorm> {
   static constexpr const char* name = "Fixup";

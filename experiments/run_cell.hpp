@@ -36,10 +36,10 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
                 .unigram = task.unigram()};
   if (cell.ramp) result.warmup = result.steps;
   const typename Cpu<>::Options machine{.threads = settings.threads};
-  Trainer<Model, Cpu<>, Adam> trainer(
-      task.capacity(),
-      {.seed = cell.seed, .loss = {.smoothing = Task::smoothing}, .clip_norm = 0, .spike_factor = 0, .patience = 1},
-      {.beta2 = Task::beta2}, machine);
+  TrainerOptions options{
+      .seed = cell.seed, .loss = {.smoothing = Task::smoothing}, .clip_norm = 0, .spike_factor = 0, .patience = 1};
+  if constexpr (requires { Method::rules(); }) options.rules = Method::rules();
+  Trainer<Model, Cpu<>, Adam> trainer(task.capacity(), options, {.beta2 = Task::beta2}, machine);
   const InverseSquareRoot schedule({.peak = cell.rate, .warmup_steps = result.warmup});
   typename Task::Packed batch(task.capacity());
   task.fill(0, batch);
