@@ -67,6 +67,16 @@ TEMPLATE_TEST_CASE("cuda: a step that is a graph has the bits of one that is not
   CHECK(values_of(graphs.optimizer_state()) == values_of(eager.optimizer_state()));
 }
 
+TEMPLATE_TEST_CASE("cuda: products that are timed are the same products", "[cuda]", Cuda<Single>, Cuda<Mixed>) {
+  cuda::Options timing = device;
+  timing.timed = true;
+  SmallTrainer<TestType> timed(small, {}, {}, timing), chosen(small, {}, {}, device);
+  for (int step = 0; step < 3; ++step) {
+    const double loss = timed.step(batch(step), 1e-3).loss;
+    CHECK(testing::relative_error(loss, chosen.step(batch(step), 1e-3).loss, 1) < 1e-3);
+  }
+}
+
 TEMPLATE_TEST_CASE("cuda: a resumed run ends in the bits of the uninterrupted one", "[cuda]", Cuda<Single>,
                    Cuda<Mixed>) {
   const TemporaryDirectory folder;

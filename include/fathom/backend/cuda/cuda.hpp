@@ -32,6 +32,9 @@ struct Options {
   bool cudnn = true;
   /// Bytes that cuBLASLt may use.
   std::int64_t workspace = 32_MiB;
+  /// Whether a product is done by the fastest of eight algorithms, which are timed when its shape is first met. Another
+  /// run may find another one the fastest, so runs may differ in bits then; cuBLASLt's own choice is always the same.
+  bool timed = false;
 };
 
 // Memory of the device that is current. Each call returns when it is done. Errors: `CudaError`; of `allocate`, with how

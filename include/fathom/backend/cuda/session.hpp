@@ -36,7 +36,7 @@ class Session {
   explicit Session(const Options& options)
       : options_((check_device(), options)),
         stream_(make_stream()),
-        products_(options.workspace),
+        products_(options.workspace, options.timed),
         attention_(stream()),
         read_(sizeof(Slots)) {}
 

@@ -19,7 +19,7 @@ namespace fathom::inline FATHOM_ABI {
 template <class P>
 struct UpdateTarget {
   Elements<typename P::Master> weights;
-  Elements<typename P::Weight> rounded;  ///< overwritten; empty where there are none
+  Elements<typename P::Weight> rounded{};  ///< overwritten; empty where there are none
   Elements<typename P::Gradient> gradient;
   double gradient_scale = 1;
   double learning_rate;
