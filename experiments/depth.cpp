@@ -75,12 +75,13 @@ std::string machine() {
   return model + ", " + std::to_string(available_threads()) + " threads.";
 }
 
-int run(const Options& options) {
+int run(Options options) {
   program::let_output_be_lost();
   const auto cells = chosen(options);
   const DirectoryLock folder(options.output);
   load_all(options.output);  // what cannot be read is known before anything is trained
   const StopSignal stop;
+  options.stop = [&] { return bool(stop); };
   std::size_t number = 0;
   for (const auto& [cell, entry] : cells) {
     ++number;

@@ -51,7 +51,8 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
       const StepReport report = trainer.step(batch, schedule(step));
       std::optional<double> validation_loss;
       if (step % every == 0 || step == result.steps) {
-        const Evaluation sums = trainer.evaluate(task.validation());
+        const Evaluation sums = trainer.evaluate(task.validation(), {.stop = settings.stop});
+        if (sums.stopped) return {};
         validation_loss = sums.mean();
         result.curve.push_back({step, report.cross_entropy, sums.mean(),
                                 double(sums.correct) / double(std::max<std::int64_t>(1, sums.targets))});
@@ -61,6 +62,7 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
     }
     if constexpr (requires { task.bleu(trainer.weights(), settings, machine); })
       result.bleu = task.bleu(trainer.weights(), settings, machine);
+    if (settings.stopped()) return {};
   } catch (const ShapeError&) {
     throw;
   } catch (const Error& error) {  // the trainer gave up

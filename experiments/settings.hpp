@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct Settings {
   std::int64_t warmup = -1;                          ///< of rising learning rate; -1: the task's
   std::int64_t validations = 20;
   int threads = 0;
+  std::function<bool()> stop = {};  ///< asked between batches; true ends the cell, which has no result then
+
+  bool stopped() const { return stop && stop(); }
 };
 
 }  // namespace fathom::experiments

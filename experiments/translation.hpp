@@ -78,7 +78,7 @@ class Translation {
         [&](int i, const auto& translations) {
           if (!translations.empty()) hypotheses[std::size_t(i)] = translations.front().text;
         },
-        [] { return true; });
+        [&] { return !settings.stopped(); });
     return score::bleu(hypotheses, references).score;
   }
 
