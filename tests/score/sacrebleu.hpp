@@ -25,7 +25,7 @@ inline fathom::score::Bleu bleu_of(const nlohmann::json& options) {
       if (name(decltype(first)(i)) == text) return decltype(first)(i);
     throw fathom::Error("no " + text);
   };
-  BleuOptions result{.tokenizer = named(Tokenizer{}, 3, options.value("tokenize", "13a")),
+  BleuOptions result{.tokenizer = named(Tokenization{}, 3, options.value("tokenize", "13a")),
                      .lowercase = options.value("lowercase", false),
                      .smoothing = named(Smoothing{}, 4, options.value("smooth_method", "exp")),
                      .effective_order = options.value("effective_order", false)};
