@@ -103,6 +103,7 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   const std::filesystem::path cell = output / "cells" / "reversal-PostNorm-2-0.001-1.json";
   folder.write("grid/cells/reversal-PostNorm-2-0.001-1.json", "{}");
   check_refused({program, "run", "--output", output, "--seeds", "1", "--steps", "4"}, {cell.string(), "delete it"});
+  std::filesystem::remove(cell);
   folder.write("grid/cells/reversal-PostNorm-2-0.001-9.json", "[");
   check_refused({program, "run", "--output", output, "--seeds", "3", "--steps", "4"}, {"1-9.json", "delete it"});
   CHECK(!std::filesystem::exists(output / "cells" / "reversal-PostNorm-2-0.001-3.json"));  // nothing was trained

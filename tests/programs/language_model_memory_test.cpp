@@ -18,8 +18,10 @@ Ended run_with(const std::string& variable, const Arguments& command) {
 /// Whichever of its allocations fails, alone or with all later ones, the program says so in one line, or does without.
 /// `command(i)` is the i-th that is run; `places` is how many allocations are tried, over the whole of the program.
 /// `check_unharmed(i, output)` is told the standard output of each that did without, and first of one with all memory.
+/// `begins`: what it may have said before.
 template <class Command, class Check>
-void check_out_of_memory(const Workshop& workshop, long places, Command command, Check check_unharmed) {
+void check_out_of_memory(const Workshop& workshop, long places, Command command, Check check_unharmed,
+                         const std::string& begins = "") {
   if (sanitized) SKIP("sanitizers allocate themselves");
 #ifndef NDEBUG
   SKIP("with its assertions, nlohmann/json aborts where it gets no memory");
@@ -36,13 +38,14 @@ void check_out_of_memory(const Workshop& workshop, long places, Command command,
     const std::string which = std::to_string(number) + (i % 2 == 1 ? "+" : "");
     CAPTURE(which, allocations);
     const Arguments arguments = command(1 + i);
-    const Ended ended = run_with("FATHOM_TEST_FAIL=" + which, arguments);
+    Ended ended = run_with("FATHOM_TEST_FAIL=" + which, arguments);
     if (ended.code == 0) {  // a buffer of a stream, or a thread that is not needed
       check_unharmed(1 + i, ended.out);
       continue;
     }
     ++failed;
     CHECK(ended.code == 1);
+    if (!begins.empty() && ended.err.starts_with(begins)) ended.err.erase(0, ended.err.find('\n') + 1);
     CHECK(error_line(ended).starts_with(std::filesystem::path(arguments[0]).filename().string() + ": "));
   }
   CHECK(failed > places);
@@ -126,7 +129,8 @@ TEST_CASE("whatever allocation fails while a folder is listed, the program says 
       [&](long i, const std::string& out) {
         if (i == 0) expected = out;
         CHECK(out == expected);
-      });
+      },
+      (workshop.folder / "texts").string() + ": 60 files");
 }
 
 TEST_CASE("training within less memory comes to the same bits", "[programs]") {

@@ -118,9 +118,11 @@ TEST_CASE("a run with options at their limits goes on", "[options_json]") {
                                .average = 1};
   TinyTrainer<> saved({1, 1, 1}, options, {.beta1 = 1 - Limits::epsilon() / 2, .epsilon = 5e-324}, {.threads = 1});
   TinyTrainer<> loaded({1, 1, 1}, options, {.beta1 = 1 - Limits::epsilon() / 2, .epsilon = 5e-324}, {.threads = 1});
-  const CheckpointInfo info{.cursor = std::numeric_limits<std::uint64_t>::max()};
+  CheckpointInfo info{.cursor = CheckpointInfo::largest_cursor};
   save_checkpoint(folder / "last", saved, info);
   CHECK(load_checkpoint(folder / "last", loaded).cursor == info.cursor);
+  ++info.cursor;
+  CHECK_THROWS_AS(save_checkpoint(folder / "next", saved, info), Error);
 }
 
 /// A user's optimizer whose check forgets something.

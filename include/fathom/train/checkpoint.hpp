@@ -39,6 +39,9 @@ namespace fathom::inline FATHOM_ABI {
 
 /// What a checkpoint holds for the program, beside the trainer's state.
 struct CheckpointInfo {
+  /// A sampler's cursor beyond it is none: doubles cannot tell epochs apart there.
+  static constexpr std::uint64_t largest_cursor = std::uint64_t{1} << 53;
+
   std::uint64_t cursor = 0;                    ///< of the sampler: where the data goes on
   BestValidation best = {};                    ///< of the run
   std::optional<StepReport> unvalidated = {};  ///< the last update, if its validation is still to be made
@@ -91,13 +94,11 @@ Json describe_optimizer(const typename Optimizer::Options& chosen) {
   return {{"name", Optimizer::name}, {"options", std::move(options)}};
 }
 
-/// Of a sampler's place: beyond it, samplers cannot tell epochs apart by doubles.
-inline constexpr std::uint64_t largest_cursor = std::uint64_t{1} << 53;
-
 inline CheckpointInfo read_info(const Config& config) {
   const auto metadata = config.get<std::map<std::string, std::string>>("metadata");
   const auto cursor = config.get<std::uint64_t>("sampler_position");
-  if (cursor > largest_cursor) config.refuse_field("sampler_position", "at most " + std::to_string(largest_cursor));
+  if (cursor > CheckpointInfo::largest_cursor)
+    config.refuse_field("sampler_position", "at most " + std::to_string(CheckpointInfo::largest_cursor));
   return {.cursor = cursor,
           .best = config.progress().best,
           .unvalidated = config.unvalidated(),
@@ -127,6 +128,9 @@ class TrainingState {
     if (progress.averaged > 0) average = detail::FlatView<typename Trainer::P::Master>(kept_average->flat());
     if (const auto fault = progress.fault())
       throw Error("save_checkpoint: " + std::string(fault->field) + " must be " + fault->rule);
+    if (info.cursor > CheckpointInfo::largest_cursor)
+      throw Error("save_checkpoint: the sampler's cursor must be at most " +
+                  std::to_string(CheckpointInfo::largest_cursor));
     detail::Json config(
         {{"format", detail::checkpoint_format},
          {"model", detail::describe_model<typename Trainer::Model>()},

@@ -7,6 +7,7 @@
 #include <fathom/backend/context.hpp>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
+#include <fathom/backend/ref/ref.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/optim/adafactor.hpp>
 #include <fathom/optim/adam.hpp>
@@ -100,9 +101,88 @@ std::string ranks_differ() {
   return testing::compare(std::span(actual), std::span(expected), 1).error <= 1e-5 ? "" : "the ranks differ";
 }
 
+/// Attention of a sequence that takes two tiles of queries and of keys: what forward and backward write.
+template <class B>
+std::vector<double> attended(const typename B::Options& machine, bool restores) {
+  using P = typename B::Precision;
+  constexpr int rows = 72, columns = 8;
+  const auto drawn = [](std::uint64_t seed) {
+    std::vector<Bf16> values;
+    const Philox random(Key{seed});
+    for (int i = 0; i < rows * columns; ++i) values.emplace_back(2 * uniform(random(std::uint64_t(i))[0]) - 1);
+    return values;
+  };
+  using Memory = typename B::template Buffer<Bf16>;
+  Memory q(rows * columns), k(rows * columns), v(rows * columns), o(rows * columns), restored(rows * columns),
+      d_o(rows * columns), dq(rows * columns), dk(rows * columns), dv(rows * columns);
+  typename B::template Buffer<float> lse(rows);
+  for (auto [memory, seed] : {std::pair(&q, 1), {&k, 2}, {&v, 3}, {&d_o, 4}})
+    memory->upload(0, drawn(std::uint64_t(seed)));
+  const auto matrix = [](Memory& memory) { return Matrix<Bf16>(memory.data(), rows, columns); };
+  const PackedRows packed = PackedRows::uniform(1, rows);
+  const Packing packing = packed;
+  const op::AttentionForward<P> forward{.heads = 1,
+                                        .kv_heads = 1,
+                                        .head_width = columns,
+                                        .causal = false,
+                                        .scale = 1,
+                                        .dropout = {},
+                                        .packing = &packing,
+                                        .key_packing = &packing,
+                                        .q = matrix(q),
+                                        .k = matrix(k),
+                                        .v = matrix(v),
+                                        .bias = {},
+                                        .cache = {},
+                                        .o = matrix(o),
+                                        .lse = {lse.data(), 1, rows}};
+  op::AttentionBackward<P> backward{.heads = 1,
+                                    .kv_heads = 1,
+                                    .head_width = columns,
+                                    .causal = false,
+                                    .scale = 1,
+                                    .dropout = {},
+                                    .packing = &packing,
+                                    .key_packing = &packing,
+                                    .q = matrix(q),
+                                    .k = matrix(k),
+                                    .v = matrix(v),
+                                    .bias = {},
+                                    .o = {},
+                                    .restored = {},
+                                    .d_o = matrix(d_o),
+                                    .lse = {lse.data(), 1, rows},
+                                    .dq = matrix(dq),
+                                    .dk = matrix(dk),
+                                    .dv = matrix(dv),
+                                    .dbias = {}};
+  if (restores)
+    backward.restored = matrix(restored);
+  else
+    backward.o = matrix(o);
+  Context<B> context(machine);
+  context.reserve({.workspace = 0, .scratch = 1_MiB});
+  context.run(packing, Pass{}, [&](auto& worker) {
+    worker(forward);
+    worker(backward);
+  });
+  std::vector<double> numbers;
+  for (const Memory* memory : {&o, &dq, &dk, &dv})
+    for (const Bf16 value : values_of(*memory)) numbers.push_back(double(value));
+  return numbers;
+}
+template <bool Restores>
+std::string attention_differs() {
+  cuda::Options own = options;
+  own.cudnn = false;
+  const auto actual = attended<Cuda<Mixed>>(own, Restores), expected = attended<Ref<Mixed>>({}, Restores);
+  return testing::compare(std::span(actual), std::span(expected), 1).error <= 0.02 ? "" : "attention differs";
+}
+
 constexpr Work floats{"floats", trained<Single, AdamW, 8>}, mixed{"mixed", trained<Mixed, AdamW, 8>},
     long_rows{"longer sequences", trained<Single, AdamW, 40>}, adafactor{"Adafactor", trained<Single, Adafactor, 8>},
-    ranks{"ranks", ranks_differ};
+    ranks{"ranks", ranks_differ}, tiles{"tiles of attention", attention_differs<false>},
+    restoring_tiles{"tiles of attention that restores", attention_differs<true>};
 
 /// By what a run with the mutation is noticed; nothing: it is not.
 std::string noticed(const Work& work, const Mutation& made) {
@@ -142,7 +222,10 @@ void check_noticed(const Work& work, Mutation::Kind kind) {
 }
 
 TEST_CASE("mutations: without one nothing is noticed", "[cuda]") {
-  for (const Work& work : {floats, mixed, long_rows, adafactor, ranks}) CHECK(noticed(work, {}) == "");
+  for (const Work& work : {floats, mixed, long_rows, adafactor, ranks, tiles, restoring_tiles}) {
+    INFO(work.name);
+    CHECK(noticed(work, {}) == "");
+  }
 }
 
 TEST_CASE("mutations: a wrong leading dimension is noticed", "[cuda]") {
@@ -161,7 +244,7 @@ TEST_CASE("mutations: ragged offsets in rows are noticed", "[cuda]") {
 
 TEST_CASE("mutations: no barrier of a kernel can be left out", "[cuda]") {
   std::map<std::string, bool> found;
-  for (const Work& work : {floats, long_rows, mixed, adafactor, ranks}) {
+  for (const Work& work : {floats, long_rows, mixed, adafactor, ranks, tiles, restoring_tiles}) {
     Device::get().reset();
     mutation() = {.kind = Mutation::Kind::barrier};
     work.difference();

@@ -298,7 +298,6 @@ struct FlashQueryGradients : FlashShape<Width> {
     };
     q.fill(thread, threads, tile.count, of.width, of.q.aligned, row_in(of.q));
     gradient.fill(thread, threads, tile.count, of.width, d_o.aligned, row_in(d_o));
-    thread.barrier();  // both are there
     float log_sum[2] = {}, product[2] = {};
     for (int half = 0; half < 2; ++half) {
       const int r = own + MatrixStep::c_row(lane, 2 * half);
@@ -337,6 +336,7 @@ struct FlashQueryGradients : FlashShape<Width> {
       store_rows(thread, of, sums, restored, first_query + own, tile.count - own, head,
                  [](float sum, int) { return sum; });
     } else {
+      thread.barrier();  // the gradients are there
       for (int half = 0; half < 2; ++half) {
         const int r = own + MatrixStep::c_row(lane, 2 * half);
         for (int c = lane % 4; r < tile.count && c < of.width; c += 4)
