@@ -72,17 +72,19 @@ class RunLog {
   Progress progress_;
 };
 
-/// Whether a folder was written by a program that trains: it holds a log as `RunLog` writes it, a model, subwords, or
-/// the cells of a grid.
+/// Whether a folder was written by a program that trains: it holds a log as `RunLog` writes it, a model, what a
+/// translator has prepared, or the cells of a grid.
 inline bool is_of_a_run(const std::filesystem::path& folder) {
   std::string header = "step";
   for (const std::string& column : RunLog::columns()) header += ',' + column;
   std::error_code none;
   for (const std::filesystem::path& path : entries_of(folder, none)) {
     const bool is_file = std::filesystem::is_regular_file(path, none);
-    if (is_file ? path.filename() == "model.safetensors" || path.filename() == "subwords.model"
-                : path.filename() == "cells" && std::filesystem::is_regular_file(folder / "report.md", none))
-      return true;
+    const auto has = [&](const char* name) { return std::filesystem::is_regular_file(folder / name, none); };
+    const std::filesystem::path name = path.filename();
+    if (is_file && name == "model.safetensors") return true;
+    if (is_file && name == "subwords.model" && (has("train.source") || has("train.1.source"))) return true;
+    if (!is_file && name == "cells" && has("report.md")) return true;
     if (!is_file || path.extension() != ".csv") continue;
     std::string begin(header.size(), ' ');
     std::ifstream(path, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));

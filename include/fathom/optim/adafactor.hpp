@@ -71,10 +71,12 @@ struct Adafactor {
 
   template <class W, class P = typename W::Precision>
   static constexpr void update(W& worker, const Options& options, const UpdateStep& step, const FlatModel<P>& model) {
-    // Tensors that stand together in the table and have the same factors are updated together.
+    // Tensors that stand together in the table and have the same factors are updated together; a dry run has no table.
+    std::size_t first = 0;
     std::int64_t moments = 0;
-    for (std::size_t first = 0, end = 0; first < model.table.size() || first == 0; first = end) {
+    do {
       const UpdateFactors factors = model.factors.empty() ? UpdateFactors{} : model.factors[first];
+      std::size_t end = first;
       std::int64_t count = 0;
       while (end < model.table.size() && (model.factors.empty() || model.factors[end] == factors))
         count += moments_of(model.table[end++]);
@@ -92,9 +94,9 @@ struct Adafactor {
           .epsilon2 = options.epsilon2,
           .clip_threshold = options.clip_threshold,
           .step = step.number});
+      first = end;
       moments += count;
-      if (end == 0) return;  // a dry run, which has no table
-    }
+    } while (first < model.table.size());
   }
 
  private:
