@@ -28,7 +28,9 @@ target_compile_options(fathom_flags INTERFACE
   $<$<AND:$<BOOL:${FATHOM_NATIVE}>,$<NOT:$<BOOL:${CMAKE_CROSSCOMPILING}>>>:-march=native>
   $<$<CXX_COMPILER_ID:GNU>:-fconcepts-diagnostics-depth=2>
   # g++ 12 finds _mm512_undefined_pd() and its like undefined, which is their purpose (GCC bug 105593).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
+  # clang sees that libstdc++'s stable_sort uses what it calls deprecated.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 add_library(fathom_dev INTERFACE)
 target_link_libraries(fathom_dev INTERFACE fathom_flags)
 if(NOT FATHOM_HEADER_ONLY)

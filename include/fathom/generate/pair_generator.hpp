@@ -194,19 +194,20 @@ class PairGenerator {
     for (int index = 0; index < int(sentence.live.size()); ++index) {
       const Live& live = sentence.live[index];
       const int length = sentence.nodes[live.node].length;
-      const auto [logits, tokens, log_sum] = inference_.ranking(live.slot);
-      const auto add = [&, log_sum = log_sum](double logit, int token) {
-        candidates_.push_back({live.log_probability + (logit - log_sum), index, token, logit - log_sum});
+      const auto ranking = inference_.ranking(live.slot);
+      const auto add = [&](double logit, int token) {
+        const double log_probability = logit - ranking.log_sum;
+        candidates_.push_back({live.log_probability + log_probability, index, token, log_probability});
       };
       if (length >= sentence.limit) {
         add(double(inference_.logits(live.slot)[std::size_t(options_.end)]), options_.end);
         continue;
       }
       int left = 2 * width_;
-      for (std::size_t rank = 0; rank < logits.size() && left > 0; ++rank) {
-        const int token = tokens[rank];
+      for (std::size_t rank = 0; rank < ranking.logits.size() && left > 0; ++rank) {
+        const int token = ranking.tokens[rank];
         if (barred_[token] != 0 || (token == options_.end && length < options_.shortest)) continue;
-        add(double(logits[rank]), token);
+        add(double(ranking.logits[rank]), token);
         --left;
       }
     }
