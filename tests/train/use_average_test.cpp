@@ -26,7 +26,8 @@ TEMPLATE_TEST_CASE("the average stands in for the weights, and they come back", 
     CHECK(values_of(trainer.weights().flat()) == before);
   }
   for (int step = 0; step < 3; ++step) trainer.step(batch, 3e-3);
-  const auto weights = values_of(trainer.weights().flat()), masters = values_of(trainer.masters());
+  const auto weights = values_of(trainer.weights().flat());
+  const auto masters = values_of(trainer.masters());
   const auto average = values_of(trainer.average()->flat());
   const double evaluated = trainer.evaluate(batch).mean();
   CHECK(values_of(trainer.weights().flat()) == weights);

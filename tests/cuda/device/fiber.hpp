@@ -30,10 +30,11 @@ class Fiber {
   void* caller_ = nullptr;  ///< that of who resumed it, while it runs
   void (*body_)(void*) = nullptr;
   void* argument_ = nullptr;
-  // What the address sanitizer wants to know of stacks.
-  void *own_fake_ = nullptr, *caller_fake_ = nullptr;
-  const void* caller_stack_ = nullptr;
-  std::size_t caller_size_ = 0;
+  // What the address sanitizer, where there is one, wants to know of stacks.
+  void* own_fake_ = nullptr;
+  [[maybe_unused]] void* caller_fake_ = nullptr;
+  [[maybe_unused]] const void* caller_stack_ = nullptr;
+  [[maybe_unused]] std::size_t caller_size_ = 0;
 };
 
 }  // namespace emulated
