@@ -11,7 +11,7 @@ namespace reference_test {
 using namespace fathom_test;
 
 constexpr Capacity capacity{4 * context, 4, context};
-constexpr TrainerOptions options{
+const TrainerOptions options{
     .loss = {.smoothing = 0.1, .z_loss = 1e-4}, .dropout = {0.1, 0.1, 0.1, 0.1}, .clip_norm = 0.5, .average = 0.9};
 
 template <class B, class Optimizer>
