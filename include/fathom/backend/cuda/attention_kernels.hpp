@@ -83,18 +83,11 @@ struct AttentionOf {
     return slabs + (std::int64_t(s.index * kv_heads + group) * cache_length + j) * width;
   }
 
-  /// The bucket of a distance, see RelativeBias.
-  template <class Thread>
-  constexpr int bucket(Thread& thread, int distance) const {
-    const int far = distance < 0 ? -distance : distance;
-    int bucket = 0;
-    while (bucket + 1 < start_count && thread.load(starts + bucket + 1) <= far) ++bucket;
-    return distance < 0 ? start_count + bucket : bucket;
-  }
   /// The score of a query and a key: the product of both, scaled, and what is added for their distance.
   template <class Thread>
   constexpr float biased(Thread& thread, float product, int head, int distance) const {
-    return bias == nullptr ? product * scale : product * scale + bias_of(thread, head, distance);
+    return bias == nullptr ? product * scale
+                           : product * scale + bias_of(thread, bias + head * buckets(), starts, start_count, distance);
   }
   /// The same of a query that is given as floats.
   template <class Thread>
@@ -106,17 +99,24 @@ struct AttentionOf {
   /// What dropout multiplies a probability by.
   template <class Thread>
   constexpr float keep(Thread& thread, int sequence, int head, int row, int key) const {
-    return mask.active() ? factor_of(thread, sequence, head, row, key) : 1;
+    return mask.active() ? factor_of(thread, mask, sequence, head, row, key) : 1;
   }
 
  private:
-  // Not inlined, so that loops without them are short and stay in registers.
+  // Not inlined, so that loops without them are short and stay in registers; given what they need, not all of this.
+
+  /// What is added to the scores of a head at a distance: of its bucket, see RelativeBias.
   template <class Thread>
-  [[gnu::noinline]] constexpr float bias_of(Thread& thread, int head, int distance) const {
-    return float(thread.load(bias + head * buckets() + bucket(thread, distance)));
+  [[gnu::noinline]] static constexpr float bias_of(Thread& thread, const typename P::Weight* of_head, const int* starts,
+                                                   int start_count, int distance) {
+    const int far = distance < 0 ? -distance : distance;
+    int bucket = 0;
+    while (bucket + 1 < start_count && thread.load(starts + bucket + 1) <= far) ++bucket;
+    return float(thread.load(of_head + (distance < 0 ? start_count + bucket : bucket)));
   }
   template <class Thread>
-  [[gnu::noinline]] constexpr float factor_of(Thread& thread, int sequence, int head, int row, int key) const {
+  [[gnu::noinline]] static constexpr float factor_of(Thread& thread, MaskOf mask, int sequence, int head, int row,
+                                                     int key) {
     return mask.load(thread).template factors<float>(sequence, head, row, key / octet)[std::size_t(key % octet)];
   }
 };
