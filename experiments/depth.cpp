@@ -56,11 +56,12 @@ std::vector<std::pair<Cell, const Entry*>> chosen(const Options& options) {
   };
   std::vector<std::pair<Cell, const Entry*>> cells;
   for (int seed = 1; seed <= options.seeds; ++seed)
-    for (const double rate : options.rates)
-      for (const Entry& entry : entries())
-        if (entry.task == options.task && wanted(options.methods, entry.method) && wanted(options.depths, entry.depth))
-          cells.push_back({{entry.task, entry.method, entry.depth, rate, std::uint64_t(seed), options.ramp}, &entry});
-  std::ranges::stable_sort(cells, {}, [](const auto& cell) { return std::pair(cell.first.seed, cell.first.depth); });
+    for (const int depth : depths)
+      for (const double rate : options.rates)
+        for (const Entry& entry : entries())
+          if (entry.task == options.task && entry.depth == depth && wanted(options.methods, entry.method) &&
+              wanted(options.depths, depth))
+            cells.push_back({{entry.task, entry.method, depth, rate, std::uint64_t(seed), options.ramp}, &entry});
   return cells;
 }
 

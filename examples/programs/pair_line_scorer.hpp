@@ -73,7 +73,7 @@ class PairLineScorer {
   void finish() {
     std::vector<std::size_t> order(pairs_.size());
     std::iota(order.begin(), order.end(), std::size_t(0));
-    std::ranges::stable_sort(order, {}, [&](std::size_t i) { return pairs_[i].target.size(); });
+    std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(pairs_[i].target.size(), i); });
     for (std::size_t begin = 0, end; begin < order.size(); begin = end) {
       batch_.clear();
       for (end = begin; end < order.size(); ++end) {

@@ -82,7 +82,7 @@ class SentenceTranslator {
     std::vector<int> order(sources.size());
     std::iota(order.begin(), order.end(), 0);
     const auto length = [&](int i) { return sources[std::size_t(i)].size(); };
-    std::ranges::stable_sort(order, {}, length);
+    std::ranges::sort(order, {}, [&](int i) { return std::pair(length(i), i); });
     std::size_t begin = 0;
     const std::size_t nothing = language_ == text::PairEncoding::none ? 1 : 2;  // tokens of an empty sentence
     for (; begin < order.size() && length(order[begin]) <= nothing; ++begin) done(order[begin], Translations{{}});
