@@ -10,7 +10,7 @@ namespace sequence_test {
 using namespace fathom_test;
 
 TEMPLATE_LIST_TEST_CASE("gradients of compositions agree with differences", "[layers]", CompositionLayers) {
-  require_gradients<TestType>();
+  require_gradients<TestType>({.step = 0x1p-11});  // what rounding leaves is larger than in a layer alone
 }
 
 }  // namespace sequence_test
