@@ -109,7 +109,7 @@ void check(std::size_t rows, std::size_t width, bool with_bias) {
     CHECK(difference(dg, e.dgain) < tolerance<T>);
   };
   joined(cpu::Everywhere<T>{a}, [&](std::size_t) { return a; });
-  joined(cpu::PerColumn<T>{scales}, [&](std::size_t i) { return scales[i]; });
+  joined(cpu::PerColumn<T>{scales, T(1)}, [&](std::size_t i) { return scales[i]; });
 }
 
 TEMPLATE_TEST_CASE("norms equal the naive formulas", "[norm]", float, double) {

@@ -45,42 +45,73 @@ inline std::array<Words, 4> philox(Key key, const std::array<Words, 4>& counters
 
 }  // namespace detail
 
-/// Calls f(row, column, factors) for the blocks of columns that cover [first_column, end_column), in all of `rows` rows
-/// of a sequence from `position` on. factors[i], i < Dropout::block, belongs to column + i; first_column is a multiple
-/// of Dropout::block.
-template <class T, class F>
-void each_dropout_block(const Dropout& dropout, int sequence, int position, int rows, int first_column, int end_column,
-                        F&& f) {
-  using namespace detail;
-  constexpr int block = Dropout::block, words = 4, groups = word_width / words;
-  const int first = first_column / block, end = (end_column + block - 1) / block;
-  const std::uint32_t limit = dropout.threshold();
-  const T keep = T(dropout.scale());
-  int row = 0, column = first;  // of the next counter
-  for (std::int64_t left = std::int64_t(rows) * (end - first); left > 0; left -= word_width) {
-    const int count = int(std::min<std::int64_t>(left, word_width));
-    Indexed<std::array<int, word_width>> row_of{}, column_of{};
-    Words row_words{}, column_words{};
+/// The factors of the blocks of columns that cover [first_column, end_column), in all of `rows` rows of a sequence from
+/// `position` on: row by row, as many at a time as a register has counters. first_column is a multiple of
+/// Dropout::block.
+template <class T>
+class DropoutBlocks {
+ public:
+  DropoutBlocks(const Dropout& dropout, int sequence, int position, int rows, int first_column, int end_column)
+      : dropout_(dropout),
+        sequence_(sequence),
+        position_(position),
+        first_(first_column / Dropout::block),
+        end_((end_column + Dropout::block - 1) / Dropout::block),
+        next_column_(first_),
+        left_(std::int64_t(rows) * (end_ - first_)) {}
+
+  /// Computes the next blocks and returns how many they are, 0 at the end. Not inlined: every kernel with dropout would
+  /// have the generator's code once more.
+  [[gnu::noinline]] int next() {
+    using namespace detail;
+    const int count = int(std::min<std::int64_t>(left_, word_width));
+    if (count == 0) return 0;
     for (int i = 0; i < count; ++i) {
-      row_of[i] = row, column_of[i] = column;
-      if (++column == end) column = first, ++row;
+      row_[i] = next_row_, column_[i] = next_column_;
+      if (++next_column_ == end_) next_column_ = first_, ++next_row_;
     }
+    left_ -= count;
+    Words rows{}, columns{};
     for (int i = 0; i < word_width; ++i) {
-      row_words[i] = std::uint32_t(position + row_of[i]);
-      column_words[i] = std::uint32_t(column_of[i]);
+      rows[i] = std::uint32_t(position_ + row_[i]);
+      columns[i] = std::uint32_t(column_[i]);
     }
-    const auto random = philox(dropout.key, {column_words, row_words, Words{} + std::uint32_t(sequence), Words{}});
+    const auto random = philox(dropout_.key, {columns, rows, Words{} + std::uint32_t(sequence_), Words{}});
     // Transposed in squares of four words, all bits of a counter lie together.
     Words squares[words] = {random[0], random[1], random[2], random[3]};
     transpose(squares);
-    std::uint16_t numbers[word_width * block];
+    std::uint16_t numbers[word_width * Dropout::block];
     static_assert(sizeof numbers == sizeof squares);
     std::memcpy(numbers, squares, sizeof numbers);
-    T factors[word_width * block];
-    for (int i = 0; i < word_width * block; ++i) factors[i] = numbers[i] < limit ? T(0) : keep;
-    for (int i = 0; i < count; ++i)
-      f(row_of[i], column_of[i] * block, factors + (i % words * groups + i / words) * block);
+    const std::uint32_t limit = dropout_.threshold();
+    const T keep = T(dropout_.scale());
+    for (int i = 0; i < word_width * Dropout::block; ++i) factors_[i] = numbers[i] < limit ? T(0) : keep;
+    return count;
   }
+
+  /// Of block i of these: its row, its first column, and its Dropout::block factors.
+  int row(int i) const { return row_[i]; }
+  int column(int i) const { return column_[i] * Dropout::block; }
+  const T* factors(int i) const { return factors_ + (i % words * groups + i / words) * Dropout::block; }
+
+ private:
+  static constexpr int words = 4, groups = detail::word_width / words;
+
+  Dropout dropout_;
+  int sequence_, position_, first_, end_;
+  int next_row_ = 0, next_column_;
+  std::int64_t left_;
+  Indexed<std::array<int, detail::word_width>> row_{}, column_{};
+  T factors_[detail::word_width * Dropout::block];
+};
+
+/// Calls f(row, column, factors) for these blocks. factors[i], i < Dropout::block, belongs to column + i.
+template <class T, class F>
+void each_dropout_block(const Dropout& dropout, int sequence, int position, int rows, int first_column, int end_column,
+                        F&& f) {
+  DropoutBlocks<T> blocks(dropout, sequence, position, rows, first_column, end_column);
+  while (const int count = blocks.next())
+    for (int i = 0; i < count; ++i) f(blocks.row(i), blocks.column(i), blocks.factors(i));
 }
 
 /// factors[c · simd_width<T> + element] for the columns column + c, c < 4, of the rows row + element; column is a

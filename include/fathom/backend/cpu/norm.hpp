@@ -34,9 +34,10 @@ struct Everywhere {
 template <class T, class Stored = T>
 struct PerColumn {
   const Stored* values;  // (width)
+  T factor;              // of all of them
   template <class Place>
   Simd<T> at(Place place) const {
-    return place.load(values);
+    return place.load(values) * factor;
   }
 };
 

@@ -61,31 +61,34 @@ bool is_contiguous(const StreamMatrix<Stream, Branch>& matrix) {
   return matrix.stream.contiguous() && matrix.branch.contiguous();
 }
 
-/// f(place, kept) for the places of a row of `width` numbers, in order: kept(v) is v times the factors of `dropout`.
+/// f(row, place, kept) for the places of `rows` rows of a sequence, each of `width` numbers, in order: kept(v) is v
+/// times the factors of `dropout`.
 template <class T, class F>
-void sweep_dropped(const Dropout& dropout, int sequence, int position, int width, F&& f) {
-  if (!dropout.active())
-    return sweep<T>(std::size_t(width), [&](auto place) { f(place, [](Simd<T> v) { return v; }); });
-  each_dropout_block<T>(dropout, sequence, position, 1, 0, width, [&](int, int column, const T* factors) {
+void sweep_dropped(const Dropout& dropout, int sequence, int position, int rows, int width, F&& f) {
+  if (!dropout.active()) {
+    for (int r = 0; r < rows; ++r)
+      sweep<T>(std::size_t(width), [&](auto place) { f(r, place, [](Simd<T> v) { return v; }); });
+    return;
+  }
+  each_dropout_block<T>(dropout, sequence, position, rows, 0, width, [&](int r, int column, const T* factors) {
     const int end = std::min(width - column, Dropout::block);
     for (int c = 0; c < end; c += int(simd_width<T>)) {
       const auto count = std::min(std::size_t(end - c), simd_width<T>);
       const auto kept = [&](Simd<T> v) { return v * load_first(factors + c, count); };
       if (count == simd_width<T>)
-        f(Whole<T>{std::size_t(column + c)}, kept);
+        f(r, Whole<T>{std::size_t(column + c)}, kept);
       else
-        f(Remainder<T>{std::size_t(column + c), count}, kept);
+        f(r, Remainder<T>{std::size_t(column + c), count}, kept);
     }
   });
 }
 
-/// f(row, place, kept) for the places of rows of `width` numbers.
+/// The same for the rows of a packing.
 template <class T, class F>
 void each_place(const Packing& packing, Range rows, const Dropout& dropout, int width, F&& f) {
   each_run(packing, rows, [&](int sequence, int position, int first, int count) {
-    for (int r = 0; r < count; ++r)
-      sweep_dropped<T>(dropout, sequence, position + r, width,
-                       [&](auto place, auto kept) { f(first + r, place, kept); });
+    sweep_dropped<T>(dropout, sequence, position, count, width,
+                     [&](int r, auto place, auto kept) { f(first + r, place, kept); });
   });
 }
 

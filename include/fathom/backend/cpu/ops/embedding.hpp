@@ -32,7 +32,7 @@ struct EmbeddingOps {
         const auto* learned = op.positions ? op.positions.row(position + r) : nullptr;
         const auto y = row_of(op.y, first + r);
         if (has_sinusoids(op)) set_sinusoids(op.sinusoids, position + r, sinusoids, width);
-        sweep_dropped<T>(op.dropout, sequence, position + r, width, [&](auto place, auto kept) {
+        sweep_dropped<T>(op.dropout, sequence, position + r, 1, width, [&](int, auto place, auto kept) {
           Simd<T> v = learned ? fma(broadcast(T(op.scale)), place.load(token), place.load(learned))
                               : place.load(token) * T(op.scale);
           if (has_sinusoids(op)) v += place.load(sinusoids);

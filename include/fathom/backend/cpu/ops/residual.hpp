@@ -219,22 +219,11 @@ struct ResidualOps {
   /// f(scale) with the kernel's form of a residual scale: one number, or one for each column.
   template <class F>
   static void with_scale(const ResidualScale<P>& scale, F&& f) {
-    if (scale.learned.size() > 1 && scale.constant == 1)
-      f(Columns{scale.learned.data()});
-    else if (scale.learned.size() > 1)
-      f(ScaledColumns{Columns{scale.learned.data()}, T(scale.constant)});
+    if (scale.learned.size() > 1)
+      f(PerColumn<T, typename P::Weight>{scale.learned.data(), T(scale.constant)});
     else
       f(Everywhere<T>{T(scale.constant) * (scale.learned.empty() ? T(1) : T(scale.learned[0]))});
   }
-  using Columns = PerColumn<T, typename P::Weight>;
-  struct ScaledColumns {
-    Columns values;
-    T constant;
-    template <class Place>
-    Simd<T> at(Place place) const {
-      return values.at(place) * constant;
-    }
-  };
 
   /// sum += constant · Σ a ⊙ dropout(b) over all rows: per column, or in one number.
   template <class A, class B>
