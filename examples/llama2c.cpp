@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
-#include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/generate/generate.hpp>
 #include <fathom/text/llama2c.hpp>
 #include <iostream>
 #include <iterator>
 #include <programs/llama2c_model.hpp>
+#include <programs/precision.hpp>
 #include <programs/rules.hpp>
 #include <programs/run_program.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 /// Runs the weights of llama2.c in fathom: another trainer's model is a type of ours.
 namespace fathom::program {
 
-template <class Shape>
+template <class Shape, class B>
 bool tell(const Llama2cFile& file, const text::Llama2c& tokenizer, const std::string& prompt, GenerateOptions options) {
   if (!file.is<Shape>()) return false;
-  const auto weights = file.weights<Shape, Cpu<>>();
+  const auto weights = file.weights<Shape, B>();
   options.stream = [](std::string_view piece) {
     std::cout << piece;
     flush_stdout();
@@ -30,7 +31,7 @@ bool tell(const Llama2cFile& file, const text::Llama2c& tokenizer, const std::st
 
 template <class... Shapes>
 void tell_any(const Llama2cFile& file, const text::Llama2c& tokenizer, const std::string& prompt,
-              const GenerateOptions& options) {
+              const GenerateOptions& options, const PrecisionOption& precision) {
   if (!(file.is<Shapes>() || ...)) file.refuse_shape();
   if (tokenizer.vocabulary() != file.vocabulary())
     throw Error("the tokenizer has " + std::to_string(tokenizer.vocabulary()) + " tokens and the model " +
@@ -43,7 +44,9 @@ void tell_any(const Llama2cFile& file, const text::Llama2c& tokenizer, const std
     throw Error("--tokens " + std::to_string(options.tokens) + ": behind the prompt the model's context of " +
                 std::to_string(file.context()) + " has room for " + std::to_string(room) +
                 "; ask for fewer, or 0 for all");
-  (tell<Shapes>(file, tokenizer, prompt, options) || ...);
+  precision.with_backend([&]<class B>(std::type_identity<B>) {
+    (tell<Shapes, B>(file, tokenizer, prompt, options) || ...);
+  });
 }
 
 }  // namespace fathom::program
@@ -67,10 +70,12 @@ int main(int argc, char** argv) {
     app.add_option("--top-p", options.sampling.top_p, "draw from the most probable tokens with this share")
         ->check(share());
     app.add_option("--seed", options.seed, "of the draws")->transform(whole(options.seed, 0));
+    PrecisionOption precision;
+    precision.add_to(app);
     return run_command(app, argc, argv, [&] {
       const Llama2cFile file(model);
       tell_any<Stories260K, Stories15M, Stories42M, Stories110M>(file, text::Llama2c::from_file(tokenizer), prompt,
-                                                                 options);
+                                                                 options, precision);
       return 0;
     });
   });

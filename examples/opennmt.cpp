@@ -2,16 +2,17 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <cstdio>
-#include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/generate/pair_generator.hpp>
 #include <fathom/text/characters.hpp>
 #include <filesystem>
 #include <iostream>
 #include <programs/opennmt_model.hpp>
+#include <programs/precision.hpp>
 #include <programs/rules.hpp>
 #include <programs/run_program.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 /// Runs transformers of OpenNMT-tf in fathom: another trainer's encoder-decoder is a type of ours.
@@ -22,6 +23,7 @@ struct OpenNmtOptions {
   bool characters = false, scores = false;
   int beam = 1, threads = 1;
   double length_penalty = 1;
+  PrecisionOption precision;
 };
 
 /// The tokens of a line: its words, or its characters without spaces.
@@ -37,10 +39,10 @@ inline std::vector<int> tokens_of(std::string_view line, const OpenNmtVocabulary
 }
 
 /// Translates the lines of stdin as they come. A line without tokens is its own translation.
-template <class Model>
-void translate_lines(const Weights<Model, Cpu<>>& weights, const OpenNmtVocabulary& source,
+template <class Model, class B>
+void translate_lines(const Weights<Model, B>& weights, const OpenNmtVocabulary& source,
                      const OpenNmtVocabulary& target, const OpenNmtOptions& options) {
-  PairGenerator<Model, Cpu<>> generator(weights,
+  PairGenerator<Model, B> generator(weights,
                                         {.begin = OpenNmtVocabulary::begin,
                                          .end = OpenNmtVocabulary::end,
                                          .sentences = 1,
@@ -81,10 +83,11 @@ bool run_if(const OpenNmtFile& file, const OpenNmtOptions& options) {
                       std::to_string(size - 1) + " and one for all others; give the vocabulary that belongs to it");
     return tokens;
   };
-  const auto weights = file.weights<Shape, Cpu<>>();
   const auto source = vocabulary(options.source, Model::Source::vocabulary);
   const auto target = vocabulary(options.target, Model::Target::vocabulary);
-  translate_lines(weights, source, target, options);
+  options.precision.with_backend([&]<class B>(std::type_identity<B>) {
+    translate_lines(file.weights<Shape, B>(), source, target, options);
+  });
   return true;
 }
 
@@ -113,6 +116,7 @@ int main(int argc, char** argv) {
                    "hypotheses are compared by log-probability / length^this; 0: without their length")
         ->check(number("", [](double) { return true; }));
     app.add_option("--threads", options.threads, "0: one for each core")->transform(thread_count());
+    options.precision.add_to(app);
     return run_command(app, argc, argv, [&] {
       run_any<ArabicToLatin>(OpenNmtFile(options.model), options);
       return 0;

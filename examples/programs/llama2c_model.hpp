@@ -72,19 +72,20 @@ class Llama2cFile {
   Weights<typename Shape::Model, B> weights() const {
     if (!is<Shape>()) refuse_shape();
     using Model = typename Shape::Model;
+    using T = typename B::Precision::Weight;
     std::map<std::string, ParameterInfo> table;
     for (const ParameterInfo& info : describe<Model>()) table.emplace(info.name, info);
     Weights<Model, B> weights;
     std::size_t place = sizeof header_;
     const auto read = [&](const std::string& name) {
       const ParameterInfo& info = table.at(name);
-      std::vector<typename B::Precision::Weight> values(std::size_t(info.size()));
-      for (auto& element : values) {
+      std::vector<T> values(std::size_t(info.size()));
+      for (T& element : values) {
         float value;
         if (file_.bytes().size() - place < sizeof value) refuse("is cut off in the tensor " + name + again);
         std::memcpy(&value, file_.bytes().data() + place, sizeof value);
         place += sizeof value;
-        element = value;
+        element = T(value);
       }
       if (!all_finite(std::span(std::as_const(values)))) refuse("is not finite in the tensor " + name + again);
       write_tensor(weights.flat(), info, values);

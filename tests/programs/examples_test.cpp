@@ -161,6 +161,9 @@ TEST_CASE("fathom-llama2c says what it is and what is wrong, and tells a story",
   CHECK(lines_without_remark(story).empty());
   CHECK(story.out.starts_with("abc"));
   CHECK(story.out.size() == 3 + 5 + 1);
+  // All weights are zero, so that 16 bits tell the same.
+  CHECK(run({llama, model, tokenizer, "--prompt", "abc", "--tokens", "5", "--precision", "Mixed"}).out == story.out);
+  check_refused({llama, model, tokenizer, "--precision", "Half"}, {"--precision", "Half", "Single,Mixed"});
 }
 
 TEST_CASE("fathom-opennmt says what is wrong", "[programs]") {
@@ -200,8 +203,12 @@ TEST_CASE("fathom-opennmt writes Arabic words in Latin letters", "[programs]") {
                 opennmt, model, lines});
   };
   CHECK(translated("آ ز ا\n\nآ ت ز م و ن\n", "").out == "a z z a\n\na t z m o n\n");
+  CHECK(translated("آ ز ا\n\nآ ت ز م و ن\n", "--precision Mixed").out == "a z z a\n\na t z m o n\n");
   CHECK(translated("آزا\nآتشيسون", "--characters --threads 2").out == "azza\nachison\n");
   CHECK(translated("آ ز ا", "--scores").out == "-0.7546\ta z z a\n");
+  const std::string rounded = translated("آ ز ا", "--scores --precision Mixed").out;
+  CHECK(rounded != "-0.7546\ta z z a\n");
+  CHECK(rounded.starts_with("-0.7"));
   std::string line;
   for (int i = 0; i < 257; ++i) line += "ا ";
   const Ended refused = translated("آ ز ا\n" + line, "");
