@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# bash experiments/reproduce.sh    trains one place of each table in docs/results again, in less than 15 minutes on two cores
+#
+# Its mean must lie within the spread that is printed there, or the script fails. Sequences to reverse are made; texts
+# are looked for in FATHOM_DATA_DIR, and what needs one is left out, in words, where it is not.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+build=build/reproduce output=runs/reproduce
+data=${FATHOM_DATA_DIR:-}
+
+# The place of a method and a depth in the first table under a heading of a report: 0.107 ± 0.001.
+place() {
+  local report=$1 heading=$2 method=$3 depth=$4
+  awk -F' *[|] *' -v heading="## $heading" -v method="$method" -v depth="$depth" '
+    $0 == heading { under = 1 }
+    under && $2 == "layers" && !column { for (i = 3; i <= NF; ++i) if ($i == depth) column = i }
+    under && column && $2 == method { print $column; exit }' "$report"
+}
+
+failed=0
+# compare DOCUMENT TASK METHOD DEPTH RATE OPTION…
+compare() {
+  local document=$1 task=$2 method=$3 depth=$4 rate=$5
+  shift 5
+  "$build/bin/fathom-depth" run --task "$task" --methods "$method" --depths "$depth" --rates "$rate" --output "$output" "$@"
+  local heading="$task, learning rate $rate" printed found
+  printed=$(place "$document" "$heading" "$method" "$depth")
+  found=$(place "$output/report.md" "$heading" "$method" "$depth")
+  printf '%s, %s, %s layers: %s here, %s in %s: ' "$heading" "$method" "$depth" "${found:-nothing}" "${printed:-nothing}" "$document"
+  # Half a digit more, as both are rounded.
+  if awk -v a="$found" -v b="$printed" 'BEGIN {
+       split(a, x, " ± "); split(b, y, " ± ")
+       d = x[1] - y[1]; exit !(x[1] > 0 && y[1] > 0 && (d < 0 ? -d : d) <= y[2] + 0.001) }'; then
+    echo 'within its spread'
+  else
+    echo 'NOT within its spread'
+    failed=1
+  fi
+}
+
+./cmake/bootstrap.sh deps
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFATHOM_DEPTH_METHODS=deepnorm \
+  -DFATHOM_DEPTH_REVERSAL=18 -DFATHOM_DEPTH_LANGUAGE=12 -DFATHOM_DEPTH_TRANSLATION=6
+cmake --build "$build" --target fathom-depth
+
+compare docs/results/reversal.md reversal DeepNorm 18 0.001
+if [[ -n "$data" ]]; then
+  multi30k=$data/multi30k/tok
+  compare docs/results/translation.md translation DeepNorm 6 0.001 \
+    --pairs "$multi30k/train.lc.norm.tok.en.gz" "$multi30k/train.lc.norm.tok.de.gz" \
+    --validation-pairs "$multi30k/val.lc.norm.tok.en.gz" "$multi30k/val.lc.norm.tok.de.gz"
+  compare docs/results/language.md language DeepNorm 12 0.001 --text "$data/wikitext2"
+else
+  echo 'FATHOM_DATA_DIR names no corpora: the tables of translation and of language models are left out'
+fi
+exit "$failed"
