@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <fathom/backend/cpu/activation.hpp>
@@ -190,7 +191,7 @@ constexpr std::size_t span = 16u << 20;
 
 void adam_update(State& state) {
   Numbers w(span), g(span), m(span), v(span);
-  cpu::fill(span, 1.0f, v.data());
+  std::fill_n(v.data(), span, 1.0f);
   const Meter meter(state);
   for (auto _ : state) {
     cpu::adam_update(span, {.rate = 1e-3, .decay = 0.1, .clear_gradient = true}, w.data(), g.data(), m.data(),
