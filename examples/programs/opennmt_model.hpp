@@ -97,10 +97,11 @@ class OpenNmtFile {
       const ParameterInfo& first = table.at(ours.front());
       const safetensors::Shape shape =
           first.is_vector() ? safetensors::Shape{rows} : safetensors::Shape{rows, first.columns};
-      std::vector<T> values(std::size_t(first.is_vector() ? rows : rows * first.columns));
-      file_.read(theirs, shape, std::span(values));
-      if (!all_finite(std::span(std::as_const(values))))
+      std::vector<float> stored(std::size_t(first.is_vector() ? rows : rows * first.columns));
+      file_.read(theirs, shape, std::span(stored));
+      if (!all_finite(std::span(std::as_const(stored))))
         refuse("is not finite in the tensor '" + theirs + "'; copy or download the file again");
+      const std::vector<T> values(stored.begin(), stored.end());
       auto rest = std::span<const T>(values);
       for (const std::string& name : ours) {
         const auto size = std::size_t(table.at(name).size());
