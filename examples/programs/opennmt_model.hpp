@@ -97,7 +97,7 @@ class OpenNmtFile {
       const ParameterInfo& first = table.at(ours.front());
       const safetensors::Shape shape =
           first.is_vector() ? safetensors::Shape{rows} : safetensors::Shape{rows, first.columns};
-      std::vector<float> stored(std::size_t(first.is_vector() ? rows : rows * first.columns));
+      std::vector<typename B::Precision::Master> stored(std::size_t(first.is_vector() ? rows : rows * first.columns));
       file_.read(theirs, shape, std::span(stored));
       if (!all_finite(std::span(std::as_const(stored))))
         refuse("is not finite in the tensor '" + theirs + "'; copy or download the file again");
