@@ -44,9 +44,8 @@ void tell_any(const Llama2cFile& file, const text::Llama2c& tokenizer, const std
     throw Error("--tokens " + std::to_string(options.tokens) + ": behind the prompt the model's context of " +
                 std::to_string(file.context()) + " has room for " + std::to_string(room) +
                 "; ask for fewer, or 0 for all");
-  precision.with_backend([&]<class B>(std::type_identity<B>) {
-    (tell<Shapes, B>(file, tokenizer, prompt, options) || ...);
-  });
+  precision.with_backend(
+      [&]<class B>(std::type_identity<B>) { (tell<Shapes, B>(file, tokenizer, prompt, options) || ...); });
 }
 
 }  // namespace fathom::program

@@ -40,16 +40,16 @@ inline std::vector<int> tokens_of(std::string_view line, const OpenNmtVocabulary
 
 /// Translates the lines of stdin as they come. A line without tokens is its own translation.
 template <class Model, class B>
-void translate_lines(const Weights<Model, B>& weights, const OpenNmtVocabulary& source,
-                     const OpenNmtVocabulary& target, const OpenNmtOptions& options) {
+void translate_lines(const Weights<Model, B>& weights, const OpenNmtVocabulary& source, const OpenNmtVocabulary& target,
+                     const OpenNmtOptions& options) {
   PairGenerator<Model, B> generator(weights,
-                                        {.begin = OpenNmtVocabulary::begin,
-                                         .end = OpenNmtVocabulary::end,
-                                         .sentences = 1,
-                                         .limit = {.factor = 0, .constant = Model::Target::context},
-                                         .beam = options.beam,
-                                         .penalty = {.alpha = options.length_penalty}},
-                                        {.threads = options.threads});
+                                    {.begin = OpenNmtVocabulary::begin,
+                                     .end = OpenNmtVocabulary::end,
+                                     .sentences = 1,
+                                     .limit = {.factor = 0, .constant = Model::Target::context},
+                                     .beam = options.beam,
+                                     .penalty = {.alpha = options.length_penalty}},
+                                    {.threads = options.threads});
   std::string line;
   for (int number = 1; std::getline(std::cin, line); ++number) {
     const auto tokens = tokens_of(line, source, options.characters);
@@ -85,9 +85,8 @@ bool run_if(const OpenNmtFile& file, const OpenNmtOptions& options) {
   };
   const auto source = vocabulary(options.source, Model::Source::vocabulary);
   const auto target = vocabulary(options.target, Model::Target::vocabulary);
-  options.precision.with_backend([&]<class B>(std::type_identity<B>) {
-    translate_lines(file.weights<Shape, B>(), source, target, options);
-  });
+  options.precision.with_backend(
+      [&]<class B>(std::type_identity<B>) { translate_lines(file.weights<Shape, B>(), source, target, options); });
   return true;
 }
 

@@ -5,7 +5,6 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <string>
 #include <type_traits>
-#include <utility>
 
 namespace fathom::program {
 

@@ -9,9 +9,8 @@
 /// into. It stands between the program and the C library.
 namespace fathom_test {
 
-/// Sanitizers stand there themselves, far memory keeps lists, and a BLAS takes memory of its own in its calls (OpenBLAS
-/// for small products on some processors): nothing is counted then.
-#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED && !defined(FATHOM_TEST_FAR) && !defined(FATHOM_USE_BLAS)
+/// Sanitizers stand there themselves, and far memory keeps lists: nothing is counted then.
+#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED && !defined(FATHOM_TEST_FAR)
 inline constexpr bool allocations_are_counted = true;
 #else
 inline constexpr bool allocations_are_counted = false;
@@ -22,7 +21,7 @@ inline std::atomic<long> allocations = 0, allocated_bytes = 0;
 
 }  // namespace fathom_test
 
-#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED && !defined(FATHOM_TEST_FAR) && !defined(FATHOM_USE_BLAS)
+#if defined(__GLIBC__) && !FATHOM_TEST_SANITIZED && !defined(FATHOM_TEST_FAR)
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

