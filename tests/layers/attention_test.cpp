@@ -74,13 +74,15 @@ constexpr std::int64_t saved_for(int length) {
 static_assert(saved_for(4096) == 4 * saved_for(1024));
 
 template <class L>
-constexpr std::int64_t saved_widths() {  // in rows of a model's width
+constexpr std::int64_t saved_widths(bool saves_all) {  // in rows of a model's width
   constexpr int rows = 1024;
-  return saved_bytes<L, Single>({.rows = rows, .sequences = 1, .longest = rows}) /
+  return saved_bytes<L, Single>(saving({.rows = rows, .sequences = 1, .longest = rows}, saves_all)) /
          (std::int64_t(rows) * L::output_width * 4);
 }
-static_assert(saved_widths<Attention<64, 4>>() == 2);
-static_assert(saved_widths<Attention<64, 4, Causal, SaveAll>>() == 4);
+static_assert(saved_widths<Attention<64, 4>>(false) == 2);
+static_assert(saved_widths<Attention<64, 4>>(true) == 4);
+static_assert(saved_widths<Attention<64, 4, Causal, SaveAll>>(false) == 4);
+static_assert(saved_widths<Attention<64, 4, Causal, SaveAll>>(true) == 4);
 
 static_assert(Attention<12, 6, Causal, KeyValueHeads<2>>::fused_width == 12 + 2 * 4);
 static_assert(parameter_count<Attention<8, 2>>() == 4 * (8 * 8 + 8));

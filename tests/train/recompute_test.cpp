@@ -58,6 +58,26 @@ TEMPLATE_LIST_TEST_CASE("however many layers are computed again, the bits are th
   }
 }
 
+/// B, where memory is cheap.
+template <class B>
+struct SavesAll : B {
+  static constexpr bool saves_all = true;
+};
+
+TEST_CASE("what a backend wants saved is not computed again, and changes no bit", "[recompute]") {
+  using Model = std::tuple_element_t<0, Models>;
+  static_assert(training_memory<Model, SavesAll<Cpu<>>, AdamW>(capacity).activations ==
+                saved_bytes<Model, Single>(saving(capacity, true)));
+  static_assert(saved_bytes<Model, Single>(saving(capacity, true)) > saved_bytes<Model, Single>(capacity));
+  for (const int recomputed : {0, 2}) {
+    const Trained<Model, Cpu<>> least(recomputed);
+    const Trained<Model, SavesAll<Cpu<>>> all(recomputed);
+    CHECK((all.masters == least.masters));
+    CHECK(all.validation == least.validation);
+    CHECK((Trained<Model, SavesAll<Cpu<Mixed>>>(recomputed).masters == Trained<Model, Cpu<Mixed>>(recomputed).masters));
+  }
+}
+
 TEST_CASE("mixed precision recomputes to the same bits", "[recompute]") {
   using Model = std::tuple_element_t<0, Models>;
   CHECK((Trained<Model, Cpu<Mixed>>(2).masters == Trained<Model, Cpu<Mixed>>(0).masters));
@@ -108,6 +128,8 @@ TEST_CASE("both stacks of a translator recompute as many layers", "[recompute]")
 TEST_CASE("a capacity does not say how much is computed again", "[recompute]") {
   CHECK_THROWS_MATCHES((Trainer<SmallModel, Cpu<>, AdamW>(recomputing(capacity, 1), {})), ShapeError,
                        MessageMatches(ContainsSubstring("TrainerOptions")));
+  CHECK_THROWS_MATCHES((Trainer<SmallModel, Cpu<>, AdamW>(saving(capacity, true), {})), ShapeError,
+                       MessageMatches(ContainsSubstring("leave saves_all to the backend")));
   TrainerOptions options;
   options.recomputed = -1;
   CHECK_THROWS_AS((Trainer<SmallModel, Cpu<>, AdamW>(capacity, options)), Error);

@@ -18,9 +18,10 @@
 ///   Options          what the user chooses (threads, …); all have a default
 ///   one_lane()       the options of a machine with one lane
 ///   Buffer<T>        owns zeroed memory of the machine, see `MachineBuffer`
-///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)`, a region, calls f(lane) on
-///                    each and waits; `reserve(scratch)` makes sure that each has as many bytes for its ops; `allocated_bytes()`
-///                    are those of all
+///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)`, a region, calls f(lane)
+///   on
+///                    each and waits; `reserve(scratch)` makes sure that each has as many bytes for its ops;
+///                    `allocated_bytes()` are those of all
 ///   Lane             one thread or stream: `use(arena)` sets the workspace that ops may take of, `on(packing)` the
 ///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and
 ///                    `leave()` tell of scopes, `first()` is true for one lane, `wait()` waits for all lanes,
@@ -30,9 +31,11 @@
 ///   scratch_bytes(op)            per-lane memory that the op needs while it runs
 ///   shared_bytes(op)             workspace, the same for all lanes, that the op needs while it runs
 ///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
+///   saves_all        if it is there and true: computing something a second time costs more there than the memory to
+///                    keep it, so layers save all that their backward reads
 ///
-/// A backend may have some of the ops alone: `RunsLinear`, `RunsAttention`, … beside the ops say which, and a layer that
-/// asks for another does not compile. `CompleteBackend` has all.
+/// A backend may have some of the ops alone: `RunsLinear`, `RunsAttention`, … beside the ops say which, and a layer
+/// that asks for another does not compile. `CompleteBackend` has all.
 namespace fathom::inline FATHOM_ABI {
 
 /// Memory of a machine: `data()` is an address for views that ops are handed, and nobody else reads or writes there.
@@ -91,6 +94,13 @@ template <class B>
 concept CompleteBackend = Backend<B> && RunsLinear<B> && RunsAttention<B> && RunsActivation<B> && RunsNorm<B> &&
     RunsResidual<B> && RunsEmbedding<B> && RunsLoss<B> && RunsUpdate<B>;
 
+/// Whether layers save all that their backward reads, rather than compute some of it again.
+template <class B>
+inline constexpr bool saves_all = false;
+template <class B>
+  requires requires { B::saves_all; }
+inline constexpr bool saves_all<B> = B::saves_all;
+
 /// The base of a backend in which an op needs no memory unless it says so.
 struct NeedsNoMemory {
   static constexpr std::int64_t scratch_bytes(const auto& /*op*/) { return 0; }
@@ -101,6 +111,7 @@ struct NeedsNoMemory {
 /// The base of a backend in which an op needs what it needs in `B`.
 template <class B>
 struct NeedsMemoryOf {
+  static constexpr bool saves_all = fathom::saves_all<B>;
   static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
   static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
   static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {

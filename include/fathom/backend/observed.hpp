@@ -56,6 +56,7 @@ struct Observed {
   using Buffer = typename B::template Buffer<T>;
 
   static constexpr Options one_lane() { return B::one_lane(); }
+  static constexpr bool saves_all = fathom::saves_all<B>;
 
   static constexpr std::int64_t scratch_bytes(const auto& op) {
     return most(op, [](const auto& each) { return std::int64_t(B::scratch_bytes(each)); });

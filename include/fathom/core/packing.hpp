@@ -21,6 +21,7 @@ struct Capacity {
   int memory_rows = 0;        ///< rows of the side input that cross-attention reads
   bool forward_only = false;  ///< inference: nothing is kept for a backward pass
   int recomputed = 0;  ///< of each stack so many blocks, the first ones, keep their input alone for a backward pass
+  bool saves_all = false;  ///< the others keep what backward would otherwise compute again, see `saves_all<Backend>`
 
   friend constexpr bool operator==(const Capacity&, const Capacity&) = default;
 };
@@ -39,12 +40,18 @@ inline std::string text_of(const Capacity& capacity) {
                      " sequences, longest " + std::to_string(capacity.longest);
   if (capacity.memory_rows != 0) text += ", memory_rows " + std::to_string(capacity.memory_rows);
   if (capacity.recomputed != 0) text += ", recomputed " + std::to_string(capacity.recomputed);
+  if (capacity.saves_all) text += ", saves_all";
   return capacity.forward_only ? text + ", forward_only" : text;
 }
 
 /// The same, with `count` blocks of each stack computed again in backward.
 constexpr Capacity recomputing(Capacity capacity, int count) {
   capacity.recomputed = count;
+  return capacity;
+}
+/// The same, with all that backward reads saved, or not.
+constexpr Capacity saving(Capacity capacity, bool all) {
+  capacity.saves_all = all;
   return capacity;
 }
 
@@ -55,7 +62,7 @@ constexpr bool is_forward_only(const Capacity& capacity) { return capacity.forwa
 /// are positive, there is a row for each sequence, and none is longer than all rows together or than `context`.
 constexpr void check_capacity(const Capacity& capacity, const char* owner,
                               int context = std::numeric_limits<int>::max()) {
-  const auto& [rows, sequences, longest, memory_rows, forward_only, recomputed] = capacity;
+  const auto& [rows, sequences, longest, memory_rows, forward_only, recomputed, saves_all] = capacity;
   const auto check = [&](bool condition, const char* rule) {
     if (!condition) throw ShapeError(std::string(owner) + ": a capacity of " + text_of(capacity) + ": " + rule);
   };

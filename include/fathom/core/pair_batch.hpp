@@ -34,6 +34,11 @@ constexpr PairCapacity recomputing(PairCapacity capacity, int count) {
   capacity.source.recomputed = capacity.target.recomputed = count;
   return capacity;
 }
+/// The same, with all that backward reads saved, or not.
+constexpr PairCapacity saving(PairCapacity capacity, bool all) {
+  capacity.source.saves_all = capacity.target.saves_all = all;
+  return capacity;
+}
 
 /// As messages name it: "source 20 rows, 4 sequences, longest 6; target 24 rows, …".
 inline std::string text_of(const PairCapacity& capacity) {

@@ -77,6 +77,8 @@ struct Matrix {
   constexpr bool contiguous() const { return rows <= 1 || stride == columns; }
   constexpr T* row(int index) const { return offset(data, std::int64_t(index) * stride); }
   constexpr Matrix block(int first_row, int count) const { return {row(first_row), count, columns, stride}; }
+  /// Columns `first` to `first + count` of every row.
+  constexpr Matrix columns_at(int first, int count) const { return {offset(data, first), rows, count, stride}; }
   friend constexpr bool operator==(const Matrix&, const Matrix&) = default;
 };
 

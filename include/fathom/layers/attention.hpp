@@ -17,7 +17,8 @@ namespace fathom::inline FATHOM_ABI {
 ///            (default) or SaveAll; what W_output reads in place of o: InnerNorm, a norm of it; HeadScales, a learned
 ///            factor a head.
 /// Gradients  op::AttentionBackward between two linear layers; q and k rotated back before the weights see them.
-/// Saves      q and k (rotated), log-sum-exp; with SaveAll, InnerNorm or HeadScales v and o. Never the T×T matrix.
+/// Saves      q and k (rotated), log-sum-exp; with SaveAll, InnerNorm or HeadScales, and where the backend wants it
+///            (`Capacity::saves_all`), v and o. Never the T×T matrix.
 /// Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
 template <int Width, int Heads, class Mask = Causal, class... Options>
 struct Attention {
@@ -30,10 +31,8 @@ struct Attention {
   static constexpr int kv_width = Shape::kv_width, fused_width = Width + 2 * kv_width;
   using Relative = RelativeBuckets<typename Shape::Relative, Mask::causal>;
   using Inner = typename Shape::Inner;
-  static constexpr bool saves_values = Option<SaveQueriesAndKeys, Options...>::values || Inner::present;
   template <class OptionType>
   static constexpr bool has = Shape::template has<OptionType>;
-  static constexpr int saved_width = saves_values ? fused_width : Width + kv_width;
 
   static constexpr void describe(auto&& fact) {
     Shape::describe(fact);
@@ -67,19 +66,24 @@ struct Attention {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Activation, saved_width> projected;  // q, k and, if it is saved, v
-    Rows<typename P::Activation, Width> o;                // if it is saved
-    typename P::Statistic* lse = nullptr;                 // (Heads, N)
+    Matrix<typename P::Activation> projected;  // q, k and, if it is saved, v
+    Rows<typename P::Activation, Width> o;     // if v is
+    typename P::Statistic* lse = nullptr;      // (Heads, N)
     typename Inner::template Saved<P> inner;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
+      const bool values = Option<SaveQueriesAndKeys, Options...>::values || Inner::present || capacity.saves_all ||
+                          capacity.forward_only;
+      const int columns = values ? fused_width : Width + kv_width;
       Saved saved{};
-      saved.projected = arena.rows<typename P::Activation, saved_width>(capacity.rows);
-      if constexpr (saves_values) saved.o = arena.rows<typename P::Activation, Width>(capacity.rows);
+      saved.projected = {arena.take<typename P::Activation>(std::int64_t(capacity.rows) * columns), capacity.rows,
+                         columns};
+      if (values) saved.o = arena.rows<typename P::Activation, Width>(capacity.rows);
       saved.lse = arena.take<typename P::Statistic>(std::int64_t(Heads) * capacity.rows);
       saved.inner = Inner::template Saved<P>::take(arena, capacity);
       return saved;
     }
+    constexpr bool has_values() const { return projected.columns == fused_width; }
     constexpr Matrix<typename P::Statistic> by_head(int count) const { return {lse, Heads, count}; }
   };
 
@@ -87,12 +91,9 @@ struct Attention {
   static constexpr void forward(W& worker, const Params<const typename P::Weight>& p, const Flow<P>& flow,
                                 Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
                                 Saved<P>& saved) {
-    const auto projected = resized(saved.projected, x.count);
+    const auto projected = saved.projected.block(0, x.count);
     const auto o = output(worker, saved, x.count);
-    worker(op::LinearForward<P>{.x = x,
-                                .weight = p.qkv_weight.template slice<0, saved_width>(),
-                                .bias = p.qkv_bias.template slice<0, saved_width>(),
-                                .y = projected});
+    worker(product<P>(p, x, 0, projected));
     const auto v = values(worker, p, saved, x);
     if constexpr (Shape::rotates) worker(rotary<P>(projected, false));
     worker(op::AttentionForward<P>{.heads = Heads,
@@ -103,8 +104,8 @@ struct Attention {
                                    .dropout = worker.dropout("attention", worker.dropout_rates().attention),
                                    .packing = &worker.packing(),
                                    .key_packing = &worker.packing(),
-                                   .q = query(projected),
-                                   .k = key(projected),
+                                   .q = query<P>(projected),
+                                   .k = key<P>(projected),
                                    .v = v,
                                    .bias = Relative::template bias<P>(p.relative),
                                    .cache = {.keys = flow.take_cache(worker, Shape::kv_heads, Shape::head_width),
@@ -122,12 +123,12 @@ struct Attention {
                                  Rows<const typename P::Activation, Width> x, const Saved<P>& saved,
                                  Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
                                  Skip<P> skip) {
-    const auto projected = resized(saved.projected, x.count);
+    const auto projected = saved.projected.block(0, x.count);
     const auto o = output(worker, saved, x.count);
     const auto v = values(worker, p, saved, x);
     const auto d_o = worker.template rows<typename P::Activation, Width>(x.count);
     const auto dqkv = worker.template rows<typename P::Activation, fused_width>(x.count);
-    if constexpr (saves_values)
+    if constexpr (Inner::present)
       Shape::output_backward(worker, p, dp, flow, o, saved.inner, dy, d_o);
     else
       worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_o});
@@ -140,19 +141,19 @@ struct Attention {
                                     .dropout = worker.dropout("attention", worker.dropout_rates().attention),
                                     .packing = &worker.packing(),
                                     .key_packing = &worker.packing(),
-                                    .q = query(projected),
-                                    .k = key(projected),
+                                    .q = query<P>(projected),
+                                    .k = key<P>(projected),
                                     .v = v,
                                     .bias = Relative::template bias<P>(p.relative),
-                                    .o = saves_values ? output_rows : none,
-                                    .restored = saves_values ? none : output_rows,
+                                    .o = saved.has_values() ? output_rows : none,
+                                    .restored = saved.has_values() ? none : output_rows,
                                     .d_o = d_o,
                                     .lse = saved.by_head(x.count),
-                                    .dq = query(dqkv),
-                                    .dk = key(dqkv),
-                                    .dv = value(dqkv),
+                                    .dq = query<P>(dqkv),
+                                    .dk = key<P>(dqkv),
+                                    .dv = value<P>(dqkv),
                                     .dbias = Relative::elements(dp.relative)});
-    if constexpr (!saves_values)
+    if constexpr (!Inner::present)
       worker(op::LinearBackwardWeight<P>{.x = o, .dy = dy, .dweight = dp.output.weight, .dbias = dp.output.bias});
     if constexpr (Shape::rotates) worker(rotary<P>(dqkv, true));
     worker(op::LinearBackwardInput<P>{.dy = dqkv, .weight = p.qkv_weight, .skip = skip, .dx = dx});
@@ -160,40 +161,54 @@ struct Attention {
   }
 
  private:
-  static constexpr auto query(auto qkv) { return qkv.template columns<0, Width>(); }
-  static constexpr auto key(auto qkv) { return qkv.template columns<Width, kv_width>(); }
-  static constexpr auto value(auto qkv) { return qkv.template columns<Width + kv_width, kv_width>(); }
+  template <class P>
+  using Projected = Matrix<typename P::Activation>;
+  template <class P>
+  static constexpr Projected<P> query(Projected<P> qkv) {
+    return qkv.columns_at(0, Width);
+  }
+  template <class P>
+  static constexpr Projected<P> key(Projected<P> qkv) {
+    return qkv.columns_at(Width, kv_width);
+  }
+  template <class P>
+  static constexpr Projected<P> value(Projected<P> qkv) {
+    return qkv.columns_at(Width + kv_width, kv_width);
+  }
 
+  /// Those columns of q, k and v, from `first` on, that y has.
+  template <class P>
+  static constexpr op::LinearForward<P> product(const Params<const typename P::Weight>& p,
+                                                Rows<const typename P::Activation, Width> x, int first,
+                                                Projected<P> y) {
+    const Matrix<const typename P::Weight> weight = p.qkv_weight;
+    const Elements<const typename P::Weight> bias = p.qkv_bias;
+    return {.x = x,
+            .weight = weight.block(first, y.columns),
+            .bias = bias.empty() ? bias : bias.part(first, std::size_t(y.columns)),
+            .y = y};
+  }
   /// v of the rows x: saved with q and k, or multiplied into workspace.
   template <class W, class P = PrecisionOf<W>>
-  static constexpr auto values(W& worker, const Params<const typename P::Weight>& p, const Saved<P>& saved,
-                               Rows<const typename P::Activation, Width> x) {
-    if constexpr (saves_values) {
-      return value(resized(saved.projected, x.count));
-    } else {
-      const auto v = worker.template rows<typename P::Activation, kv_width>(x.count);
-      worker(op::LinearForward<P>{.x = x,
-                                  .weight = p.qkv_weight.template slice<saved_width, kv_width>(),
-                                  .bias = p.qkv_bias.template slice<saved_width, kv_width>(),
-                                  .y = v});
-      return v;
-    }
+  static constexpr Projected<P> values(W& worker, const Params<const typename P::Weight>& p, const Saved<P>& saved,
+                                       Rows<const typename P::Activation, Width> x) {
+    if (saved.has_values()) return value<P>(saved.projected.block(0, x.count));
+    const Projected<P> v = worker.template rows<typename P::Activation, kv_width>(x.count);
+    worker(product<P>(p, x, Width + kv_width, v));
+    return v;
   }
   /// Where o is, or is to be.
   template <class P>
   static constexpr auto output(auto& worker, const Saved<P>& saved, int count) {
-    if constexpr (saves_values)
-      return resized(saved.o, count);
-    else
-      return worker.template rows<typename P::Activation, Width>(count);
+    return saved.has_values() ? resized(saved.o, count) : worker.template rows<typename P::Activation, Width>(count);
   }
 
   template <class P>
-  static constexpr op::Rotate<P> rotary(auto qkv, bool backward) {
+  static constexpr op::Rotate<P> rotary(Projected<P> qkv, bool backward) {
     return {.head_width = Shape::head_width,
             .base = Shape::rotary_base,
             .backward = backward,
-            .x = qkv.template columns<0, Width + kv_width>()};
+            .x = qkv.columns_at(0, Width + kv_width)};
   }
 };
 

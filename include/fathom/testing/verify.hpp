@@ -76,6 +76,12 @@ class OutputReader : public ScopeObserver {
 
 namespace detail {
 
+/// A backend whose ops are read back. It saves as little as every backend can, so that two of them run the same ops.
+template <class B>
+struct Compared : Observed<B, OutputReader<B>> {
+  static constexpr bool saves_all = false;
+};
+
 /// Ops on their way from the thread of one backend to that of the other: one at a time, so that a thousand layers need
 /// no more memory than one.
 class Relay {
@@ -141,7 +147,7 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
   static_assert(std::is_same_v<typename First::Precision, typename Second::Precision>,
                 "fathom: verify compares backends of one precision, such as Ref<Mixed> and Cpu<Mixed>");
   const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
-    Trainer<Model, Observed<B, OutputReader<B>>, Optimizer> trainer(capacity, options.trainer, {}, machine);
+    Trainer<Model, detail::Compared<B>, Optimizer> trainer(capacity, options.trainer, {}, machine);
     if (trainer.context().lanes() != 1)
       throw Error("verify: a machine of " + std::to_string(trainer.context().lanes()) + " lanes; give both one");
     trainer.context().machine().observers().front().hand_on = hand_on;

@@ -53,13 +53,14 @@ constexpr MemoryPlan training_memory(const typename Model::Capacity& capacity, i
   static_assert(CheckBackend<B>::value);
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();
+  const auto kept = saving(capacity, saves_all<B>);
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),
           .masters = updates_weights<P> ? 0 : elements * std::int64_t(sizeof(typename P::Master)),
           .gradients = elements * std::int64_t(sizeof(typename P::Gradient)),
           .optimizer = Optimizer::template state_size<Model>() * std::int64_t(sizeof(typename P::Master)),
           .average = average ? elements * std::int64_t(sizeof(typename P::Master)) : 0,
-          .activations = saved_bytes<Model, P>(capacity),
-          .workspace = step_workspace<Model, B, Optimizer>(capacity, dropout).total(threads)};
+          .activations = saved_bytes<Model, P>(kept),
+          .workspace = step_workspace<Model, B, Optimizer>(kept, dropout).total(threads)};
 }
 
 /// For `recomputed`: more blocks than any stack has.

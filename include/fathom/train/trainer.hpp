@@ -300,9 +300,10 @@ class Trainer {
 
   static const Capacity& checked(const Capacity& capacity) {
     Model::check_capacity(capacity, "Trainer");
-    if (recomputing(capacity, 0) != capacity)
+    if (saving(recomputing(capacity, 0), false) != capacity)
       throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
-                       ": batches have none of that; leave recomputed out, and give it in TrainerOptions");
+                       ": batches have none of that; leave recomputed out, and give it in TrainerOptions; leave "
+                       "saves_all to the backend");
     if (is_forward_only(capacity))
       throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
                        ": nothing would be kept for the backward pass; leave forward_only out");
@@ -310,7 +311,7 @@ class Trainer {
   }
   void check(const Batch& batch) const { Model::check(batch, capacity_); }
   /// What a pass keeps for backward is planned for this.
-  Capacity kept() const { return recomputing(capacity_, options_.recomputed); }
+  Capacity kept() const { return saving(recomputing(capacity_, options_.recomputed), saves_all<B>); }
 
   /// Whether an optimizer can keep the squares of a gradient of this norm, once it is clipped. Half of the range is for
   /// its rounding.

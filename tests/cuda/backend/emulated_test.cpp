@@ -159,8 +159,8 @@ TEST_CASE("emulated: a step of 500 encoder and 500 decoder layers is two graphs,
   CHECK((masters == eager_masters));
   CHECK(steps.back().graphs == 2);
   INFO(steps.back().launches << " launches of a step");
-  CHECK(steps.back().launches <= 41'100);  // docs/gpu.md says of what
-  CHECK(steps.back().launches > 30'000);
+  CHECK(steps.back().launches <= 31'000);  // docs/gpu.md says of what
+  CHECK(steps.back().launches >= 60 * deep);
 }
 
 // The largest model of the paper: 500 + 500 layers, 3.7 billion parameters.

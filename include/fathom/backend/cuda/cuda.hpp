@@ -174,6 +174,7 @@ struct Cuda {
   using Buffer = cuda::DeviceBuffer<T>;
 
   static constexpr Options one_lane() { return {}; }
+  static constexpr bool saves_all = true;
 
   template <class Op>
     requires(cuda::has_op<P, Op>)

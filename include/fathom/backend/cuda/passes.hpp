@@ -60,28 +60,6 @@ struct AddAll {
   }
 };
 
-/// Sums of the columns of x, for every part of the rows: partial[part][column].
-template <class T>
-struct SumColumns {
-  static constexpr const char* name = "sum columns";
-  static constexpr int threads = 32;  ///< a block for a part and 256 columns
-  RowsOf<const T> x;
-  int rows, parts;
-  float* partial;
-
-  template <class Thread>
-  constexpr void operator()(Thread& thread) const {
-    const int part = thread.block() % parts, column = (thread.block() / parts * threads + thread.index()) * octet;
-    if (column >= x.columns) return;
-    Octet sum;
-    for (int row = part; row < rows; row += parts) {
-      const Octet values = x.load(thread, row, column);
-      for (int i = 0; i < octet; ++i) sum.at[i] += values.at[i];
-    }
-    store_octet(thread, partial + std::int64_t(part) * x.columns + column, sum, x.columns - column, false);
-  }
-};
-
 /// Adds sums of parts to a gradient of one element for all columns, or of one for each, or to none where it is not
 /// wanted: when the frame closes, so that `partial` must last until then.
 template <class G>
@@ -90,17 +68,7 @@ void add_parts(Session& session, const float* partial, int parts, int columns, E
   if (result.size() == 1 && columns > 1)
     session.launch(1, AddAll<G>{partial, std::int64_t(parts) * columns, result.data()});
   else
-    session.sums().add(session.stream(), partial, parts, columns, result.data());
-}
-
-/// result += the sums of the columns of x, or that of all of it where the result has one element, when the frame
-/// closes. `partial`: parts_of(x.rows) · columns floats that last until then.
-template <class T, class G>
-void add_column_sums(Session& session, const Matrix<const T>& x, Elements<G> result, float* partial) {
-  const int parts = parts_of(x.rows);
-  constexpr int columns = SumColumns<T>::threads * octet;
-  session.launch(parts * ((x.columns + columns - 1) / columns), SumColumns<T>{x, x.rows, parts, partial});
-  add_parts(session, partial, parts, x.columns, result);
+    session.sums().add(session.stream(), Matrix<const float>(partial, parts, columns), result.data());
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

@@ -57,6 +57,14 @@ struct WithParts {
   friend bool operator==(const WithParts&, const WithParts&) = default;
 };
 
+/// Whether an op leaves column sums that wait for the frame to close.
+template <class Op>
+inline constexpr bool leaves_sums = false;
+template <class Op>
+inline constexpr bool leaves_sums<WithParts<Op>> = true;
+template <class P>
+inline constexpr bool leaves_sums<op::LinearBackwardWeight<P>> = true;
+
 /// Column sums that wait are added to their gradients: a frame closes.
 struct Settle {
   friend bool operator==(const Settle&, const Settle&) = default;

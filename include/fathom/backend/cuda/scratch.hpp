@@ -64,25 +64,20 @@ template <class P>
 constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
   return 2 * room<float>(std::int64_t(op.heads) * std::max(op.q.rows, op.lse.stride));
 }
-/// Logits, their gradients where these are of another type, sums of each row, and column sums.
+/// Logits, their gradients where these are of another type, and sums of each row.
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::LinearCrossEntropy<P>& op) {
   const int rows = rows_of_logits(op.x.rows, op.weight.rows);
   const std::int64_t logits = std::int64_t(rows) * op.weight.rows;
   const bool rounded = !std::is_same_v<typename P::Activation, float> && op.dx;
-  return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) + room<LossSums>(op.x.rows) +
-         (op.dbias.empty() ? 0 : bytes_of_parts(rows, op.weight.rows));
+  return room<float>(logits) + (rounded ? room<typename P::Activation>(logits) : 0) + room<LossSums>(op.x.rows);
 }
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::AdafactorUpdate<P>& op) {
   return room<std::int64_t>(std::int64_t(op.table.size()) + 1);
 }
 
-/// Of ops that sum columns; kept until the frame closes.
-template <class P>
-constexpr std::int64_t bytes_of_parts(const op::LinearBackwardWeight<P>& op) {
-  return op.dbias.empty() ? 0 : bytes_of_parts(op.dy.rows, op.dy.columns);
-}
+/// Of ops that sum columns of what they compute; kept until the frame closes.
 template <class P>
 constexpr std::int64_t bytes_of_parts(const op::NormBackward<P>& op) {
   return bytes_of_parts(op.dy.rows, op.dy.columns) * (op.dbias.empty() ? 1 : 2);

@@ -125,15 +125,11 @@ class Session {
     cudaStreamSynchronize(stream());
   }
 
+  /// Sums that the op leaves end with the next call of `settle`.
   template <class Op>
   void add(const Op& op) {
     program_.add(op);
-  }
-  /// The same of an op that sums columns, which end with the next call of `settle`.
-  template <class Op>
-  void add(const WithParts<Op>& op) {
-    program_.add(op);
-    sums_wait_ = true;
+    sums_wait_ = sums_wait_ || leaves_sums<Op>;
   }
   void settle() {
     if (std::exchange(sums_wait_, false)) program_.add(Settle{});

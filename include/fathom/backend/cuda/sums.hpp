@@ -3,22 +3,31 @@
 
 #include <cstdint>
 #include <fathom/backend/cuda/launch.hpp>
+#include <fathom/backend/cuda/rows.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/half.hpp>
+#include <fathom/core/view.hpp>
+#include <type_traits>
 
-/// The second half of sums over rows: those of parts of the rows become one, which is added to a gradient.
+/// Sums over rows that are added to a gradient: of a matrix, or of what another kernel has summed of parts of the rows.
 namespace fathom::inline FATHOM_ABI::cuda {
 
-/// results[c] += Σ of partial[part][c], part after part, of several sums at a time. No two add to the same results.
+/// results[c] += Σ of x[row][c], of several matrices at a time. No two add to the same results. Rows come in one order,
+/// whatever the device. A block has a few columns and all rows, which its threads share out.
 struct AddColumns {
   static constexpr const char* name = "add columns";
-  static constexpr int warps = 8, threads = warps * warp_size, most = 32;
+  static constexpr int threads = 256, most = 32;
+  static constexpr int block_columns = 2 * octet, row_threads = 2, rows_at_once = threads / row_threads;
+  static constexpr int column_groups = threads / block_columns;  ///< of threads that have a column each
   struct Shared {
-    float part[warps][warp_size];
+    float rows[rows_at_once][block_columns + 1];
+    float groups[column_groups][block_columns];
   };
   struct Sum {
-    const float* partial;
+    const void* x;  ///< Bf16 or float
     float* results;
-    int parts, columns, first_block;
+    int rows, stride, columns, first_block;
+    bool half, aligned;
   };
   Sum sums[most];
   int count;
@@ -27,30 +36,51 @@ struct AddColumns {
   constexpr void operator()(Thread& thread) const {
     int of = 0;
     while (of + 1 < count && sums[of + 1].first_block <= thread.block()) ++of;
-    const auto& [partial, results, parts, columns, first_block] = sums[of];
-    const int column = (thread.block() - first_block) * warp_size + thread.lane();
-    float sum = 0;
-    if (column < columns)
-      for (int part = thread.warp(); part < parts; part += warps)
-        sum += thread.load(partial + std::int64_t(part) * columns + column);
-    auto& shared = thread.shared().part;
-    shared[thread.warp()][thread.lane()] = sum;
+    const Sum& sum = sums[of];
+    const int first = (thread.block() - sum.first_block) * block_columns, index = thread.index();
+    auto& shared = thread.shared();
+
+    const int own_row = index / row_threads, own_column = index % row_threads * octet;
+    const Octet total = sum.half ? sum_rows<Bf16>(thread, sum, own_row, first + own_column)
+                                 : sum_rows<float>(thread, sum, own_row, first + own_column);
+    for (int i = 0; i < octet; ++i) shared.rows[own_row][own_column + i] = total.at[i];
     thread.barrier();
-    if (thread.warp() != 0 || column >= columns) return;
-    sum = 0;
-    for (int w = 0; w < warps; ++w) sum += shared[w][thread.lane()];
-    thread.store(results + column, thread.load(results + column) + sum);
+    const int column = index % block_columns, group = index / block_columns;
+    float part = 0;
+    for (int row = group; row < int(rows_at_once); row += column_groups) part += shared.rows[row][column];
+    shared.groups[group][column] = part;
+    thread.barrier();
+    if (group > 0 || first + column >= sum.columns) return;
+    float all = 0;
+    for (int g = 0; g < int(column_groups); ++g) all += shared.groups[g][column];
+    thread.store(sum.results + first + column, thread.load(sum.results + first + column) + all);
+  }
+
+ private:
+  template <class T, class Thread>
+  static constexpr Octet sum_rows(Thread& thread, const Sum& sum, int first_row, int column) {
+    Octet total;
+    if (column < sum.columns)
+      for (int row = first_row; row < sum.rows; row += rows_at_once) {
+        const T* const from = static_cast<const T*>(sum.x) + std::int64_t(row) * sum.stride + column;
+        const Octet values = load_octet(thread, from, sum.columns - column, sum.aligned);
+        for (int i = 0; i < octet; ++i) total.at[i] += values.at[i];
+      }
+    return total;
   }
 };
 
 /// Sums that wait: those of all ops of a frame take one launch.
 class WaitingSums {
  public:
-  /// results[c] += Σ of partial[part][c], before `run` returns or earlier; `partial` must last until then.
-  void add(CUstream_st* stream, const float* partial, int parts, int columns, float* results) {
+  /// results[c] += Σ of the rows of x, when `run` is called, or earlier; x must last until then.
+  template <class T>
+  void add(CUstream_st* stream, const Matrix<const T>& x, float* results) {
+    static_assert(std::is_same_v<T, float> || std::is_same_v<T, Bf16>);
     if (waiting_.count == AddColumns::most) run(stream);
-    waiting_.sums[waiting_.count++] = {partial, results, parts, columns, blocks_};
-    blocks_ += (columns + warp_size - 1) / warp_size;
+    waiting_.sums[waiting_.count++] = {
+        x.data, results, x.rows, x.stride, x.columns, blocks_, std::is_same_v<T, Bf16>, RowsOf<const T>(x).aligned};
+    blocks_ += (x.columns + AddColumns::block_columns - 1) / AddColumns::block_columns;
   }
   void run(CUstream_st* stream) {
     if (waiting_.count > 0) launch(stream, blocks_, waiting_);

@@ -40,7 +40,8 @@ struct LinearBackwardInput {
   friend constexpr bool operator==(const LinearBackwardInput&, const LinearBackwardInput&) = default;
 };
 
-/// dweight += dyᵀ x;  dbias += column sums of dy.   x (N, In); dy (N, Out); dweight (Out, In); dbias (Out) or empty.
+/// dweight += dyᵀ x;  dbias += column sums of dy.   x (N, In); dy (N, Out); dweight (Out, In); dbias (Out) or empty. x
+/// and dy stay as they are until the caller's frame closes: a backend may do it then.
 template <class P>
 struct LinearBackwardWeight {
   static constexpr const char* name = "linear dw";

@@ -81,7 +81,7 @@ struct ActivationRows {
 template <class T>
 Matrix<T> half_of(const Matrix<T>& x, bool gated, int half) {
   if (!gated) return half == 0 ? x : Matrix<T>{};
-  return {offset(x.data, half * (x.columns / 2)), x.rows, x.columns / 2, x.stride};
+  return x.columns_at(half * (x.columns / 2), x.columns / 2);
 }
 
 /// Forward, and with dy and dx backward.

@@ -44,12 +44,11 @@ void run_op(Session& session, const op::LinearBackwardInput<P>& op, Numbers) {
 }
 
 template <class P>
-void run_op(Session& session, const WithParts<op::LinearBackwardWeight<P>>& with, Numbers) {
-  const op::LinearBackwardWeight<P>& op = with.op;
+void run_op(Session& session, const op::LinearBackwardWeight<P>& op, Numbers) {
   if (op.x.rows == 0) return;
   session.products()(session.stream(), op.dy, true, op.x, false, 1, Matrix<const typename P::Gradient>(op.dweight),
                      op.dweight);
-  if (!op.dbias.empty()) add_column_sums(session, op.dy, op.dbias, with.parts);
+  if (!op.dbias.empty()) session.sums().add(session.stream(), op.dy, op.dbias.data());
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

@@ -133,7 +133,6 @@ void run_op(Session& session, const op::LinearCrossEntropy<P>& op, Numbers numbe
     else
       all_gradients = {scratch.take<T>(std::int64_t(most) * vocabulary), most, vocabulary};
   }
-  float* const parts = op.dbias.empty() ? nullptr : scratch.take<float>(std::int64_t(parts_of(most)) * vocabulary);
   for (int first = 0; first < rows; first += most) {
     const int count = std::min(most, rows - first);
     const Matrix<float> logits = all.block(0, count);
@@ -151,8 +150,8 @@ void run_op(Session& session, const op::LinearCrossEntropy<P>& op, Numbers numbe
       session.products()(session.stream(), d, true, x, false, 1, Matrix<const typename P::Gradient>(op.dweight),
                          op.dweight);
     if (op.dbias.empty()) continue;
-    add_column_sums(session, d, op.dbias, parts);
-    session.sums().run(session.stream());  // the next rows' sums go to the same place
+    session.sums().add(session.stream(), d, op.dbias.data());
+    session.sums().run(session.stream());  // the next rows come to the same place
   }
   session.launch(1, SumLosses{sums, rows, op.sums});
 }

@@ -201,16 +201,37 @@ void run_op(Session& session, const op::Shift<P>& op, Numbers) {
   session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.x, op.shift.data(), op.y, op.y.rows});
 }
 
+/// partial[part][column] = Σ of x[row][column] over a part of the rows.
+template <class P>
+struct SumColumns {
+  static constexpr const char* name = "sum columns";
+  static constexpr int threads = 32;  ///< a block for a part and 256 columns
+  StreamOperandOf<P> x;
+  int rows, columns, parts;
+  float* partial;
+
+  template <class Thread>
+  constexpr void operator()(Thread& thread) const {
+    const int part = thread.block() % parts, column = (thread.block() / parts * threads + thread.index()) * octet;
+    if (column >= columns) return;
+    Octet sum;
+    for (int row = part; row < rows; row += parts) {
+      const Octet values = x.load(thread, row, column);
+      for (int i = 0; i < octet; ++i) sum.at[i] += values.at[i];
+    }
+    store_octet(thread, partial + std::int64_t(part) * columns + column, sum, columns - column, false);
+  }
+};
+
 template <class P>
 void run_op(Session& session, const WithParts<op::ShiftBackward<P>>& with, Numbers) {
   const op::ShiftBackward<P>& op = with.op;
-  if (op.dy.rows == 0) return;
-  if constexpr (branches_read_stream<P>)
-    add_column_sums(session, op.dy, op.dshift, with.parts);
-  else if (op.dy.stream)
-    add_column_sums(session, op.dy.stream, op.dshift, with.parts);
-  else
-    add_column_sums(session, op.dy.branch, op.dshift, with.parts);
+  const int rows = op.dy.rows, columns = op.dy.columns, parts = parts_of(rows);
+  if (rows == 0) return;
+  using K = SumColumns<P>;
+  constexpr int block_columns = K::threads * octet;
+  session.launch(parts * ((columns + block_columns - 1) / block_columns), K{op.dy, rows, columns, parts, with.parts});
+  add_parts(session, with.parts, parts, columns, op.dshift);
 }
 
 /// y = Σ_k w[k] · x_k.
