@@ -5,8 +5,10 @@
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/core/threads.hpp>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <type_traits>
 
 /// One program, several machines: which of its backends a command runs on.
@@ -21,13 +23,17 @@ inline constexpr const char* device_name<Cuda<P>> = "cuda";
 /// Where a command computes.
 struct Device {
   std::string name = "cpu";
-  int threads = 0;  ///< of the CPU; 0: one for each core that the process may use
+  int threads = 0;    ///< of the CPU; 0: one for each core that the process may use
+  std::string plans;  ///< of a GPU: where plans of cuDNN are kept, a folder in that of the run
 };
 
 template <class B>
 typename B::Options machine_options(const Device& device) {
   if constexpr (requires(typename B::Options options) { options.threads; })
     return {.threads = device.threads};
+  else if (std::error_code ignored;
+           std::filesystem::is_directory(std::filesystem::path(device.plans).parent_path(), ignored))
+    return {.plans = device.plans};
   else
     return {};
 }

@@ -280,6 +280,7 @@ int language_model(int argc, char** argv) {
     LanguageModelOptions options;
     LanguageModelCommandLine command(options, Model::Stack::depth, std::numeric_limits<int>::max() / Model::context);
     const auto run = [&]<class B>(std::type_identity<B>) {
+      options.device.plans = options.output / "plans";
       const LanguageModelProgram<Model, B> program(options);
       if (command.evaluate()) return program.evaluate();
       if (command.sample()) return program.sample();

@@ -88,6 +88,8 @@ class LanguageModelCommandLine : public CommandLine {
         "  best/                  the one with the lowest validation loss, to evaluate and sample with\n"
         "  log.csv, curves.svg    the losses\n"
         "  telemetry/             with --telemetry: tables of what the layers do, and pictures\n"
+        "  plans/                 with --device cuda: how cuDNN does attention, which later commands need not find "
+        "out\n"
         "A folder of a run is no text: it is left out where it lies among the text files.\n"
         "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its text and its options, "
         "which\nneed not be given again, to the same bits as without the stop.");

@@ -470,6 +470,7 @@ int translator(int argc, char** argv) {
     TranslatorCommandLine command(options, Model::Source::Stack::depth, Model::Target::Stack::depth);
     const auto run = [&]<class B>(std::type_identity<B>) {
       using Program = TranslatorProgram<Model, B>;
+      options.device.plans = options.output / "plans";
       const Program program(options);
       if (command.prepare()) return program.prepare();
       if (command.translate()) return program.translate();

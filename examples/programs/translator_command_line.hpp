@@ -93,6 +93,8 @@ class TranslatorCommandLine : public CommandLine {
         "  best/                  the one of the best validation\n"
         "  log.csv, curves.svg    the losses\n"
         "  telemetry/             with --telemetry: tables of what the layers do, and pictures\n"
+        "  plans/                 with --device cuda: how cuDNN does attention, which later commands need not find "
+        "out\n"
         "Ctrl-C saves a checkpoint and ends the program. With --resume a run goes on with its texts and its options, "
         "which\nneed not be given again, to the same bits as without the stop.");
     add_translation_data(*train_, options.data, &recorded_);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fathom/core/config.hpp>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -57,5 +58,14 @@ class Checksum {
   std::uint64_t state_ = 0x243F6A8885A308D3, pending_ = 0, length_ = 0;
   int filled_ = 0;
 };
+
+inline constexpr std::size_t checksum_digits = 16;
+
+/// The value of a checksum in hexadecimal digits.
+inline std::string checksum_text(std::uint64_t value) {
+  std::string text(checksum_digits, '0');
+  for (std::size_t i = checksum_digits; i-- > 0; value >>= 4) text[i] = "0123456789abcdef"[value & 15];
+  return text;
+}
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -110,14 +110,6 @@ inline Checksum checksum_of(const Metadata& metadata) {
   return checksum;
 }
 
-inline constexpr std::size_t checksum_digits = 16;
-
-inline std::string hexadecimal(std::uint64_t value) {
-  std::string text(checksum_digits, '0');
-  for (std::size_t i = checksum_digits; i-- > 0; value >>= 4) text[i] = "0123456789abcdef"[value & 15];
-  return text;
-}
-
 }  // namespace detail
 
 }  // namespace fathom::inline FATHOM_ABI::safetensors

@@ -103,8 +103,7 @@ class File {
     if (!has_checksums()) return;
     Checksum checksum = detail::checksum_of(tensor.name, tensor.dtype_name, tensor.shape);
     checksum.add(tensor.bytes);
-    if (detail::hexadecimal(checksum.value()) !=
-        recorded_checksum(1 + static_cast<std::size_t>(&tensor - tensors_.data())))
+    if (checksum_text(checksum.value()) != recorded_checksum(1 + static_cast<std::size_t>(&tensor - tensors_.data())))
       refuse(tensor, "does not match its checksum", damaged);
   }
 
@@ -261,17 +260,17 @@ class File {
     if (entry == metadata_.end()) return;
     checksums_ = std::move(entry->second);
     metadata_.erase(entry);
-    constexpr std::size_t stride = detail::checksum_digits + 1;
+    constexpr std::size_t stride = checksum_digits + 1;
     bool fits = checksums_.size() == (tensors_.size() + 1) * stride - 1;
     for (std::size_t end = stride - 1; fits && end < checksums_.size(); end += stride) fits = checksums_[end] == ' ';
     if (!fits) refuse("has checksums that do not fit its tensors");
-    if (detail::hexadecimal(detail::checksum_of(metadata_).value()) != recorded_checksum(0))
+    if (checksum_text(detail::checksum_of(metadata_).value()) != recorded_checksum(0))
       refuse("has metadata that does not match its checksum");
   }
 
   /// Entry 0 is the metadata's, entry 1 + i that of tensor i.
   std::string_view recorded_checksum(std::size_t entry) const {
-    return std::string_view(checksums_).substr(entry * (detail::checksum_digits + 1), detail::checksum_digits);
+    return std::string_view(checksums_).substr(entry * (checksum_digits + 1), checksum_digits);
   }
 
   template <class T>

@@ -105,8 +105,8 @@ class Writer {
   /// Length and JSON, as they stand at the start of the file.
   std::string header() const try {
     const auto json = [](std::string_view text) { return nlohmann::json(text).dump(); };
-    std::string checksums = detail::hexadecimal(detail::checksum_of(metadata_).value());
-    for (const Entry& entry : entries_) checksums += " " + detail::hexadecimal(entry.checksum);
+    std::string checksums = checksum_text(detail::checksum_of(metadata_).value());
+    for (const Entry& entry : entries_) checksums += " " + checksum_text(entry.checksum);
 
     std::string text(sizeof(std::uint64_t), '\0');
     text += "{\"__metadata__\":{";

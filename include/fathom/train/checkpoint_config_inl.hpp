@@ -63,7 +63,7 @@ FATHOM_INLINE Json from_format_1(const Json& model, const Json& expected) {
 FATHOM_INLINE std::string text_checksum(std::string_view text) {
   Checksum checksum;
   checksum.add(text);
-  return safetensors::detail::hexadecimal(checksum.value());
+  return checksum_text(checksum.value());
 }
 
 FATHOM_INLINE std::optional<SavedProgress::Fault> SavedProgress::fault() const {

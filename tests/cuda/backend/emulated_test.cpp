@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only the emulated device can show: graphs, orders, failures.
+#include <cudnn.h>
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
+#include <fathom/io/atomic_write.hpp>
+#include <fathom/io/file.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/translator.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/testing/compare.hpp>
 #include <fathom/train/trainer.hpp>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "device.hpp"
 #include "precision/gradient_error.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace emulated_test {
 
@@ -120,6 +126,49 @@ TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to roundi
   CHECK(worst < 2e-3);
   CHECK(worst > 0);  // they are not the same
   CHECK(calls("cudnnBackendExecute") > 0);
+}
+
+TEST_CASE("emulated: a plan of cuDNN that a run has kept is read by the next one", "[cuda]") {
+  const TemporaryDirectory folder;
+  struct Trained {
+    double loss;
+    std::int64_t descriptors;
+  };
+  const auto train = [&](const std::string& plans, std::size_t library_version = 0) {
+    Device::get().reset({.library_version = library_version});
+    SmallTrainer<Cuda<Mixed>> trainer(capacity, {}, {}, {.workspace = 1_MiB, .plans = plans});
+    const double loss = trainer.step(batch(0), 1e-3).loss;
+    CHECK(calls("cudnnBackendExecute") > 0);
+    return Trained{loss, calls("cudnnBackendCreateDescriptor")};
+  };
+  const auto files = [&] {
+    std::vector<std::filesystem::path> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "plans"))
+      paths.push_back(entry.path());
+    return paths;
+  };
+  const std::string plans = (folder.path() / "plans").string();
+  const Trained without = train({}), made = train(plans), read = train(plans);
+  CHECK(files().size() == 2);  // forward and backward
+  CHECK(made.descriptors == without.descriptors);
+  CHECK(read.descriptors < made.descriptors - 100);  // those of two graphs
+  CHECK(made.loss == without.loss);
+  CHECK(read.loss == without.loss);
+
+  for (const std::filesystem::path& file : files()) {  // damaged, one way and the other, they are made again
+    std::string text = read_file(file);
+    if (file == files().front())
+      text[text.size() - 3] ^= 1;
+    else
+      text.resize(text.size() / 2);
+    write_file(file, text);
+  }
+  CHECK(train(plans).descriptors == made.descriptors);
+  CHECK(train(plans).descriptors == read.descriptors);
+
+  train(plans, CUDNN_VERSION + 1);  // another cuDNN has its own
+  CHECK(files().size() == 4);
+  CHECK(train((folder.path() / "plans" / files().front().filename() / "below a file").string()).loss == without.loss);
 }
 
 constexpr int deep = 500;

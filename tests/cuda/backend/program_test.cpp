@@ -38,6 +38,7 @@ TEST_CASE("a language model's program trains on one device and goes on on the ot
   INFO(trained.err);
   REQUIRE(trained.code == 0);
   CHECK(std::abs(loss("both", "cuda") - loss("cpu", "cpu")) < 2e-4);
+  CHECK(!std::filesystem::exists(workshop.folder / "cpu" / "plans"));
 
   std::filesystem::remove_all(checkpoint_of(workshop.folder / "both", 6));  // as if it had been stopped
   REQUIRE(run({lm, "train", "--output", workshop.folder / "both", "--resume"}).code == 0);

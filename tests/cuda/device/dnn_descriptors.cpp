@@ -65,6 +65,24 @@ cudnnStatus_t release(const char* name, F&& work) {
   return status == CUDNN_STATUS_SUCCESS && fails ? CUDNN_STATUS_INTERNAL_ERROR : status;
 }
 
+/// Plans that were written down, for this process: a plan's text is its place here.
+std::vector<std::shared_ptr<Graph>>& written_plans() {
+  static auto* const plans = new std::vector<std::shared_ptr<Graph>>;
+  return *plans;
+}
+constexpr std::string_view text_begin = R"({"emulated plan":)";
+std::string text_of(const std::shared_ptr<Graph>& graph) {
+  auto& plans = written_plans();
+  const auto place = std::ranges::find(plans, graph) - plans.begin();
+  if (place == std::ssize(plans)) plans.push_back(graph);
+  return std::string(text_begin) + std::to_string(place) + "}";
+}
+std::shared_ptr<Graph> graph_of_text(const std::vector<char>& text) {
+  for (const auto& graph : written_plans())
+    if (std::ranges::equal(text, text_of(graph))) return graph;
+  return nullptr;
+}
+
 Verdict set(Device& device, Descriptor& descriptor, int name, int type, std::int64_t count, const void* elements) {
   if (descriptor.finalized)
     return Refusal{CUDNN_STATUS_NOT_INITIALIZED, "the descriptor is finalized already; attributes are set before"};
@@ -110,8 +128,15 @@ Verdict finalize(Device& device, Descriptor& descriptor) {
   }
   if (descriptor.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     if (device.captures()) return Refusal{CUDNN_STATUS_BAD_PARAM, "a plan is made while a stream captures"};
-    descriptor.graph = descriptor.descriptor(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
-    if (!descriptor.graph) return Refusal{CUDNN_STATUS_BAD_PARAM, "the engine configuration comes of no heuristic"};
+    if (descriptor.find(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION) != nullptr) {
+      descriptor.graph = graph_of_text(descriptor.values<char>(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION));
+      if (!descriptor.graph) return Refusal{CUDNN_STATUS_BAD_PARAM, "no plan of this process has that text"};
+    } else {
+      const Descriptor* const engine = descriptor.descriptor(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+      if (engine == nullptr) return Refusal{CUDNN_STATUS_BAD_PARAM, "a plan lacks its engine configuration"};
+      descriptor.graph = engine->graph;
+      if (!descriptor.graph) return Refusal{CUDNN_STATUS_BAD_PARAM, "the engine configuration comes of no heuristic"};
+    }
   }
   descriptor.finalized = true;
   return {};
@@ -271,13 +296,15 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t handle) {
     const DescriptorPointer descriptor = find_descriptor(device, handle);
     const Verdict no = descriptor ? finalize(device, *descriptor)
                                   : Refusal{CUDNN_STATUS_BAD_PARAM, "no such descriptor, or it was destroyed"};
-    return no ? refuse(device, "cudnnBackendFinalize", *no) : CUDNN_STATUS_SUCCESS;
+    const bool reads = descriptor && descriptor->find(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION) != nullptr;
+    return no ? refuse(device, "cudnnBackendFinalize", *no, !reads)
+              : CUDNN_STATUS_SUCCESS;  // who reads a plan may find another's
   });
 }
 
 /// Of heuristics: how many configurations there may be, or those that there are, into descriptors that the program
 /// made. cuDNN itself was seen to promise some where no engine takes the graph, and to give none then; that is no
-/// mistake. Of plans: the bytes of their workspace.
+/// mistake. Of plans: the bytes of their workspace, and their texts, as of devices.
 cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const handle, cudnnBackendAttributeName_t name,
                                        cudnnBackendAttributeType_t type, int64_t requested, int64_t* count,
                                        void* elements) {
@@ -303,6 +330,15 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const handle, cu
         elements != nullptr) {
       std::memcpy(elements, &workspace_bytes, sizeof workspace_bytes);
       if (count != nullptr) *count = 1;
+      return CUDNN_STATUS_SUCCESS;
+    }
+    if (type == CUDNN_TYPE_CHAR && count != nullptr &&
+        (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION || name == CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION)) {
+      const std::string text = name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION ? text_of(descriptor->graph)
+                                                                                     : R"({"deviceName":"emulated"})";
+      if (requested > 0 && elements != nullptr)
+        std::memcpy(elements, text.data(), std::min(text.size(), std::size_t(requested)));
+      *count = std::int64_t(text.size());
       return CUDNN_STATUS_SUCCESS;
     }
     return refuse(device, "cudnnBackendGetAttribute",

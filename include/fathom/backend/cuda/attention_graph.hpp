@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <fathom/backend/cuda/cudnn.hpp>
 #include <fathom/core/config.hpp>
+#include <iomanip>
 #include <optional>
 #include <span>
+#include <sstream>
+#include <string>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::cuda {
@@ -27,6 +30,18 @@ struct AttentionShape {
 
   auto operator<=>(const AttentionShape&) const = default;
 };
+
+/// All that a plan depends on, but for cuDNN and the device.
+inline std::string text_of(const AttentionShape& shape, bool backward) {
+  std::ostringstream text;
+  text << (backward ? "attention backward" : "attention forward") << ": sequences " << shape.sequences << ", heads "
+       << shape.heads << ", width " << shape.width << ", queries " << shape.queries << ", keys " << shape.keys
+       << ", strides " << shape.query_stride << ' ' << shape.key_stride << ' ' << shape.value_stride << ' '
+       << shape.output_stride << ' ' << shape.statistics_stride << (shape.causal ? ", causal" : "")
+       << (shape.ordered ? ", ordered" : "") << ", keep " << std::setprecision(17) << shape.keep << ", type "
+       << shape.type;
+  return text.str();
+}
 
 /// The ids of what a variant pack binds. Addresses are the device's unless it is said.
 enum class AttentionTensor : std::int64_t {
@@ -322,6 +337,29 @@ struct AttentionPlan {
   std::int64_t workspace_bytes;
 };
 
+/// One that is finalized.
+inline AttentionPlan attention_plan(const Descriptor& plan) {
+  AttentionPlan made{plan, 0};
+  std::int64_t one = 0;
+  check(cudnnBackendGetAttribute(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &one,
+                                 &made.workspace_bytes),
+        "cudnnBackendGetAttribute");
+  return made;
+}
+
+/// A plan as cuDNN writes it down, with its compiled kernel, and what it makes of that, in milliseconds. Errors:
+/// CudaError, for a text of another cuDNN or device.
+inline std::string text_of(const AttentionPlan& plan) {
+  return plan.plan.text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+}
+inline AttentionPlan plan_of_text(const std::string& text, const Descriptor& device) {
+  Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, std::span<const char>(text))
+      .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
+      .finalize();
+  return attention_plan(plan);
+}
+
 /// The first plan that cuDNN makes of a graph for a device (a descriptor of type DEVICEPROP); none where it has no
 /// engine. Errors: CudaError, if a call fails; the error of the last candidate, if none of those that cuDNN names
 /// becomes a plan.
@@ -345,15 +383,11 @@ inline std::optional<AttentionPlan> make_plan(const Descriptor& graph, const Des
     handles.push_back(candidates.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
   if (count > 0) results(count, handles.data());
   for (std::int64_t i = 0; i < count; ++i) try {
-      AttentionPlan made{Descriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), 0};
-      made.plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidates[std::size_t(i)])
+      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidates[std::size_t(i)])
           .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
           .finalize();
-      std::int64_t one = 0;
-      check(cudnnBackendGetAttribute(made.plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
-                                     &one, &made.workspace_bytes),
-            "cudnnBackendGetAttribute");
-      return made;
+      return attention_plan(plan);
     } catch (const CudaError&) {
       if (i + 1 == count) throw;
     }

@@ -4,24 +4,29 @@
 #include <cstdint>
 #include <fathom/backend/cuda/attention_graph.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
+#include <fathom/backend/cuda/plan_files.hpp>
 #include <fathom/backend/cuda/runtime.hpp>
 #include <fathom/core/config.hpp>
 #include <limits>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI::cuda {
 
-/// Attention by cuDNN: a plan for each shape and direction, made the first time it is asked for, which takes seconds.
+/// Attention by cuDNN: a plan for each shape and direction, made the first time it is asked for, which takes seconds;
+/// or read, where a run before this one has kept it in the folder.
 class AttentionPlans {
  public:
   /// What a plan is run with: addresses of the device, but for the numbers that AttentionTensor names as the host's.
   using Bound = std::vector<std::pair<AttentionTensor, const void*>>;
 
-  explicit AttentionPlans(cudaStream_t stream) {
+  /// Without a folder nothing is kept.
+  AttentionPlans(cudaStream_t stream, std::string_view folder) {
+    if (!folder.empty()) files_.emplace(folder);
     if (cudnnGetVersion() / 10000 != CUDNN_VERSION / 10000)
       throw CudaError("cuDNN " + std::to_string(cudnnGetVersion()) + " is loaded, and this program was compiled for " +
                       std::to_string(CUDNN_VERSION) + ": the first number of both must be the same");
@@ -70,14 +75,30 @@ class AttentionPlans {
       device_.emplace(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
       device_->set(CUDNN_ATTR_DEVICEPROP_DEVICE_ID, std::int32_t(device)).finalize();
     }
-    std::optional<AttentionPlan> plan =
-        make_plan(backward ? AttentionGraph::backward(shape) : AttentionGraph::forward(shape), *device_);
+    std::optional<AttentionPlan> plan = files_ ? kept_plan(shape, backward) : made_plan(shape, backward);
     if (plan && plan->workspace_bytes > workspace_.size()) workspace_ = DeviceBuffer<std::byte>(plan->workspace_bytes);
     return plans_.emplace(key, std::move(plan)).first->second;
   }
 
+  std::optional<AttentionPlan> made_plan(const AttentionShape& shape, bool backward) {
+    return make_plan(backward ? AttentionGraph::backward(shape) : AttentionGraph::forward(shape), *device_);
+  }
+  /// The plan of a file; if there is none that cuDNN takes, a new one, which goes into the file.
+  std::optional<AttentionPlan> kept_plan(const AttentionShape& shape, bool backward) {
+    const std::string key = "cuDNN " + std::to_string(cudnnGetVersion()) + "\n" +
+                            device_->text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) + "\n" + text_of(shape, backward);
+    if (const std::string text = files_->find(key); !text.empty()) try {
+        return plan_of_text(text, *device_);
+      } catch (const CudaError&) {
+      }
+    std::optional<AttentionPlan> plan = made_plan(shape, backward);
+    if (plan) files_->keep(key, text_of(*plan));
+    return plan;
+  }
+
   Owned<cudnnHandle_t, cudnnDestroy> handle_;
   std::optional<Descriptor> device_;
+  std::optional<PlanFiles> files_;
   std::map<std::pair<AttentionShape, bool>, std::optional<AttentionPlan>> plans_;
   DeviceBuffer<std::byte> workspace_;
 };

@@ -35,6 +35,9 @@ struct Options {
   /// Whether a product is done by the fastest of eight algorithms, which are timed when its shape is first met. Another
   /// run may find another one the fastest, so runs may differ in bits then; cuBLASLt's own choice is always the same.
   bool timed = false;
+  /// A folder for the plans of cuDNN, each of which takes seconds to make and milliseconds to read. Plans of another
+  /// cuDNN, GPU or shape lie there side by side; what cannot be read is made again. Empty: none are kept.
+  std::string_view plans = {};
 };
 
 // Memory of the device that is current. Each call returns when it is done. Errors: `CudaError`; of `allocate`, with how

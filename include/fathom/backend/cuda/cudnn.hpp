@@ -55,6 +55,19 @@ class Descriptor {
           "cudnnBackendSetAttribute");
     return *this;
   }
+  /// An attribute that is a text.
+  std::string text(cudnnBackendAttributeName_t name) const {
+    std::string text;
+    const auto read = [&](std::int64_t room) {
+      std::int64_t size = 0;
+      check(cudnnBackendGetAttribute(get(), name, CUDNN_TYPE_CHAR, room, &size, room == 0 ? nullptr : text.data()),
+            "cudnnBackendGetAttribute");
+      text.resize(std::size_t(size));
+    };
+    read(0);
+    if (!text.empty()) read(std::int64_t(text.size()));
+    return text;
+  }
   Descriptor& finalize() {
     check(cudnnBackendFinalize(get()), "cudnnBackendFinalize");
     return *this;

@@ -37,7 +37,7 @@ class Session {
       : options_((check_device(), options)),
         stream_(make_stream()),
         products_(options.workspace, options.timed),
-        attention_(stream()),
+        attention_(stream(), options.plans),
         read_(sizeof(Slots)) {}
 
   cudaStream_t stream() const { return stream_.get(); }
