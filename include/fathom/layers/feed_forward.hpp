@@ -44,7 +44,7 @@ struct CheckActivation {
 /// Shapes     x, y (N, Width); h (N, Hidden), gated (N, 2 · Hidden): gate, then input, by one product.
 /// Options    NoBias; what W_output reads in place of act(h): InnerNorm, a norm of it; ScalarShifts, act(h + s) + s'.
 /// Gradients  two linear layers around op::ActivationBackward; act(h) is computed again instead of being saved.
-/// Saves      h.
+/// Saves      h; with Relu act(h) in its place, whose values tell the slopes, so nothing is computed again.
 template <int Width, int Hidden, class Act = Gelu, class... Options>
 struct FeedForward {
   static_assert(CheckActivation<Act>::value);
@@ -61,6 +61,7 @@ struct FeedForward {
   static constexpr int fused_width = Act::gated ? 2 * Hidden : Hidden;
   using Inner = typename InnerOption::template Of<Hidden, 1>;
   static constexpr bool shifts = std::is_same_v<InnerOption, ScalarShifts>;
+  static constexpr bool in_place = Act::kind == ActivationKind::relu && !Act::gated;  // act(h) lies where h was
   template <class OptionType>
   static constexpr bool has = (std::is_same_v<OptionType, Options> || ...);
 
@@ -96,7 +97,7 @@ struct FeedForward {
 
   template <class P>
   struct Saved {
-    Rows<typename P::Activation, fused_width> h;  // with its shift
+    Rows<typename P::Activation, fused_width> h;  // with its shift, or act of that
     typename Inner::template Saved<P> inner;
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity) {
@@ -110,7 +111,7 @@ struct FeedForward {
                                 Rows<const typename P::Activation, Width> x, Rows<typename P::Activation, Width> y,
                                 Saved<P>& saved) {
     const auto h = resized(saved.h, x.count);
-    const auto a = worker.template rows<typename P::Activation, Hidden>(x.count);
+    const auto a = activated(worker, h);
     worker(op::LinearForward<P>{.x = x, .weight = p.input_weight, .bias = p.input_bias, .y = h});
     if constexpr (shifts) worker(op::Shift<P>{.x = h, .shift = p.inner.input, .y = h});
     worker(activation<P>(worker, h, a));
@@ -125,7 +126,7 @@ struct FeedForward {
                                  Rows<const typename P::Activation, Width> dy, Rows<typename P::Stream, Width> dx,
                                  Skip<P> skip) {
     const auto h = resized(saved.h, x.count);
-    const auto a = worker.template rows<typename P::Activation, Hidden>(x.count);
+    const auto a = activated(worker, h);
     const auto da = worker.template rows<typename P::Activation, Hidden>(x.count);
     const auto dh = [&] {
       if constexpr (Act::gated)
@@ -134,15 +135,16 @@ struct FeedForward {
         return da;
     }();
     Rows<const typename P::Activation, Hidden> read = a;
-    auto again = a;  // where the activation's backward writes a once more
+    auto again =
+        in_place ? Rows<typename P::Activation, Hidden>{} : a;  // where the activation's backward writes a once more
     if constexpr (Inner::present) {
       const auto d_read = worker.template rows<typename P::Activation, Hidden>(x.count);
       auto statistics = saved.inner;  // written again, as they are
-      worker(activation<P>(worker, h, a));
+      if constexpr (!in_place) worker(activation<P>(worker, h, a));
       read = inner_output<P>(worker, p, flow, a, statistics);
       worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = d_read});
       Inner::backward(worker, p.inner, dp.inner, flow, a, saved.inner, d_read, da);
-      again = worker.template rows<typename P::Activation, Hidden>(x.count);
+      if constexpr (!in_place) again = worker.template rows<typename P::Activation, Hidden>(x.count);
     } else {
       worker(op::LinearBackwardInput<P>{.dy = dy, .weight = p.output.weight, .skip = {}, .dx = da});
     }
@@ -160,6 +162,14 @@ struct FeedForward {
   }
 
  private:
+  /// Where a is, or is to be.
+  template <class T>
+  static constexpr Rows<T, Hidden> activated(auto& worker, Rows<T, fused_width> h) {
+    if constexpr (in_place)
+      return h;
+    else
+      return worker.template rows<T, Hidden>(h.count);
+  }
   /// What the output matrix reads in place of a.
   template <class P>
   static constexpr Rows<const typename P::Activation, Hidden> inner_output(auto& worker,

@@ -60,7 +60,7 @@ void activation_forward(std::size_t n, const Stored* h, Stored* a) {
   sweep<Computed<Stored>>(n, [&](auto place) { place.store(a, Activation::at(place.load(h)).value); });
 }
 
-/// dh = da · act'(h) and a = act(h), n numbers. dh may be da or h; a may be h or, if dh is not, da.
+/// dh = da · act'(h) and a = act(h), n numbers. dh may be da or h; a may be h or, if dh is not, da; null: not wanted.
 template <class Activation, class Stored>
 void activation_backward(std::size_t n, const Stored* h, const Stored* da, Stored* dh, Stored* a) {
   using T = Computed<Stored>;
@@ -68,7 +68,7 @@ void activation_backward(std::size_t n, const Stored* h, const Stored* da, Store
     const Simd<T> d = place.load(da);
     const auto [value, slope] = Activation::at(place.load(h));
     place.store(dh, d * slope);
-    place.store(a, value);
+    if (a != nullptr) place.store(a, value);
   });
 }
 
@@ -81,18 +81,21 @@ void gated_forward(std::size_t rows, std::size_t width, const Stored* h, Stored*
     sweep<T>(width, [&](auto place) { place.store(a, Activation::at(place.load(h)).value * place.load(h + width)); });
 }
 
-/// dh = [da · up · act'(gate) | da · act(gate)] (rows, 2 width) and a = act(gate) · up. dh may be h; a may be da.
+/// dh = [da · up · act'(gate) | da · act(gate)] (rows, 2 width) and a = act(gate) · up. dh may be h; a may be da, or
+/// null: not wanted.
 template <class Activation, class Stored>
 void gated_backward(std::size_t rows, std::size_t width, const Stored* h, const Stored* da, Stored* dh, Stored* a) {
   using T = Computed<Stored>;
-  for (std::size_t row = 0; row < rows; ++row, h += 2 * width, dh += 2 * width, da += width, a += width)
+  for (std::size_t row = 0; row < rows; ++row, h += 2 * width, dh += 2 * width, da += width) {
     sweep<T>(width, [&](auto place) {
       const Simd<T> d = place.load(da), up = place.load(h + width);
       const auto [value, slope] = Activation::at(place.load(h));
       place.store(dh, d * up * slope);
       place.store(dh + width, d * value);
-      place.store(a, value * up);
+      if (a != nullptr) place.store(a, value * up);
     });
+    if (a != nullptr) a += width;
+  }
 }
 
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI

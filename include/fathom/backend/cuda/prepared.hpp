@@ -57,6 +57,18 @@ struct WithParts {
   friend bool operator==(const WithParts&, const WithParts&) = default;
 };
 
+/// With relu behind it, in the same place: two ops in one.
+template <class P>
+struct WithRelu {
+  op::LinearForward<P> op;
+  friend bool operator==(const WithRelu&, const WithRelu&) = default;
+};
+/// Whether an activation makes one of the product before it.
+template <class P>
+bool joins(const op::LinearForward<P>& product, const op::Activation<P>& op) {
+  return op.kind == ActivationKind::relu && !op.gated && !op.dropout.active() && product.y == op.y && product.y == op.x;
+}
+
 /// Whether an op leaves column sums that wait for the frame to close.
 template <class Op>
 inline constexpr bool leaves_sums = false;

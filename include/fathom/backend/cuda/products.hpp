@@ -41,24 +41,32 @@ class Products {
     handle_ = Owned<cublasLtHandle_t, cublasLtDestroy>(made);
   }
 
-  /// d = op(a) op(b) + beta · c + bias in every row, op(x) = xᵀ where that is asked for, rounded once. All row-major; c
-  /// may be d itself, and is not read for a beta of 0; bias may be empty. Extents are positive.
+  /// What is done to a product before it is rounded.
+  template <class R>
+  struct Epilogue {
+    Elements<const R> bias = {};  ///< added to every row, if it is not empty
+    bool relu = false;
+  };
+
+  /// d = op(a) op(b) + beta · c and the epilogue, op(x) = xᵀ where that is asked for, rounded once. All row-major; c
+  /// may be d itself, and is not read for a beta of 0. Extents are positive.
   template <class T, class R>
   void operator()(cudaStream_t stream, Matrix<const T> a, bool transpose_a, Matrix<const T> b, bool transpose_b,
-                  double beta, Matrix<const R> c, Matrix<R> d, Elements<const R> bias = {}) {
+                  double beta, Matrix<const R> c, Matrix<R> d, const Epilogue<std::type_identity_t<R>>& epilogue = {}) {
     // Rows are columns to cuBLASLt, which therefore sees the transposed matrices: dᵀ = op(b)ᵀ op(a)ᵀ + beta · cᵀ.
     if (beta == 0) c = d;
     const Shape shape{.inputs = cublas_type<T>,
                       .outputs = cublas_type<R>,
                       .transpose_a = transpose_b,
                       .transpose_b = transpose_a,
-                      .bias = !bias.empty(),
+                      .bias = !epilogue.bias.empty(),
+                      .relu = epilogue.relu,
                       .a = extents_of(b),
                       .b = extents_of(a),
                       .c = extents_of(c),
                       .d = extents_of(d)};
     const Product& product = product_of(shape, stream);
-    if (shape.bias) set(product.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data());
+    if (shape.bias) set(product.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, epilogue.bias.data());
     multiply(stream, product, b.data, a.data, float(beta), c.data, d.data);
   }
 
@@ -77,7 +85,7 @@ class Products {
   }
   struct Shape {
     cudaDataType_t inputs, outputs;
-    bool transpose_a, transpose_b, bias;
+    bool transpose_a, transpose_b, bias, relu;
     Extents a, b, c, d;
     auto operator<=>(const Shape&) const = default;
   };
@@ -135,7 +143,9 @@ class Products {
                     0};
     set(product.operation, CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(product.operation, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (shape.bias) set(product.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    if (shape.bias || shape.relu)
+      set(product.operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
+          shape.relu ? shape.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_BIAS);
     cublasLtMatmulPreference_t wishes = nullptr;
     check(cublasLtMatmulPreferenceCreate(&wishes), "cublasLtMatmulPreferenceCreate");
     const Preference preference(wishes);

@@ -58,6 +58,18 @@ class Program {
     calls_.push_back({&kind_of<Op>, at, first_number});
   }
 
+  /// The op that was added last; null: there is none, or it is no `Op`.
+  template <class Op>
+  const Op* last() const {
+    return calls_.empty() || calls_.back().kind != &kind_of<Op> ? nullptr
+                                                                : &op_at<Op>(bytes_.data() + calls_.back().at);
+  }
+  void drop_last() {
+    bytes_.resize(calls_.back().at);
+    numbers_.resize(calls_.back().first_number);
+    calls_.pop_back();
+  }
+
   bool empty() const { return calls_.empty(); }
   std::size_t size() const { return calls_.size(); }
   const std::vector<std::uint64_t>& numbers() const { return numbers_; }

@@ -131,6 +131,16 @@ class Session {
     program_.add(op);
     sums_wait_ = sums_wait_ || leaves_sums<Op>;
   }
+  /// A product and relu in its place are one launch.
+  template <class P>
+  void add(const OnRows<op::Activation<P>>& packed) {
+    using Product = op::LinearForward<P>;
+    const Product* const before = program_.template last<Product>();
+    if (before == nullptr || !joins(*before, packed.op)) return program_.add(packed);
+    const WithRelu<P> both{*before};
+    program_.drop_last();
+    program_.add(both);
+  }
   void settle() {
     if (std::exchange(sums_wait_, false)) program_.add(Settle{});
   }

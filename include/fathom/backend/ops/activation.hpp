@@ -18,7 +18,7 @@ constexpr const char* name_of(ActivationKind kind) {
 namespace op {
 
 /// y = dropout(act(x)), or with a gate y = dropout(act(x[:, :F]) ⊙ x[:, F:]).   x (N, F) or gated (N, 2F); y (N, F)
-/// overwritten.
+/// overwritten, without a gate it may be x.
 template <class P>
 struct Activation {
   static constexpr const char* name = "activation";
@@ -34,8 +34,9 @@ struct Activation {
   friend constexpr bool operator==(const Activation&, const Activation&) = default;
 };
 
-/// Backward of `Activation`.   dy (N, F); dx as x, overwritten, without a gate it may be dy; y (N, F): the output of
-/// the forward op once more, overwritten.
+/// Backward of `Activation`.   dy (N, F); dx as x, overwritten, without a gate it may be dy; y (N, F), or absent: the
+/// output of the forward op once more, overwritten. Of relu without a gate x may be that output, which has the slopes
+/// of x wherever dropout keeps it, if y is absent.
 template <class P>
 struct ActivationBackward {
   static constexpr const char* name = "activation dx";

@@ -64,7 +64,7 @@ void run(const Packing& packing, const op::ActivationBackward<P>& op) {
       const C dy = C(op.dy.row(n)[c]) * keep;
       store(op.dx, n, c, dy * curve.slope * gate);
       if (op.gated) store(op.dx, n, width + c, dy * curve.value);
-      store(op.y, n, c, curve.value * gate * keep);
+      if (op.y) store(op.y, n, c, curve.value * gate * keep);
     }
   });
 }

@@ -65,10 +65,10 @@ struct ActivationOps {
             const Simd<C> up = place.load(x + width);
             place.store(dx, d * up * slope);
             place.store(dx + width, d * value);
-            place.store(op.y.row(r), kept(value * up));
+            if (op.y) place.store(op.y.row(r), kept(value * up));
           } else {
             place.store(dx, d * slope);
-            place.store(op.y.row(r), kept(value));
+            if (op.y) place.store(op.y.row(r), kept(value));
           }
         });
       each_piece(rows, contiguous, [&](int first, std::size_t count) {

@@ -40,7 +40,7 @@ constexpr CurvePoint activation_at(ActivationKind kind, float x) {
   return {};
 }
 
-/// y = dropout(act(x) ⊙ gate); with dy also dx. `gate`: the second half of x's columns, or absent.
+/// y = dropout(act(x) ⊙ gate), if it is wanted; with dy also dx. `gate`: the second half of x's columns, or absent.
 template <class P>
 struct ActivationRows {
   static constexpr const char* name = "activation";
@@ -51,11 +51,11 @@ struct ActivationRows {
   PlacesOf places;
   RowsOf<const T> x, gate, dy;
   RowsOf<T> dx, dgate, y;
-  int rows;
+  int rows, columns;
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    each_octet(thread, threads, rows, y.columns, [&](int row, int column) {
+    each_octet(thread, threads, rows, columns, [&](int row, int column) {
       const Octet in = x.load(thread, row, column);
       Octet gates, keep;
       for (int e = 0; e < octet; ++e) gates.at[e] = keep.at[e] = 1;
@@ -72,7 +72,7 @@ struct ActivationRows {
       }
       if (dx) dx.store(thread, row, column, gradient);
       if (dgate) dgate.store(thread, row, column, gate_gradient);
-      y.store(thread, row, column, out);
+      if (y) y.store(thread, row, column, out);
     });
   }
 };
@@ -89,18 +89,20 @@ template <class P, class Op>
 void run_activation(Session& session, const OnRows<Op>& packed, Numbers numbers,
                     const Matrix<const typename P::Activation>& dy, const Matrix<typename P::Activation>& dx) {
   const Op& op = packed.op;
-  if (op.y.rows == 0) return;
+  const int rows = op.x.rows, columns = op.gated ? op.x.columns / 2 : op.x.columns;
+  if (rows == 0) return;
   using K = ActivationRows<P>;
-  session.launch(octet_blocks<K>(op.y.rows, op.y.columns), K{op.kind,
-                                                             {op.dropout.rate, numbers.next<Key>()},
-                                                             PlacesOf(packed.rows),
-                                                             half_of(op.x, op.gated, 0),
-                                                             half_of(op.x, op.gated, 1),
-                                                             dy,
-                                                             half_of(dx, op.gated, 0),
-                                                             half_of(dx, op.gated, 1),
-                                                             op.y,
-                                                             op.y.rows});
+  session.launch(octet_blocks<K>(rows, columns), K{op.kind,
+                                                   {op.dropout.rate, numbers.next<Key>()},
+                                                   PlacesOf(packed.rows),
+                                                   half_of(op.x, op.gated, 0),
+                                                   half_of(op.x, op.gated, 1),
+                                                   dy,
+                                                   half_of(dx, op.gated, 0),
+                                                   half_of(dx, op.gated, 1),
+                                                   op.y,
+                                                   rows,
+                                                   columns});
 }
 
 template <class P>

@@ -10,11 +10,19 @@
 namespace fathom::inline FATHOM_ABI::cuda {
 
 template <class P>
-void run_op(Session& session, const op::LinearForward<P>& op, Numbers) {
+void run_linear(Session& session, const op::LinearForward<P>& op, bool relu) {
   using T = typename P::Activation;
   if (op.x.rows == 0) return;
   session.products()(session.stream(), op.x, false, Matrix<const T>(op.weight), true, 0, Matrix<const T>{}, op.y,
-                     Elements<const T>(op.bias));
+                     {.bias = op.bias, .relu = relu});
+}
+template <class P>
+void run_op(Session& session, const op::LinearForward<P>& op, Numbers) {
+  run_linear(session, op, false);
+}
+template <class P>
+void run_op(Session& session, const WithRelu<P>& with, Numbers) {
+  run_linear(session, with.op, true);
 }
 
 template <class P>
