@@ -66,7 +66,7 @@ struct FixupByDepth : Plain<PreNorm> {
   template <int Layers>
   using Only = Fixup<2 * Layers>;
   template <int N, int M>
-  using Encoder = Fixup<2 * N + 3 * M>;
+  using Encoder = FixupEncoder<2 * N + 3 * M>;
   template <int N, int M>
   using Decoder = Fixup<2 * N + 3 * M>;
 };

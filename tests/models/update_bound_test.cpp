@@ -3,6 +3,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <fathom/layers/stacks.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/translator.hpp>
 
@@ -59,6 +60,14 @@ template <int N>
 constexpr double inverted = sgd_update_bound<Alone<N, DeepNorm<alpha<N>, square_root(2) * alpha<N>>>>(1);
 static_assert(near(sgd_update_bound<Alone<100, DeepNorm<alpha<100>, 1.0>>>(1), 200 * 2 / square_root(200)));
 static_assert(inverted<100> > 100 && inverted<500> > 4 * inverted<100>);
+
+// Stacks behind one another are one stack, whose parts have blocks of their own.
+template <class... Parts>
+using Parted = LanguageModel<Vocabulary<9>, ContextLength<4>, Stacks<Parts...>>;
+static_assert(near(update_bound<Parted<Repeat<2, Block<PostNorm>>, Repeat<4, Block<PostNorm>>>>(one), 12 * root));
+static_assert(
+    near(sgd_update_bound<Parted<Repeat<1, Block<PostNorm>>, Repeat<5, Block<Unchecked<DeepNorm<2.0, 0.5>>>>>>(1),
+         2 * 2 + 10 * 0.5 / 4));
 
 // Who moves counts: sublayers are told apart.
 static_assert(near(update_bound<Alone<3, PostNorm>>([](const BoundSublayer& s) { return s.index == 4 ? 2.0 : 0.0; }),

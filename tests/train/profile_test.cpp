@@ -8,10 +8,12 @@
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/trainer.hpp>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "support/near.hpp"
 #include "support/reference.hpp"
+#include "support/temporary_directory.hpp"
 #include "train/translator_models.hpp"
 
 namespace profile_test {
@@ -79,6 +81,29 @@ TEST_CASE("Admin's branches are profiled with the dropout of the run", "[trainer
   const double ratio = (with[1] * with[1] - 1) / (without[1] * without[1] - 1);
   INFO(ratio);
   REQUIRE((ratio > 1.4 && ratio < 3.5));
+}
+
+/// One policy for attention, the other for feed-forward layers.
+template <class Policy, class Other>
+using Both =
+    LanguageModel<Vocabulary<vocabulary>, ContextLength<context>,
+                  Repeat<2, Sequence<Residual<Policy, Attention<width, 2>>, Residual<Other, FeedForward<width, 16>>>>>;
+
+TEST_CASE("learned skips that no policy profiles stay as they are", "[trainer]") {
+  const auto profile = []<class Model>(std::type_identity<Model>) {
+    const PackedRows rows = PackedRows::uniform(2, context);
+    const std::vector<int> tokens(2 * context, 1);
+    Trainer<Model, Ref<double>, AdamW> trainer(rows.capacity(), {});
+    const auto before = scales_of(trainer);
+    trainer.profile({rows, tokens, tokens});
+    REQUIRE(before.size() > 0);
+    REQUIRE(scales_of(trainer) == before);
+  };
+  profile(std::type_identity<SixLayers<AdminClosedForm<2 * depth>>>{});
+  profile(std::type_identity<Both<PostNorm, AdminClosedForm<4>>>{});
+  CHECK(message_of<Error>([&] { profile(std::type_identity<Both<Admin, AdminClosedForm<4>>>{}); }) ==
+        "Trainer::profile: 2 of the model's 4 learned skip scales are profiled; give all sublayers that have one a "
+        "policy that is");
 }
 
 TEST_CASE("Admin's scales begin with 1 in the encoder and in the decoder", "[trainer]") {

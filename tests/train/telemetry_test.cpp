@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "support/policy_lists.hpp"
 #include "train/models.hpp"
 #include "train/translator_models.hpp"
 
@@ -68,6 +69,19 @@ TEMPLATE_TEST_CASE("telemetry of mixed precision is that of floats", "[telemetry
     CHECK(std::abs(a.norm_input / e.norm_input - 1) < 0.01);
     CHECK(std::abs(a.branch_share / e.branch_share - 1) < 0.02);
     CHECK(std::abs(a.gradient / e.gradient - 1) < 0.02);
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("a branch that gives nothing has no share, under any policy", "[telemetry]", PolicyCases) {
+  using Policy = typename TestType::InStack;
+  using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, DecoderOnlyStack<TestType, 8>>;
+  Trainer<Model, Ref<double>, AdamW> trainer(capacity, {});
+  for (const ParameterInfo& info : trainer.table())
+    if (info.role == Role::attention_output || info.role == Role::feed_forward_output)
+      write_tensor(trainer.masters(), info, std::vector<double>(std::size_t(info.size())));
+  for (const LayerTelemetry& layer : Telemetry(trainer, SomeBatch(1)).measure()) {
+    INFO(Policy::name << ", " << layer.name());
+    CHECK(layer.branch_share < 1e-12);
   }
 }
 

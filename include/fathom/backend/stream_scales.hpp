@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <fathom/backend/observed.hpp>
 #include <fathom/backend/ops.hpp>
+#include <fathom/backend/worker.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/precision.hpp>
 #include <string>
@@ -57,7 +58,7 @@ class StreamScales {
   void end(const Op& op, typename B::Lane& lane) {
     if (!in_block()) return;
     if constexpr (std::is_same_v<Op, op::ResidualAdd<P>>) {
-      if (op.x) sum(lane, op.x, op.a, stream_of(op.y), op.y);
+      if (op.x && scopes_.back().name != layer_input_scope) sum(lane, op.x, op.a, stream_of(op.y), op.y);
     } else if constexpr (std::is_same_v<Op, op::ResidualAddNorm<P>>) {
       sum(lane, op.x, op.a, op.z, op.y);
       norm(lane, op.z);

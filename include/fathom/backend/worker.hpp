@@ -13,6 +13,9 @@
 
 namespace fathom::inline FATHOM_ABI {
 
+/// The scope of a sum that adds no branch, but the input of a layer to its stream.
+inline constexpr std::string_view layer_input_scope = "layer_input";
+
 /// What the layers of one pass have in common besides the machine.
 struct Pass {
   Key key;               ///< (seed, step): dropout masks follow from it

@@ -310,6 +310,7 @@ struct Residual : Composition<Sublayer, NormLayer> {
   static constexpr Rows<const typename P::Stream, width> with_layer_input(auto& worker,
                                                                           Rows<const typename P::Stream, width> x,
                                                                           const Flow<P>& flow) {
+    const auto scope = worker.scope(layer_input_scope);
     const auto sum = worker.template rows<typename P::Stream, width>(x.count);
     worker(op::ResidualAdd<P>{.x = x, .f = flow.layer_input, .a = {}, .b = {}, .dropout = {}, .y = sum});
     return sum;

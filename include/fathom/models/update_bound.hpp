@@ -4,8 +4,10 @@
 #include <fathom/core/config.hpp>
 #include <fathom/core/parameters.hpp>
 #include <fathom/core/root.hpp>
+#include <fathom/layers/repeat.hpp>
 #include <fathom/layers/residual_policy.hpp>
 #include <fathom/layers/sequence.hpp>
+#include <type_traits>
 
 /// How far a model can move when the matrices of its branches do: the bounds of DeepNet's Theorems 4.2 and 4.3, at
 /// compile time, from the residual policies of the model's type.
@@ -39,28 +41,59 @@ struct CheckBound {
   static constexpr bool value = true;
 };
 
+/// They are about one sublayer behind the other; the template argument is the message.
+template <class Stack>
+struct CheckBoundStack {
+  static_assert(
+      std::is_same_v<Stack, void>,
+      "fathom: Theorems 4.2 and 4.3 are about stacks whose layers read the one before them, and this one sums "
+      "up earlier ones: measure its update with Telemetry::model_update");
+};
+
 namespace detail {
+
+/// Calls `f(residual, block)` for the residual sublayers of a stack, or of each of several, from the bottom up.
+template <class L>
+struct EachSublayer {
+  static constexpr void run(auto&& f) {
+    if constexpr (requires { typename L::ResidualPolicy; })
+      f(std::type_identity<L>{}, BlockIndex{});
+    else if constexpr (requires {
+                         L::depth;
+                         typename L::Block;
+                       })
+      CheckBoundStack<L>{};
+    else if constexpr (requires { L::each_child([](auto) {}); })
+      L::each_child([&](auto child) { EachSublayer<typename decltype(child)::type>::run(f); });
+  }
+};
+template <int N, class Block, class... Options>
+struct EachSublayer<Repeat<N, Block, Options...>> {
+  static constexpr void run(auto&& f) {
+    for (BlockIndex block{0, N}; block.index < block.depth; ++block.index)
+      each_residual<Block>([&](auto residual) { f(residual, block); });
+  }
+};
 
 /// Calls `f(sublayer, whether it reads the encoder's output)` for the sublayers of a stack, from the bottom up.
 template <class Stack>
 constexpr void each_bound_sublayer(bool in_encoder, auto&& f) {
   int index = 0;
-  for (BlockIndex block{0, Stack::depth}; block.index < block.depth; ++block.index)
-    each_residual<Stack>([&](auto residual) {
-      using R = typename decltype(residual)::type;
-      using Facts = typename R::Facts;
-      static_assert(CheckBound<Facts>::value);
-      bool crosses = false;
-      R::each_child([&](auto child) { crosses |= is_cross_attention<typename decltype(child)::type>; });
-      const bool attends = crosses || R::sees != Sees::itself;
-      const double learned = Facts::learned == LearnedScale::none ? 1 : Facts::gain(Role::skip_scale, block);
-      f(BoundSublayer{.in_encoder = in_encoder,
-                      .index = index++,
-                      .alpha = Facts::skip(block) * learned / Facts::branch(block),
-                      .v = Facts::gain(attends ? Role::value : Role::feed_forward_input, block),
-                      .w = Facts::gain(attends ? Role::attention_output : Role::feed_forward_output, block)},
-        crosses);
-    });
+  EachSublayer<Stack>::run([&](auto residual, BlockIndex block) {
+    using R = typename decltype(residual)::type;
+    using Facts = typename R::Facts;
+    static_assert(CheckBound<Facts>::value);
+    bool crosses = false;
+    R::each_child([&](auto child) { crosses |= is_cross_attention<typename decltype(child)::type>; });
+    const bool attends = crosses || R::sees != Sees::itself;
+    const double learned = Facts::learned == LearnedScale::none ? 1 : Facts::gain(Role::skip_scale, block);
+    f(BoundSublayer{.in_encoder = in_encoder,
+                    .index = index++,
+                    .alpha = Facts::skip(block) * learned / Facts::branch(block),
+                    .v = Facts::gain(attends ? Role::value : Role::feed_forward_input, block),
+                    .w = Facts::gain(attends ? Role::attention_output : Role::feed_forward_output, block)},
+      crosses);
+  });
 }
 
 }  // namespace detail

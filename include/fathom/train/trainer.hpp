@@ -199,7 +199,8 @@ class Trainer {
   }
 
   /// Sets learned skip scales from the variances on one batch, with the dropout of training (Admin). Call once, before
-  /// training; does nothing for a model without such scales.
+  /// training; does nothing for a model whose policies ask for no such pass. Errors: `Error` for a model in which some
+  /// policies do and others have learned skip scales too.
   void profile(const Batch& batch) {
     check(batch);
     std::vector<const ParameterInfo*> scales;
@@ -216,6 +217,12 @@ class Trainer {
       flow.profile = &profile;
       Model::forward(worker, weights_.params(), flow, batch, saved);
     });
+    if (profile.count == 0) return;
+    if (std::size_t(profile.count) != scales.size())
+      throw Error("Trainer::profile: " + std::to_string(profile.count) + " of the model's " +
+                  std::to_string(scales.size()) +
+                  " learned skip scales are profiled; give all sublayers that have one "
+                  "a policy that is");
     for (std::size_t i = 0; i < scales.size(); ++i)
       write_tensor(masters(), *scales[i], std::vector(std::size_t(scales[i]->size()), typename P::Master(values[i])));
     round_masters();
