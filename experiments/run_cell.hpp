@@ -7,6 +7,7 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/schedule.hpp>
+#include <fathom/train/initial_deviations.hpp>
 #include <fathom/train/trainer.hpp>
 #include <functional>
 #include <optional>
@@ -44,6 +45,7 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
   typename Task::Packed batch(task.capacity());
   task.fill(0, batch);
   trainer.profile(batch);  // of methods that have something to profile
+  checked_text(initial_deviations(trainer.table(), trainer.masters()));
   const std::int64_t every = std::max<std::int64_t>(1, result.steps / std::max<std::int64_t>(1, settings.validations));
   try {
     for (std::int64_t step = 1; step <= result.steps; ++step) {

@@ -9,6 +9,7 @@
 #include <fathom/report/log.hpp>
 #include <fathom/report/plot.hpp>
 #include <fathom/train/checkpoint.hpp>
+#include <fathom/train/initial_deviations.hpp>
 #include <fathom/train/memory_plan.hpp>
 #include <fathom/train/run.hpp>
 #include <fathom/train/run_checkpoints.hpp>
@@ -46,8 +47,9 @@ struct Training {
 };
 
 /// Makes the run, or the rest of one that is `resumed` from what `start` says, and leaves checkpoints, log.csv and
-/// curves.svg in the folder, also when it is stopped and when the training gives up; layers are measured on `probe`.
-/// Returns the program's exit code.
+/// curves.svg in the folder, also when it is stopped and when the training gives up; layers are measured on `probe`. A
+/// fresh run begins with a check of the initial weights, which it prints with telemetry. Returns the program's exit
+/// code. Errors: of `checked_text`.
 template <class Trainer, class Source>
 int train(Trainer& trainer, Source& batches, const typename Trainer::Batch& probe, const DirectoryLock& folder,
           const StopSignal& stop, Training training, const CheckpointInfo& start, bool resumed) {
@@ -66,6 +68,10 @@ int train(Trainer& trainer, Source& batches, const typename Trainer::Batch& prob
               .validation_cost = training.validation_cost},
              resumed ? std::optional(logged) : std::nullopt, training.columns);
   const int patience = training.run.validation.patience;
+  if (!resumed) {
+    const std::string deviations = checked_text(initial_deviations(trainer.table(), trainer.masters()));
+    if (training.telemetry > 0) std::fputs(deviations.c_str(), stdout);
+  }
   std::optional<TelemetryLog<Trainer>> telemetry;
   if (training.telemetry > 0)
     telemetry.emplace(trainer, probe, training.telemetry, output,

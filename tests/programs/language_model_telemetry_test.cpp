@@ -16,6 +16,7 @@ TEST_CASE("telemetry of a language model is in the run's folder, with its cost, 
   const Ended watched = run(workshop.train("watched", {"--telemetry", "10"}));
   REQUIRE(watched.code == 0);
   check_telemetry(workshop.folder / "watched", watched.out, {"blocks.0", "blocks.1", "blocks.2", "blocks.3"}, 12);
+  CHECK(watched.out.find("value: initial deviation 0.") != std::string::npos);
   const Ended plain = run(workshop.train("plain"));
   REQUIRE(plain.code == 0);
   CHECK(plain.out.find("telemetry") == std::string::npos);

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/backend/backend.hpp>
 #include <fathom/core/config.hpp>
+#include <fathom/core/view.hpp>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
@@ -29,6 +32,20 @@ class ScopePath {
  private:
   std::vector<std::string> scopes_;
 };
+
+/// Copies what an op has written to the host: the rows one behind another, without the gaps of the matrix.
+template <class T>
+std::vector<std::remove_const_t<T>> read_rows(auto& lane, const Matrix<T>& matrix) {
+  const auto count = std::size_t(matrix.rows), columns = std::size_t(matrix.columns),
+             stride = std::size_t(matrix.stride);
+  if (count == 0) return {};
+  std::vector<std::remove_const_t<T>> values((count - 1) * stride + columns);
+  lane.read(values.data(), matrix.data, values.size() * sizeof(T));
+  for (std::size_t row = 1; row < count; ++row)
+    std::copy_n(values.begin() + std::ptrdiff_t(row * stride), columns, values.begin() + std::ptrdiff_t(row * columns));
+  values.resize(count * columns);
+  return values;
+}
 
 /// What an observer begins with that wants to know where its ops are.
 class ScopeObserver {

@@ -28,27 +28,66 @@ struct BlockScales {
   double branch_share = 0;  ///< mean over the sums in the block: the added branch by the scaled skip
 };
 
-/// Watches the sums and norms of forward passes, one op at a time. A stream whose type is not that of activations is
-/// rounded to it before it is measured.
-template <class B>
-class StreamScales {
-  using P = typename B::Precision;
-  using Stream = Matrix<const typename P::Stream>;
-  using Rounded = typename P::Activation;
-
+/// What an observer begins with that watches the blocks of forward passes.
+class BlockObserver {
  public:
   void start() {}
   void stop() {}
-  void enter(std::string_view name, int index) {
-    scopes_.push_back({std::string(name), index});
-    if (name == "forward") forward_ = true;
-    if (name == "blocks" && forward_) blocks_.push_back({.scales = {.stack = around(), .block = index}});
-  }
   void leave() {
     if (scopes_.back().name == "forward") forward_ = false;
     scopes_.pop_back();
   }
   void begin(const auto& /*op*/) {}
+
+ protected:
+  /// Whether a block of a forward pass begins with this scope.
+  bool begins_block(std::string_view name, int index) {
+    scopes_.push_back({std::string(name), index});
+    if (name == "forward") forward_ = true;
+    return forward_ && name == "blocks";
+  }
+  bool in_block() const {
+    return forward_ && std::ranges::any_of(scopes_, [](const Scope& scope) { return scope.name == "blocks"; });
+  }
+  /// Whether an op adds a branch to the stream of its block, or the input of its layer to one.
+  template <class P>
+  bool adds_branch(const op::ResidualAdd<P>& op) const {
+    return in_block() && op.x && scopes_.back().name != layer_input_scope;
+  }
+  /// The scopes between the pass and the block, such as encoder; empty: none.
+  std::string around() const {
+    std::string text;
+    bool inside = false;
+    for (const Scope& scope : scopes_) {
+      if (inside && scope.name != "blocks")
+        text += (text.empty() ? "" : ".") + scope.name + (scope.index < 0 ? "" : "." + std::to_string(scope.index));
+      inside = inside || scope.name == "forward";
+    }
+    return text;
+  }
+
+ private:
+  struct Scope {
+    std::string name;
+    int index;
+  };
+
+  std::vector<Scope> scopes_;
+  bool forward_ = false;
+};
+
+/// Watches the sums and norms of forward passes, one op at a time. A stream whose type is not that of activations is
+/// rounded to it before it is measured.
+template <class B>
+class StreamScales : public BlockObserver {
+  using P = typename B::Precision;
+  using Stream = Matrix<const typename P::Stream>;
+  using Rounded = typename P::Activation;
+
+ public:
+  void enter(std::string_view name, int index) {
+    if (begins_block(name, index)) blocks_.push_back({.scales = {.stack = around(), .block = index}});
+  }
   /// The same of every op: what they need does not hang on extents.
   static constexpr void each_own(const auto& /*op*/, auto&& f) {
     f(op::Variance<P>{});
@@ -58,7 +97,7 @@ class StreamScales {
   void end(const Op& op, typename B::Lane& lane) {
     if (!in_block()) return;
     if constexpr (std::is_same_v<Op, op::ResidualAdd<P>>) {
-      if (op.x && scopes_.back().name != layer_input_scope) sum(lane, op.x, op.a, stream_of(op.y), op.y);
+      if (adds_branch(op)) sum(lane, op.x, op.a, stream_of(op.y), op.y);
     } else if constexpr (std::is_same_v<Op, op::ResidualAddNorm<P>>) {
       sum(lane, op.x, op.a, op.z, op.y);
       norm(lane, op.z);
@@ -80,29 +119,10 @@ class StreamScales {
   }
 
  private:
-  struct Scope {
-    std::string name;
-    int index;
-  };
   struct Block {
     BlockScales scales;
     int sums = 0;
   };
-
-  bool in_block() const {
-    return forward_ && std::ranges::any_of(scopes_, [](const Scope& scope) { return scope.name == "blocks"; });
-  }
-  /// The scopes between the pass and the block.
-  std::string around() const {
-    std::string text;
-    bool inside = false;
-    for (const Scope& scope : scopes_) {
-      if (inside && scope.name != "blocks")
-        text += (text.empty() ? "" : ".") + scope.name + (scope.index < 0 ? "" : "." + std::to_string(scope.index));
-      inside = inside || scope.name == "forward";
-    }
-    return text;
-  }
 
   /// z = a ⊙ x + branch, and y behind it.
   void sum(typename B::Lane& lane, const Stream& x, const ResidualScale<P>& a, const Stream& z,
@@ -149,8 +169,6 @@ class StreamScales {
     return std::sqrt(variance);
   }
 
-  std::vector<Scope> scopes_;
-  bool forward_ = false;
   std::vector<Block> blocks_;
   typename B::template Buffer<Rounded> spare_;
   typename B::template Buffer<double> variance_{1};

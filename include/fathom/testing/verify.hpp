@@ -62,24 +62,17 @@ class OutputReader : public ScopeObserver {
  private:
   template <class T>
   static WrittenOp::Output read(const Matrix<T>& matrix, typename B::Lane& lane) {
-    using Value = std::remove_const_t<T>;
-    std::vector<Value> rows(std::size_t(matrix.rows - 1) * std::size_t(matrix.stride) + std::size_t(matrix.columns));
-    lane.read(rows.data(), matrix.data, rows.size() * sizeof(Value));
-    WrittenOp::Output output{matrix.rows, matrix.columns, {}};
-    output.values.reserve(std::size_t(matrix.rows) * std::size_t(matrix.columns));
-    for (int r = 0; r < matrix.rows; ++r)
-      for (int c = 0; c < matrix.columns; ++c)
-        output.values.push_back(double(rows[std::size_t(r) * std::size_t(matrix.stride) + std::size_t(c)]));
-    return output;
+    const auto values = read_rows(lane, matrix);
+    return {matrix.rows, matrix.columns, {values.begin(), values.end()}};
   }
 };
 
 namespace detail {
 
-/// A backend whose ops are read back. It saves as little as every backend can, so that two of them run the same ops.
-template <class B>
+/// A backend whose ops are read back. Two that are compared save the same, so that they run the same ops.
+template <class B, bool SavesAll>
 struct Compared : Observed<B, OutputReader<B>> {
-  static constexpr bool saves_all = false;
+  static constexpr bool saves_all = SavesAll;
 };
 
 /// Ops on their way from the thread of one backend to that of the other: one at a time, so that a thousand layers need
@@ -147,7 +140,8 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
   static_assert(std::is_same_v<typename First::Precision, typename Second::Precision>,
                 "fathom: verify compares backends of one precision, such as Ref<Mixed> and Cpu<Mixed>");
   const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
-    Trainer<Model, detail::Compared<B>, Optimizer> trainer(capacity, options.trainer, {}, machine);
+    Trainer<Model, detail::Compared<B, saves_all<First> || saves_all<Second>>, Optimizer> trainer(
+        capacity, options.trainer, {}, machine);
     if (trainer.context().lanes() != 1)
       throw Error("verify: a machine of " + std::to_string(trainer.context().lanes()) + " lanes; give both one");
     trainer.context().machine().observers().front().hand_on = hand_on;

@@ -26,13 +26,13 @@ concept BatchRange = std::ranges::input_range<R> && std::convertible_to<std::ran
 
 namespace detail {
 
-/// Forward pass and loss, without dropout. `activations` is what a pass of this capacity saves.
+/// Forward pass and loss. `activations` is what a pass of this capacity saves.
 template <class Model, class B, class P = typename B::Precision>
 LossSums batch_loss(Context<B>& context, const typename Model::template Params<const typename P::Weight>& params,
                     const typename Model::Batch& batch, const typename Model::Capacity& capacity,
-                    typename B::template Buffer<std::byte>& activations) {
+                    typename B::template Buffer<std::byte>& activations, const Pass& pass = {}) {
   LossSums sums;
-  context.run(batch.output_packing(), Pass{}, [&](auto& worker) {
+  context.run(batch.output_packing(), pass, [&](auto& worker) {
     Arena arena = arena_of(activations);
     auto saved = Model::template Saved<P>::take(arena, capacity);
     Model::forward(worker, params, Flow<P>{}, batch, saved);

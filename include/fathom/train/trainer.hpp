@@ -143,6 +143,15 @@ class Trainer {
     return detail::evaluate_each<Batch>(batches, options, [&](const Batch& batch) { return evaluate(batch); });
   }
 
+  /// Loss of a batch with the dropout of the first of step `step() + 1`, at the weights of now; nothing is changed. All
+  /// that a model makes of a batch, without dropout: `batch_outputs`.
+  LossSums loss_with_dropout(const Batch& batch) {
+    check(batch);
+    Pass first = pass(step_ + 1);
+    first.key = first.key.child("batch").child(std::uint64_t{0});  // the scope of a step's first batch
+    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_, first);
+  }
+
   /// Gradients of a batch's mean objective at step `step() + 1`, for inspection; overwrites `gradients()`.
   LossSums differentiate(const Batch& batch) {
     check(batch);

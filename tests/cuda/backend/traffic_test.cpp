@@ -2,6 +2,7 @@
 // Bytes that kernels move, counted at their loads and stores.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/backend/cuda/cuda.hpp>
@@ -74,6 +75,8 @@ TEMPLATE_TEST_CASE("emulated: DeepNorm moves little more than its rows", "[cuda]
              bias = bench.template vector<typename P::Weight>(width);
   const auto mean = bench.template vector<float>(rows), rstd = bench.template vector<float>(rows);
   const auto dgain = bench.template vector<float>(width), dbias = bench.template vector<float>(width);
+  const double rate = GENERATE(0.0, 0.1);
+  const Dropout dropout{rate, Key{7}};
   const double stream = sizeof(Stream), branch = sizeof(Branch), statistics = 8;
   const auto per_row = [&](double bytes) { return bytes / rows; };
 
@@ -82,7 +85,7 @@ TEMPLATE_TEST_CASE("emulated: DeepNorm moves little more than its rows", "[cuda]
                                  .f = f,
                                  .a = {2, {}},
                                  .b = {},
-                                 .dropout = {},
+                                 .dropout = dropout,
                                  .kind = NormKind::layer,
                                  .epsilon = 1e-5,
                                  .gain = gain,
@@ -99,7 +102,7 @@ TEMPLATE_TEST_CASE("emulated: DeepNorm moves little more than its rows", "[cuda]
   const double moved = per_row(bench.bytes(forward));
   // Backward reads dy and z, writes dz, and the branch's gradient where that is another one.
   op::ResidualAddNormBackward<P> backward{.b = 1,
-                                          .dropout = {},
+                                          .dropout = dropout,
                                           .kind = NormKind::layer,
                                           .z = z,
                                           .mean = mean,
@@ -110,10 +113,11 @@ TEMPLATE_TEST_CASE("emulated: DeepNorm moves little more than its rows", "[cuda]
                                           .df = {},
                                           .dgain = dgain,
                                           .dbias = dbias};
-  if (two_types) backward.df = f;
-  const double least_back = (3 * stream + (two_types ? branch : 0)) * width + statistics;
+  if (two_types || rate > 0) backward.df = f;
+  const double least_back = (3 * stream + (backward.df ? branch : 0)) * width + statistics;
   const double moved_back = per_row(bench.bytes(backward));
-  INFO("bytes of a row: forward " << moved << " of " << least << ", backward " << moved_back << " of " << least_back);
+  INFO("dropout " << rate << ", bytes of a row: forward " << moved << " of " << least << ", backward " << moved_back
+                  << " of " << least_back);
   CHECK(moved >= least);
   CHECK(moved <= 1.1 * least);
   CHECK(moved_back >= least_back);

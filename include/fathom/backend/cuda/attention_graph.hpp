@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <fathom/backend/cuda/cudnn.hpp>
 #include <fathom/core/config.hpp>
 #include <iomanip>
@@ -31,15 +32,18 @@ struct AttentionShape {
   auto operator<=>(const AttentionShape&) const = default;
 };
 
+/// To be raised with every change of the graphs and of the ids of `AttentionTensor`.
+inline constexpr int graph_version = 1;
+
 /// All that a plan depends on, but for cuDNN and the device.
 inline std::string text_of(const AttentionShape& shape, bool backward) {
   std::ostringstream text;
-  text << (backward ? "attention backward" : "attention forward") << ": sequences " << shape.sequences << ", heads "
-       << shape.heads << ", width " << shape.width << ", queries " << shape.queries << ", keys " << shape.keys
-       << ", strides " << shape.query_stride << ' ' << shape.key_stride << ' ' << shape.value_stride << ' '
-       << shape.output_stride << ' ' << shape.statistics_stride << (shape.causal ? ", causal" : "")
-       << (shape.ordered ? ", ordered" : "") << ", keep " << std::setprecision(17) << shape.keep << ", type "
-       << shape.type;
+  text << (backward ? "attention backward" : "attention forward") << ", graph " << graph_version << ": sequences "
+       << shape.sequences << ", heads " << shape.heads << ", width " << shape.width << ", queries " << shape.queries
+       << ", keys " << shape.keys << ", strides " << shape.query_stride << ' ' << shape.key_stride << ' '
+       << shape.value_stride << ' ' << shape.output_stride << ' ' << shape.statistics_stride
+       << (shape.causal ? ", causal" : "") << (shape.ordered ? ", ordered" : "") << ", keep " << std::setprecision(17)
+       << shape.keep << ", type " << shape.type;
   return text.str();
 }
 
@@ -361,8 +365,8 @@ inline AttentionPlan plan_of_text(const std::string& text, const Descriptor& dev
 }
 
 /// The first plan that cuDNN makes of a graph for a device (a descriptor of type DEVICEPROP); none where it has no
-/// engine. Errors: CudaError, if a call fails; the error of the last candidate, if none of those that cuDNN names
-/// becomes a plan.
+/// engine, or supports none of those that it names. Errors: CudaError, if a call fails for another reason, and no
+/// candidate becomes a plan.
 inline std::optional<AttentionPlan> make_plan(const Descriptor& graph, const Descriptor& device) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
@@ -382,15 +386,18 @@ inline std::optional<AttentionPlan> make_plan(const Descriptor& graph, const Des
   for (std::int64_t i = 0; i < count; ++i)
     handles.push_back(candidates.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
   if (count > 0) results(count, handles.data());
+  std::exception_ptr failure;  // other than for want of an engine
   for (std::int64_t i = 0; i < count; ++i) try {
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidates[std::size_t(i)])
           .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
           .finalize();
       return attention_plan(plan);
+    } catch (const CudnnNotSupported&) {
     } catch (const CudaError&) {
-      if (i + 1 == count) throw;
+      failure = std::current_exception();
     }
+  if (failure) std::rethrow_exception(failure);
   return {};
 }
 

@@ -83,16 +83,27 @@ class AttentionPlans {
   std::optional<AttentionPlan> made_plan(const AttentionShape& shape, bool backward) {
     return make_plan(backward ? AttentionGraph::backward(shape) : AttentionGraph::forward(shape), *device_);
   }
-  /// The plan of a file; if there is none that cuDNN takes, a new one, which goes into the file.
+  /// The plan of a file; if there is none that cuDNN takes, a new one, which goes into the file if cuDNN writes it
+  /// down.
   std::optional<AttentionPlan> kept_plan(const AttentionShape& shape, bool backward) {
-    const std::string key = "cuDNN " + std::to_string(cudnnGetVersion()) + "\n" +
-                            device_->text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) + "\n" + text_of(shape, backward);
-    if (const std::string text = files_->find(key); !text.empty()) try {
-        return plan_of_text(text, *device_);
+    const auto if_it_can = [](auto&& f) {
+      try {
+        f();
       } catch (const CudaError&) {
       }
-    std::optional<AttentionPlan> plan = made_plan(shape, backward);
-    if (plan) files_->keep(key, text_of(*plan));
+    };
+    std::string key;
+    if_it_can([&] {
+      key = "cuDNN " + std::to_string(cudnnGetVersion()) + "\n" +
+            device_->text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) + "\n" + text_of(shape, backward);
+    });
+    if (key.empty()) return made_plan(shape, backward);
+    std::optional<AttentionPlan> plan;
+    if (const std::string text = files_->find(key); !text.empty())
+      if_it_can([&] { plan = plan_of_text(text, *device_); });
+    if (plan) return plan;
+    plan = made_plan(shape, backward);
+    if (plan) if_it_can([&] { files_->keep(key, text_of(*plan)); });
     return plan;
   }
 

@@ -14,12 +14,20 @@
 
 namespace fathom::inline FATHOM_ABI::cuda {
 
+/// cuDNN can do something and has nothing for what it is asked for.
+class CudnnNotSupported : public CudaError {
+ public:
+  using CudaError::CudaError;
+};
+
 /// Errors: CudaError, with the call, its status and what cuDNN says of it.
 inline void check(cudnnStatus_t status, const char* call) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   char text[512] = {};
   cudnnGetLastErrorString(text, sizeof text);
-  throw CudaError(std::string(call) + ": " + cudnnGetErrorString(status) + ": " + text);
+  const std::string message = std::string(call) + ": " + cudnnGetErrorString(status) + ": " + text;
+  if (status / 1000 == CUDNN_STATUS_NOT_SUPPORTED / 1000) throw CudnnNotSupported(message);
+  throw CudaError(message);
 }
 
 /// A descriptor of cuDNN's backend API. Copies are the same descriptor.

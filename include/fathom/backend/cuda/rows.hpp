@@ -160,6 +160,26 @@ struct PlacesOf {
     const int sequence = sequence_of(thread, row);
     return {sequence, row - thread.load(offsets + sequence) + past_of(thread, sequence)};
   }
+  /// The same for a row that a warp has: one lane looks it up for all.
+  template <class Thread>
+  constexpr Place place_of_warp(Thread& thread, int row) const {
+    Place found{};
+    if (thread.lane() == 0) found = place(thread, row);
+    return {thread.shuffle(found.sequence, 0), thread.shuffle(found.position, 0)};
+  }
+};
+
+/// Dropout of the row at a place.
+struct RowMask {
+  Dropout dropout = {};
+  PlacesOf::Place place = {};
+
+  /// Multiplies elements of the row by what it keeps of them.
+  constexpr void apply(int column, Octet& x) const {
+    if (!dropout.active()) return;
+    const auto factors = dropout.template factors<float>(place.sequence, 0, place.position, column / octet);
+    for (int i = 0; i < octet; ++i) x.at[i] *= factors[std::size_t(i)];
+  }
 };
 
 /// Dropout whose key lies on the device.
@@ -168,15 +188,17 @@ struct MaskOf {
   const Key* key = nullptr;
 
   constexpr bool active() const { return rate > 0; }
+  /// That of no row yet.
   template <class Thread>
-  constexpr Dropout load(Thread& thread) const {
-    return {rate, thread.load(key)};
+  constexpr RowMask load(Thread& thread) const {
+    return active() ? RowMask{{rate, thread.load(key)}, {}} : RowMask{};
   }
   /// Multiplies elements of a row by what it keeps of them.
   template <class Thread>
   constexpr void apply(Thread& thread, const PlacesOf::Place& place, int column, Octet& x) const {
-    const auto factors = load(thread).template factors<float>(place.sequence, 0, place.position, column / octet);
-    for (int i = 0; i < octet; ++i) x.at[i] *= factors[std::size_t(i)];
+    RowMask row = load(thread);
+    row.place = place;
+    row.apply(column, x);
   }
 };
 

@@ -33,7 +33,8 @@ struct NormOf {
 };
 
 /// y = norm(z) of a few rows of a team, so that gain and bias are read once for them. `Load` makes z, an octet at a
-/// time, and stores it if it is new: load(thread, row, column).
+/// time, and stores it if it is new: load(thread, mask, row, column), where mask = load.mask_of(thread) and, for each
+/// row, load.move(thread, mask, row).
 template <class P, class Load, int Warps, int Chunks>
 struct NormRows {
   using Team = RowTeam<Warps, Chunks>;
@@ -59,15 +60,17 @@ struct NormRows {
       gain[k] = norm.gain.load(thread, 0, column);
       if (norm.bias) bias[k] = norm.bias.load(thread, 0, column);
     });
+    RowMask mask = load.mask_of(thread);
     const int end = std::min(rows, (thread.block() + 1) * block_rows);
     for (int next = thread.block() * block_rows; next < end; next += Team::teams) {  // of all teams: they sum together
       const int row = next + thread.warp() / Warps;
       const bool here = row < rows;
+      if (here) load.move(thread, mask, row);
       Octet z[Chunks];
       float total = 0;
       unrolled<Chunks>([&](int k) {
         const int column = first + k * step;
-        if (here && column < columns) z[k] = load(thread, row, column);
+        if (here && column < columns) z[k] = load(thread, mask, row, column);
         for (const float x : z[k].at) total += x;
       });
       const float mean = norm.kind == NormKind::layer ? sum(total) / size : 0.f;
@@ -108,7 +111,13 @@ struct LoadRows {
   RowsOf<const typename P::Stream> x;
 
   template <class Thread>
-  constexpr Octet operator()(Thread& thread, int row, int column) const {
+  constexpr RowMask mask_of(Thread&) const {
+    return {};
+  }
+  template <class Thread>
+  constexpr void move(Thread&, RowMask&, int) const {}
+  template <class Thread>
+  constexpr Octet operator()(Thread& thread, const RowMask&, int row, int column) const {
     return x.load(thread, row, column);
   }
 };
@@ -160,6 +169,7 @@ struct NormBackwardRows {
     unrolled<Chunks>([&](int k) {
       if (first + k * step < columns) gains[k] = gain.load(thread, 0, first + k * step);
     });
+    RowMask mask = branch.mask.load(thread);
     // A row for each team: they sum together.
     for (int next = thread.block() * Team::teams; next < rows; next += parts * Team::teams) {
       const int row = next + team;
@@ -184,8 +194,7 @@ struct NormBackwardRows {
       });
       const float mean_u = centers ? sum(sum_u) / size : 0.f, mean_ux = sum(sum_ux) / size;
       if (!here) continue;
-      PlacesOf::Place place{};
-      if (branch.mask.active()) place = branch.places.place(thread, row);
+      if (branch.mask.active()) mask.place = branch.places.place_of_warp(thread, row);
       unrolled<Chunks>([&](int k) {
         const int column = first + k * step;
         if (column >= columns) return;
@@ -195,7 +204,7 @@ struct NormBackwardRows {
           result.at[i] = skip_scale * result.at[i] + scale * (u[k].at[i] - mean_u - normal[k].at[i] * mean_ux);
         dx.store(thread, row, column, result);
         if (!branch.df) return;
-        if (branch.mask.active()) branch.mask.apply(thread, place, column, result);
+        mask.apply(column, result);
         for (float& value : result.at) value *= branch.scale;
         branch.df.store(thread, row, column, result);
       });

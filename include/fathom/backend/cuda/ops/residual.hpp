@@ -44,20 +44,29 @@ struct JoinRows {
   RowsOf<typename P::Stream> z;  ///< where the sum is stored, or absent
 
   template <class Thread>
-  constexpr Octet join(Thread& thread, int row, int column) const {
+  constexpr RowMask mask_of(Thread& thread) const {
+    return mask.load(thread);
+  }
+  /// To a row that a warp has.
+  template <class Thread>
+  constexpr void move(Thread& thread, RowMask& row_mask, int row) const {
+    if (mask.active()) row_mask.place = places.place_of_warp(thread, row);
+  }
+  template <class Thread>
+  constexpr Octet join(Thread& thread, const RowMask& row_mask, int row, int column) const {
     Octet sum, branch = f.load(thread, row, column);
     if (x) {
       sum = x.load(thread, row, column);
       a.apply(thread, column, sum);
     }
-    if (mask.active()) mask.apply(thread, places.place(thread, row), column, branch);
+    row_mask.apply(column, branch);
     b.apply(thread, column, branch);
     for (int i = 0; i < octet; ++i) sum.at[i] += branch.at[i];
     return sum;
   }
   template <class Thread>
-  constexpr Octet operator()(Thread& thread, int row, int column) const {
-    Octet sum = join(thread, row, column);
+  constexpr Octet operator()(Thread& thread, const RowMask& row_mask, int row, int column) const {
+    Octet sum = join(thread, row_mask, row, column);
     if constexpr (!std::is_same_v<typename P::Stream, float>)
       for (float& value : sum.at) value = float(typename P::Stream(value));
     z.store(thread, row, column, sum);
@@ -75,8 +84,11 @@ struct ResidualAddRows {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    each_octet(thread, threads, rows, columns,
-               [&](int row, int column) { y.store(thread, row, column, join.join(thread, row, column)); });
+    RowMask mask = join.mask_of(thread);
+    each_octet(thread, threads, rows, columns, [&](int row, int column) {
+      if (join.mask.active()) mask.place = join.places.place(thread, row);
+      y.store(thread, row, column, join.join(thread, mask, row, column));
+    });
   }
 };
 
