@@ -112,6 +112,7 @@ TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to roundi
   Device::get().reset();
   constexpr cuda::Options own{.cudnn = false, .workspace = 1_MiB};
   SmallTrainer<Cuda<Mixed>> by_cudnn(capacity, {}, {}, device), by_kernels(capacity, {}, {}, own);
+  const std::int64_t planned = by_cudnn.allocated_bytes();
   double worst = 0;
   for (int step = 0; step < 6; ++step) {
     FollowingTokens<vocabulary> some = batch(step);
@@ -127,6 +128,7 @@ TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to roundi
   CHECK(worst < 2e-3);
   CHECK(worst > 0);  // they are not the same
   CHECK(calls("cudnnBackendExecute") > 0);
+  CHECK(by_cudnn.allocated_bytes() - planned <= 4096);  // numbers of the program: cuDNN's workspace was planned
 }
 
 TEST_CASE("emulated: a plan that cannot be read, written down or kept is made", "[cuda]") {

@@ -126,8 +126,8 @@ Verdict build(const Descriptor& operation_graph, std::shared_ptr<Graph>& graph);
 /// Whether an engine takes the graph: attention, forward or backward, in the order in which the engines look for it.
 Verdict check_engine(Graph& graph);
 
-/// Bytes of workspace that a plan asks for.
-inline constexpr std::int64_t workspace_bytes = 256;
+/// Bytes of workspace that a plan asks for: as cuDNN's plans for an H200, whose backward keeps all scores of 16 bits.
+std::int64_t workspace_bytes(const Graph& graph);
 
 /// What a variant pack says of a tensor: an address of the device's, or a number that was read at the call.
 struct Argument {

@@ -168,13 +168,14 @@ Verdict execute_plan(Device& device, const Library& library, const Descriptor& p
   }
   if (auto no = check_arguments(device, *plan.graph, arguments)) return no;
   void* const workspace = pack.value<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, nullptr);
-  if (!device.memory().holds(workspace, std::size_t(workspace_bytes)))
+  const std::int64_t bytes = workspace_bytes(*plan.graph);
+  if (!device.memory().holds(workspace, std::size_t(bytes)))
     return Refusal{CUDNN_STATUS_BAD_PARAM,
-                   "the workspace has not the bytes that the plan asks for, " + std::to_string(workspace_bytes)};
+                   "the workspace has not the bytes that the plan asks for, " + std::to_string(bytes)};
   const cudaError_t error =
       submit(library.stream, std::string("cuDNN attention, ") + (plan.graph->backward ? "backward" : "forward"),
-             [graph = plan.graph, arguments, workspace] {
-               std::memset(workspace, 0xFF, std::size_t(workspace_bytes));
+             [graph = plan.graph, arguments, workspace, bytes] {
+               std::memset(workspace, 0xFF, std::size_t(bytes));
                execute(*graph, arguments);
              });
   if (error != cudaSuccess) return Refusal{CUDNN_STATUS_EXECUTION_FAILED_CUDART, cudaGetErrorString(error)};
@@ -328,7 +329,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const handle, cu
     }
     if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && type == CUDNN_TYPE_INT64 && requested == 1 &&
         elements != nullptr) {
-      std::memcpy(elements, &workspace_bytes, sizeof workspace_bytes);
+      const std::int64_t bytes = workspace_bytes(*descriptor->graph);
+      std::memcpy(elements, &bytes, sizeof bytes);
       if (count != nullptr) *count = 1;
       return CUDNN_STATUS_SUCCESS;
     }

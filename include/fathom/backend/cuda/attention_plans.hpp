@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <fathom/backend/cuda/attention_graph.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/backend/cuda/plan_files.hpp>
 #include <fathom/backend/cuda/runtime.hpp>
+#include <fathom/backend/cuda/scratch.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <limits>
 #include <map>
@@ -39,9 +43,12 @@ class AttentionPlans {
   /// Whether there is a plan. Makes it if it is asked for for the first time.
   bool has(const AttentionShape& shape, bool backward) { return plan_of(shape, backward).has_value(); }
 
-  /// Runs the plan, which is there. `kept_scale` and its like are bound here.
-  void run(const AttentionShape& shape, bool backward, float scale, Bound bound) {
+  /// Runs the plan, which is there. `kept_scale` and its like are bound here. `scratch` has room for a usual plan.
+  void run(const AttentionShape& shape, bool backward, float scale, Bound bound, Arena scratch) {
     const std::optional<AttentionPlan>& plan = plan_of(shape, backward);
+    std::byte* const workspace = plan->workspace_bytes <= planned_bytes(shape, backward)
+                                     ? scratch.take<std::byte>(plan->workspace_bytes)
+                                     : workspace_.data();
     using Id = AttentionTensor;
     const float minus = -std::numeric_limits<float>::infinity(), keep = float(shape.keep), one_by_keep = 1 / keep;
     bound.emplace_back(Id::scale, &scale);
@@ -57,14 +64,18 @@ class AttentionPlans {
     Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const std::int64_t>(ids))
         .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(addresses))
-        .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, static_cast<void*>(workspace_.data()))
+        .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, static_cast<void*>(workspace))
         .finalize();
     check(cudnnBackendExecute(handle_.get(), plan->plan.get(), pack.get()), "cudnnBackendExecute");
   }
 
+  /// Beside what was planned.
   std::int64_t allocated_bytes() const { return workspace_.size(); }
 
  private:
+  static std::int64_t planned_bytes(const AttentionShape& shape, bool backward) {
+    return attention_workspace(shape.sequences * shape.heads * shape.queries * shape.keys, backward);
+  }
   const std::optional<AttentionPlan>& plan_of(const AttentionShape& shape, bool backward) {
     const auto key = std::pair(shape, backward);
     const auto found = plans_.find(key);
@@ -76,7 +87,10 @@ class AttentionPlans {
       device_->set(CUDNN_ATTR_DEVICEPROP_DEVICE_ID, std::int32_t(device)).finalize();
     }
     std::optional<AttentionPlan> plan = files_ ? kept_plan(shape, backward) : made_plan(shape, backward);
-    if (plan && plan->workspace_bytes > workspace_.size()) workspace_ = DeviceBuffer<std::byte>(plan->workspace_bytes);
+    if (plan && plan->workspace_bytes > std::max(planned_bytes(shape, backward), workspace_.size())) {
+      workspace_ = {};
+      workspace_ = DeviceBuffer<std::byte>(plan->workspace_bytes);
+    }
     return plans_.emplace(key, std::move(plan)).first->second;
   }
 
@@ -111,7 +125,7 @@ class AttentionPlans {
   std::optional<Descriptor> device_;
   std::optional<PlanFiles> files_;
   std::map<std::pair<AttentionShape, bool>, std::optional<AttentionPlan>> plans_;
-  DeviceBuffer<std::byte> workspace_;
+  DeviceBuffer<std::byte> workspace_;  // for plans that ask for more than usual
 };
 
 }  // namespace fathom::inline FATHOM_ABI::cuda

@@ -58,11 +58,29 @@ template <class T>
 constexpr std::int64_t scratch_bytes(const op::FirstNonFinite<T>&) {
   return room<std::int64_t>(flat_parts);
 }
+/// Attention of more scores than these is not cuDNN's: backward has two bytes of workspace for each, 1 GiB.
+inline constexpr std::int64_t most_scores = std::int64_t{1} << 29;
+/// What cuDNN's plans for an H200 ask for at most. (One that asks for more gets memory of its own.)
+constexpr std::int64_t attention_workspace(std::int64_t scores, bool backward) {
+  return 128_KiB + (backward ? 2 * scores : 0);
+}
+/// The same for an op, whoever will do it.
+template <class P>
+constexpr std::int64_t attention_workspace(const auto& op, bool backward) {
+  const Capacity &rows = op.packing->capacity, &keys = op.key_packing->capacity;
+  const std::int64_t scores = std::int64_t(rows.sequences) * op.heads * rows.longest * keys.longest;
+  return sizeof(typename P::Activation) == 2 && scores <= most_scores ? attention_workspace(scores, backward) : 0;
+}
+template <class P>
+constexpr std::int64_t scratch_bytes(const op::AttentionForward<P>& op) {
+  return attention_workspace<P>(op, false);
+}
 /// What attention's backward keeps for each row and head: the product of o and its gradient; cuDNN, which makes o again
 /// with its statistics, those too.
 template <class P>
 constexpr std::int64_t scratch_bytes(const op::AttentionBackward<P>& op) {
-  return 2 * room<float>(std::int64_t(op.heads) * std::max(op.q.rows, op.lse.stride));
+  return 2 * room<float>(std::int64_t(op.heads) * std::max(op.q.rows, op.lse.stride)) +
+         attention_workspace<P>(op, true);
 }
 /// Logits, their gradients where these are of another type, and sums of each row.
 template <class P>

@@ -69,7 +69,6 @@ std::optional<AttentionShape> cudnn_shape(const Op& op, const auto& output, cons
     return {};
   } else {
     const Packing &rows = *op.packing, &keys = *op.key_packing;
-    constexpr std::int64_t most_scores = std::int64_t{1} << 29;  // of backward's workspace, 1 GiB
     const auto fits = [](const auto& m) {
       return m.stride % octet == 0 && reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0;
     };
@@ -168,8 +167,9 @@ void run_op(Session& session, const OnKeys<op::AttentionForward<P>>& packed, Num
   const op::AttentionForward<P>& op = packed.op;
   const Key* const key = numbers.next<Key>();
   if (packed.ragged) {
+    Arena scratch = session.scratch();
     session.attention().run(packed.shape, false, float(op.scale),
-                            bound_by<P>(session, packed, key, op.o.data, op.lse.data));
+                            bound_by<P>(session, packed, key, op.o.data, op.lse.data), scratch);
     return;
   }
   check_head_width(op.head_width);
@@ -249,16 +249,17 @@ void run_op(Session& session, const OnKeys<op::AttentionBackward<P>>& packed, Nu
     const std::int64_t statistics_of_all = std::int64_t(op.heads) * op.lse.stride;
     float* const products = scratch.take<float>(statistics_of_all);
     const void* const o = op.restored ? op.restored.data : op.o.data;
+    float* const statistics = scratch.take<float>(statistics_of_all);  // of o, when it is made again
     if (op.restored)
-      session.attention().run(packed.shape, false, float(op.scale),
-                              bound_by<P>(session, packed, key, o, scratch.take<float>(statistics_of_all)));
+      session.attention().run(packed.shape, false, float(op.scale), bound_by<P>(session, packed, key, o, statistics),
+                              scratch);
     AttentionPlans::Bound bound = bound_by<P>(session, packed, key, o, op.lse.data);
     bound.insert(bound.end(), {{Id::output_gradient, op.d_o.data},
                                {Id::query_gradient, op.dq.data},
                                {Id::key_gradient, op.dk.data},
                                {Id::value_gradient, op.dv.data},
                                {Id::sums, products}});
-    session.attention().run(packed.shape, true, float(op.scale), std::move(bound));
+    session.attention().run(packed.shape, true, float(op.scale), std::move(bound), scratch);
     return;
   }
   check_head_width(op.head_width);
