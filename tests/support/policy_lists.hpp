@@ -52,6 +52,15 @@ using PolicyCases = std::tuple<
              SubNorm<sub_norm_decoder_gain(stack_depth)>>>;
 // clang-format on
 
+/// One of each kind of structure, where compiling all would take minutes: shared scalars, profiled skips, shifts and
+/// multipliers, norms of branches, normed skips, a layer's input on top, learned skips with head scales, inner norms.
+using PolicyKinds =
+    std::tuple<PolicyCase<ReZeroPerLayer>, PolicyCase<Admin>,
+               PolicyCase<Fixup<2 * stack_depth>, FixupEncoder<5 * stack_depth>, Fixup<5 * stack_depth>>,
+               PolicyCase<SandwichNorm>, PolicyCase<GlmNorm>, PolicyCase<BottomToTop>, PolicyCase<NormFormerWithScale>,
+               PolicyCase<SubNorm<sub_norm_gain(stack_depth)>, SubNorm<sub_norm_encoder_gain(stack_depth, stack_depth)>,
+                          SubNorm<sub_norm_decoder_gain(stack_depth)>>>;
+
 /// Layers of stacks under a policy.
 template <class Policy, int Width, class Mask>
 using PolicyBlock = ResidualBlock<Policy, LayerNorm<Width>, AttentionFor<Policy, Width, 2, Mask>,

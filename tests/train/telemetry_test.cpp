@@ -72,7 +72,8 @@ TEMPLATE_TEST_CASE("telemetry of mixed precision is that of floats", "[telemetry
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a branch that gives nothing has no share, under any policy", "[telemetry]", PolicyCases) {
+TEMPLATE_LIST_TEST_CASE("a branch that gives nothing has no share, under any kind of policy", "[telemetry]",
+                        PolicyKinds) {
   using Policy = typename TestType::InStack;
   using Model = LanguageModel<Vocabulary<vocabulary>, ContextLength<context>, DecoderOnlyStack<TestType, 8>>;
   Trainer<Model, Ref<double>, AdamW> trainer(capacity, {});
