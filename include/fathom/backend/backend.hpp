@@ -18,9 +18,8 @@
 ///   Options          what the user chooses (threads, …); all have a default
 ///   one_lane()       the options of a machine with one lane
 ///   Buffer<T>        owns zeroed memory of the machine, see `MachineBuffer`
-///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)`, a region, calls f(lane)
-///   on
-///                    each and waits; `reserve(scratch)` makes sure that each has as many bytes for its ops;
+///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)`, a region, calls f on
+///                    each lane and waits; `reserve(scratch)` makes sure that each has as many bytes for its ops;
 ///                    `allocated_bytes()` are those of all
 ///   Lane             one thread or stream: `use(arena)` sets the workspace that ops may take of, `on(packing)` the
 ///                    rows that ops are about, `settle()` ends work that was put off, `enter(name, index)` and

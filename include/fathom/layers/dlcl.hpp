@@ -66,6 +66,7 @@ struct DlclLoop {
   template <class P>
   struct Saved {
     int depth = 0, recomputed = 0;                 // the first ones
+    bool saves_all = false;                        // they too
     RowsArray<typename P::Stream, width> history;  // x, then the output of every block, in the pre form normed
     SavedArray<StepLayer, P> steps;
     Rows<typename P::Stream, width> sum;  // over all of them, in the post form
@@ -73,7 +74,7 @@ struct DlclLoop {
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int recomputed) {
       Saved saved{};
-      saved.depth = depth, saved.recomputed = recomputed;
+      saved.depth = depth, saved.recomputed = recomputed, saved.saves_all = capacity.saves_all;
       saved.history = RowsArray<typename P::Stream, width>::take(arena, depth + 1, capacity.rows);
       if constexpr (post) {
         saved.sum = arena.rows<typename P::Stream, width>(capacity.rows);
@@ -85,7 +86,7 @@ struct DlclLoop {
     /// For the recomputed ones, one after another.
     constexpr Step<P> scratch(auto& worker) const {
       if (recomputed == 0) return {};
-      return SavedArray<StepLayer, P>::take(worker.workspace(), 1, worker.packing().capacity)[0];
+      return SavedArray<StepLayer, P>::take(worker.workspace(), 1, saving(worker.packing().capacity, saves_all))[0];
     }
     constexpr Step<P> step(int index, const Step<P>& again) const {
       return index < recomputed ? again : steps[index - recomputed];

@@ -93,14 +93,19 @@ struct BlockLoop {
   template <class P>
   struct Saved {
     int depth = 0, segment = 1, recomputed = 0;
+    bool saves_all = false;       // what a block does that is computed again, too
     SavedArray<Block, P> blocks;  // of the blocks behind the recomputed ones
     Streams<P> inputs;            // of segments 1, 2, …; of block `recomputed`, unless it is the first; of those behind
                                   // it, unless they are restored
 
     constexpr int segments() const { return (recomputed + segment - 1) / segment; }
+    /// For blocks that are computed again.
+    constexpr SavedArray<Block, P> take_again(auto& worker, int count) const {
+      return SavedArray<Block, P>::take(worker.workspace(), count, saving(worker.packing().capacity, saves_all));
+    }
 
     static constexpr Saved take(Arena& arena, const Capacity& capacity, int depth, int segment, int recomputed) {
-      Saved saved{depth, segment, recomputed, {}, {}};
+      Saved saved{depth, segment, recomputed, capacity.saves_all, {}, {}};
       const int stored = depth - recomputed;
       if (stored > 0) saved.blocks = SavedArray<Block, P>::take(arena, stored, capacity);
       const int behind = stored > 0 && keeps_outputs ? stored - 1 : 0;
@@ -123,7 +128,7 @@ struct BlockLoop {
       x = out;
     };
     if (saved.recomputed > 0) {
-      const auto again = SavedArray<Block, P>::take(worker.workspace(), 1, worker.packing().capacity);
+      const auto again = saved.take_again(worker, 1);
       worker.repeat(saved.recomputed, flow.cache, [&](int index) {
         const int end = index + 1;
         const bool stays = end < saved.depth && (end == saved.recomputed || end % saved.segment == 0);
@@ -169,7 +174,7 @@ struct BlockLoop {
                      saved.blocks, saved.inputs.from(segments));
     if (segments == 0) return;
     const int longest = std::min(saved.segment, saved.recomputed);
-    const auto blocks = SavedArray<Block, P>::take(worker.workspace(), longest, worker.packing().capacity);
+    const auto blocks = saved.take_again(worker, longest);
     const auto outputs = take_streams<P>(worker, keeps_outputs ? longest : 2);
     worker.repeat(segments, [&](int done) {
       const int segment = segments - 1 - done, begin = segment * saved.segment;

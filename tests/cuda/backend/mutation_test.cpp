@@ -105,20 +105,21 @@ std::string ranks_differ() {
 template <class B>
 std::vector<double> attended(const typename B::Options& machine, bool restores) {
   using P = typename B::Precision;
+  using T = typename P::Activation;
   constexpr int rows = 72, columns = 8;
   const auto drawn = [](std::uint64_t seed) {
-    std::vector<Bf16> values;
+    std::vector<T> values;
     const Philox random(Key{seed});
     for (int i = 0; i < rows * columns; ++i) values.emplace_back(2 * uniform(random(std::uint64_t(i))[0]) - 1);
     return values;
   };
-  using Memory = typename B::template Buffer<Bf16>;
+  using Memory = typename B::template Buffer<T>;
   Memory q(rows * columns), k(rows * columns), v(rows * columns), o(rows * columns), restored(rows * columns),
       d_o(rows * columns), dq(rows * columns), dk(rows * columns), dv(rows * columns);
   typename B::template Buffer<float> lse(rows);
   for (auto [memory, seed] : {std::pair(&q, 1), {&k, 2}, {&v, 3}, {&d_o, 4}})
     memory->upload(0, drawn(std::uint64_t(seed)));
-  const auto matrix = [](Memory& memory) { return Matrix<Bf16>(memory.data(), rows, columns); };
+  const auto matrix = [](Memory& memory) { return Matrix<T>(memory.data(), rows, columns); };
   const PackedRows packed = PackedRows::uniform(1, rows);
   const Packing packing = packed;
   const op::AttentionForward<P> forward{.heads = 1,
@@ -168,21 +169,22 @@ std::vector<double> attended(const typename B::Options& machine, bool restores) 
   });
   std::vector<double> numbers;
   for (const Memory* memory : {&o, &dq, &dk, &dv})
-    for (const Bf16 value : values_of(*memory)) numbers.push_back(double(value));
+    for (const T value : values_of(*memory)) numbers.push_back(double(value));
   return numbers;
 }
-template <bool Restores>
+template <class P, bool Restores>
 std::string attention_differs() {
   cuda::Options own = options;
   own.cudnn = false;
-  const auto actual = attended<Cuda<Mixed>>(own, Restores), expected = attended<Ref<Mixed>>({}, Restores);
+  const auto actual = attended<Cuda<P>>(own, Restores), expected = attended<Ref<P>>({}, Restores);
   return testing::compare(std::span(actual), std::span(expected), 1).error <= 0.02 ? "" : "attention differs";
 }
 
 constexpr Work floats{"floats", trained<Single, AdamW, 8>}, mixed{"mixed", trained<Mixed, AdamW, 8>},
     long_rows{"longer sequences", trained<Single, AdamW, 40>}, adafactor{"Adafactor", trained<Single, Adafactor, 8>},
-    ranks{"ranks", ranks_differ}, tiles{"tiles of attention", attention_differs<false>},
-    restoring_tiles{"tiles of attention that restores", attention_differs<true>};
+    ranks{"ranks", ranks_differ}, tiles{"tiles of attention", attention_differs<Mixed, false>},
+    restoring_tiles{"tiles of attention that restores", attention_differs<Mixed, true>},
+    restoring_warps{"warps of attention that restores", attention_differs<Single, true>};
 
 /// By what a run with the mutation is noticed; nothing: it is not.
 std::string noticed(const Work& work, const Mutation& made) {
@@ -222,7 +224,7 @@ void check_noticed(const Work& work, Mutation::Kind kind) {
 }
 
 TEST_CASE("mutations: without one nothing is noticed", "[cuda]") {
-  for (const Work& work : {floats, mixed, long_rows, adafactor, ranks, tiles, restoring_tiles}) {
+  for (const Work& work : {floats, mixed, long_rows, adafactor, ranks, tiles, restoring_tiles, restoring_warps}) {
     INFO(work.name);
     CHECK(noticed(work, {}) == "");
   }
@@ -244,7 +246,7 @@ TEST_CASE("mutations: ragged offsets in rows are noticed", "[cuda]") {
 
 TEST_CASE("mutations: no barrier of a kernel can be left out", "[cuda]") {
   std::map<std::string, bool> found;
-  for (const Work& work : {floats, long_rows, mixed, adafactor, ranks, tiles, restoring_tiles}) {
+  for (const Work& work : {floats, long_rows, mixed, adafactor, ranks, tiles, restoring_tiles, restoring_warps}) {
     Device::get().reset();
     mutation() = {.kind = Mutation::Kind::barrier};
     work.difference();
