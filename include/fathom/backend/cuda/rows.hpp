@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <fathom/backend/cuda/kernel.hpp>
 #include <fathom/backend/ops.hpp>
@@ -215,7 +216,7 @@ struct RowTeam {
   static constexpr int threads = block_warps * warp_size;
   static constexpr int widest = Warps * warp_size * octet * Chunks;
   struct Shared {
-    float part[2][block_warps];
+    float part[2][std::size_t(block_warps)];
   };
 };
 
@@ -227,7 +228,7 @@ constexpr T warp_sum(Thread& thread, T x) {
 }
 
 /// The sum over the threads of a block, in each of them. `part` has a place for each warp.
-template <class Thread, class T, int Warps>
+template <class Thread, class T, std::size_t Warps>
 constexpr T block_sum(Thread& thread, T x, T (&part)[Warps]) {
   x = warp_sum(thread, x);
   thread.barrier();  // all have read the last sums
