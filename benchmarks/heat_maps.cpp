@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/core/error.hpp>
@@ -23,11 +24,11 @@
 #include "support/reversed_pairs.hpp"
 
 /// Heat maps of the deepest models, narrow, in their first 100 updates, as programs make them with --telemetry:
-///   heat_maps language-model|translator --updates K --threads T --output FOLDER
+///   heat_maps language-model|translator --updates K --rate R --threads T --output FOLDER
 /// 1,000 layers alone, or 500 of an encoder and 500 of a decoder, under DeepNorm, which say a few letters backwards.
-/// Prints losses, and of gradients and of updates the least that any layer had at any measurement, by the median of its
-/// stack. Ends with 1 unless the mean loss of the last ten updates is below that of the first, and every layer lives:
-/// its weights move a hundredth as far as its stack's median layer's at least, at every measurement.
+/// Prints losses, and of gradients and of updates the least that any layer had at any measurement, by the largest of
+/// its stack. Ends with 1 unless the mean loss of the last ten updates is below that of the first, and every layer
+/// lives: its gradient and its update are a hundredth of its stack's largest at least, at every measurement.
 namespace {
 using namespace fathom_test;
 using fathom::bench::option;
@@ -85,7 +86,7 @@ class ManyPairs {
   std::uint64_t cursor_;
 };
 
-/// Of a table of layers over updates: the least value of a layer by the median of its stack, and where it is.
+/// Of a table of layers over updates: the least value of a layer by the largest of its stack, and where it is.
 struct Least {
   double share = std::numeric_limits<double>::infinity();
   std::string layer;
@@ -101,11 +102,9 @@ Least least_of(const CsvTable& table) {
       for (end = begin; end < row.size() && stack_of(end) == stack_of(begin);) ++end;
       std::vector<double> values;
       for (std::size_t i = begin; i < end; ++i) values.push_back(row[i].value_or(0));
-      const auto lowest = std::ranges::min_element(values);
+      const auto [lowest, largest] = std::ranges::minmax_element(values);
+      const double share = *lowest / *largest;
       const std::size_t layer = begin + std::size_t(lowest - values.begin());
-      const double value = *lowest;
-      std::ranges::nth_element(values, values.begin() + std::ssize(values) / 2);
-      const double share = value / values[values.size() / 2];
       if (!(share >= least.share)) least = {share, table.columns[layer], row[0].value_or(0)};
     }
   return least;
@@ -113,15 +112,15 @@ Least least_of(const CsvTable& table) {
 
 /// Whether the loss falls and every layer lives.
 template <class Model, class Source>
-bool draw(const typename Model::Capacity& of_model, Source batches, Source probes, int updates, int threads,
-          const std::filesystem::path& output) {
+bool draw(const typename Model::Capacity& of_model, Source batches, Source probes, int updates, double rate,
+          int threads, const std::filesystem::path& output) {
   Trainer<Model, Cpu<>, AdamW> trainer(of_model, {.seed = 1}, {}, {.threads = threads});
   std::filesystem::create_directories(output);
   program::TelemetryLog log(trainer, probes.next(), 5, output, std::nullopt);
   std::vector<double> losses;
   for (int update = 1; update <= updates; ++update) {
     log.before_update();
-    const StepReport report = trainer.step(batches.next(), 1e-3 * std::min(1.0, update / 20.0));
+    const StepReport report = trainer.step(batches.next(), rate * std::min(1.0, update / 20.0));
     if (!report.skipped.empty()) throw Error("an update was skipped: " + report.skipped);
     log.after_update();
     losses.push_back(report.loss);
@@ -138,27 +137,31 @@ bool draw(const typename Model::Capacity& of_model, Source batches, Source probe
   const Least gradient = least_of(read_csv(output / "telemetry" / "gradient.csv"));
   const Least moved = least_of(read_csv(output / "telemetry" / "update.csv"));
   std::printf("mean loss of the first %zu updates %.4f, of the last %.4f\n", ten, first, last);
-  std::printf("least gradient by the median of its stack %.2e, of %s at update %.0f\n", gradient.share,
+  std::printf("least gradient by the largest of its stack %.2e, of %s at update %.0f\n", gradient.share,
               gradient.layer.c_str(), gradient.update);
-  std::printf("least update by the median of its stack %.2e, of %s at update %.0f\n", moved.share, moved.layer.c_str(),
+  std::printf("least update by the largest of its stack %.2e, of %s at update %.0f\n", moved.share, moved.layer.c_str(),
               moved.update);
   std::printf("telemetry took %.1f s\n", log.seconds());
-  return last < first && moved.share >= 0.01;
+  return last < first && gradient.share >= 0.01 && moved.share >= 0.01;
 }
 
 int run(int argc, char** argv) {
   const std::string_view model = argc > 1 ? argv[1] : "";
   const int updates = option(argc, argv, "--updates", 100), threads = option(argc, argv, "--threads", 2);
   std::filesystem::path output = "runs/heat_maps";
+  double rate = 1e-4;
   for (int i = 2; i + 1 < argc; ++i)
-    if (std::string_view(argv[i]) == "--output") output = argv[i + 1];
+    if (std::string_view(argv[i]) == "--output")
+      output = argv[i + 1];
+    else if (std::string_view(argv[i]) == "--rate")
+      rate = std::atof(argv[i + 1]);
   constexpr Capacity alone{96, 8, 2 * ReversedPairs::longest + 2};
   constexpr std::uint64_t unseen = 100'000;  // pairs that are not trained on
   bool lives = false;
   if (model == "language-model")
-    lives = draw<Alone>(alone, Palindromes(alone), Palindromes(alone, unseen), updates, threads, output / model);
+    lives = draw<Alone>(alone, Palindromes(alone), Palindromes(alone, unseen), updates, rate, threads, output / model);
   else if (model == "translator")
-    lives = draw<Pairs>(capacity, ManyPairs(), ManyPairs(unseen), updates, threads, output / model);
+    lives = draw<Pairs>(capacity, ManyPairs(), ManyPairs(unseen), updates, rate, threads, output / model);
   else
     throw Error("give a model: heat_maps language-model, or heat_maps translator");
   return lives ? 0 : 1;

@@ -34,6 +34,16 @@ TEST_CASE("a heat map has a cell for each value, coloured by its logarithm", "[r
   CHECK(count(text, ">blocks.1<") == 1);
 }
 
+TEST_CASE("a heat map has room for the names of its columns", "[report]") {
+  const auto place = [](const std::string& name) {
+    const std::string text = svg(HeatMap{.values = {{"step", name}, {{1, 1.0}, {2, 2.0}}}});
+    const std::size_t label = text.rfind("<text", text.find(">" + name + "<"));
+    return std::stod(text.substr(text.find("x=\"", label) + 3));  // where the name ends
+  };
+  CHECK(place("decoder.blocks.499") >= 18 * 7);
+  CHECK(place("one of a stack within stacks.blocks.499") >= 39 * 7);
+}
+
 TEST_CASE("a heat map shows zeros white and what is no number red", "[report]") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::string text = svg(HeatMap{.values = {{"step", "a"}, {{1, 0.0}, {2, nan}, {3, {}}, {4, 1.0}}}});

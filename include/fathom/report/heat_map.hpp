@@ -72,7 +72,10 @@ inline std::string whole_text(double value) {
 /// The whole SVG document.
 inline std::string svg(const HeatMap& map) {
   using namespace detail::plotting;
-  constexpr double left = 90, top = 64, width = 640, height = 400, bar = 16;
+  constexpr double letter = 7, top = 64, width = 640, height = 400, bar = 16;
+  double left = 90;
+  for (std::size_t c = 1; c < map.values.columns.size(); ++c)
+    left = std::max(left, margin + letter * double(map.values.columns[c].size()));
   const auto rows = some_of(map.values.rows.size(), 320);
   const auto columns = some_of(map.values.columns.empty() ? 0 : map.values.columns.size() - 1, 200);
   double low = infinity, high = 0;
