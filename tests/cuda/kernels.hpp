@@ -102,7 +102,7 @@ struct MultiplyTile {
 
   template <class Thread>
   constexpr void operator()(Thread& thread) const {
-    using Step = cuda::MatrixStep;
+    using Step = fathom::cuda::MatrixStep;
     Bf16 left[Step::a_elements], right[Step::b_elements];
     float sum[Step::c_elements] = {};
     const int lane = thread.lane();

@@ -43,25 +43,25 @@ void check(bool right, const char* what) {
 
 void run() {
   float *const x = on_device(counted(96 * 96)), *const y = on_device(counted(96 * 96));
-  cuda::launch(nullptr, 2, BlockSum{x, y});
+  fathom::cuda::launch(nullptr, 2, BlockSum{x, y});
   check(values_at(y, 2) == std::vector<float>{8256, 24640}, "the sum of a block is wrong");
-  cuda::launch(nullptr, 9, Transpose{x, y, 96});
+  fathom::cuda::launch(nullptr, 9, Transpose{x, y, 96});
   check(values_at(y, 2) == std::vector<float>{1, 97}, "the transpose is wrong");
-  cuda::launch(nullptr, 2, WarpSum{x, y});
+  fathom::cuda::launch(nullptr, 2, WarpSum{x, y});
   check(values_at(y, 33)[32] == 1552, "the sum of a warp is wrong");
-  cuda::launch(nullptr, 3, Axpy{2, x, y, 1});
+  fathom::cuda::launch(nullptr, 3, Axpy{2, x, y, 1});
   check(values_at(y, 1)[0] == 530, "axpy is wrong");
   std::vector<int> numbers;
   for (int i = 0; i < 32; ++i) numbers.push_back(i);
   int *const from = on_device(numbers), *const to = on_device(numbers);
-  cuda::launch(nullptr, 1, Rotate{from, to});
+  fathom::cuda::launch(nullptr, 1, Rotate{from, to});
   check(values_at(to, 4) == std::vector{29, 30, 31, 0}, "the rotation is wrong");
 
   std::vector<Bf16> a, b;
   for (int i = 0; i < 16 * 16; ++i) a.emplace_back(float(i % 7 - 3));
   for (int i = 0; i < 16 * 8; ++i) b.emplace_back(float(i % 5 - 1) / 2);
   float* const c = on_device(std::vector<float>(128, 1.f));
-  cuda::launch(nullptr, 1, MultiplyTile{on_device(a), on_device(b), c});
+  fathom::cuda::launch(nullptr, 1, MultiplyTile{on_device(a), on_device(b), c});
   const auto values = values_at(c, 128);
   for (int i = 0; i < 128; ++i) {
     float sum = 1;
