@@ -117,8 +117,7 @@ struct AttentionOf {
   template <class Thread>
   [[gnu::noinline]] static constexpr float factor_of(Thread& thread, MaskOf mask, int sequence, int head, int row,
                                                      int key) {
-    return mask.load(thread).dropout.template factors<float>(sequence, head, row,
-                                                             key / octet)[std::size_t(key % octet)];
+    return mask.dropout(thread).template factors<float>(sequence, head, row, key / octet)[std::size_t(key % octet)];
   }
 };
 

@@ -189,10 +189,14 @@ struct MaskOf {
   const Key* key = nullptr;
 
   constexpr bool active() const { return rate > 0; }
+  template <class Thread>
+  constexpr Dropout dropout(Thread& thread) const {
+    return {rate, thread.load(key)};
+  }
   /// That of no row yet.
   template <class Thread>
   constexpr RowMask load(Thread& thread) const {
-    return active() ? RowMask{{rate, thread.load(key)}, {}} : RowMask{};
+    return active() ? RowMask{dropout(thread), {}} : RowMask{};
   }
   /// Multiplies elements of a row by what it keeps of them.
   template <class Thread>
