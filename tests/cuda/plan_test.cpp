@@ -4,6 +4,7 @@
 // Where there is no driver, driver.sh makes a stand-in for one.
 #include <cstdio>
 #include <fathom/backend/cuda/attention_graph.hpp>
+#include <fathom/backend/cuda/attention_plan.hpp>
 #include <span>
 #include <string>
 #include <string_view>

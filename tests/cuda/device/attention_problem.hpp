@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <fathom/backend/cuda/attention_graph.hpp>
+#include <fathom/backend/cuda/attention_plan.hpp>
 #include <fathom/core/half.hpp>
 #include <limits>
 #include <map>

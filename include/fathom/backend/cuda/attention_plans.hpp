@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <fathom/backend/cuda/attention_graph.hpp>
+#include <fathom/backend/cuda/attention_plan.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/backend/cuda/plan_files.hpp>
 #include <fathom/backend/cuda/runtime.hpp>
