@@ -32,6 +32,8 @@
 ///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
 ///   saves_all        if it is there and true: computing something a second time costs more there than the memory to
 ///                    keep it, so layers save all that their backward reads
+///   pads_batches     if it is there and true: something is made for each shape of a batch and kept, so training pads
+///                    its batches to few shapes
 ///
 /// A backend may have some of the ops alone: `RunsLinear`, `RunsAttention`, … beside the ops say which, and a layer
 /// that asks for another does not compile. `CompleteBackend` has all.
@@ -99,6 +101,13 @@ inline constexpr bool saves_all = false;
 template <class B>
   requires requires { B::saves_all; }
 inline constexpr bool saves_all<B> = B::saves_all;
+
+/// Whether training pads its batches, so that they have few shapes (train/padding.hpp).
+template <class B>
+inline constexpr bool pads_batches = false;
+template <class B>
+  requires requires { B::pads_batches; }
+inline constexpr bool pads_batches<B> = B::pads_batches;
 
 /// The base of a backend in which an op needs no memory unless it says so.
 struct NeedsNoMemory {

@@ -166,6 +166,18 @@ class PackedRows {
     past_.assign(past.begin(), past.end());
   }
 
+  /// Adds empty sequences behind the others, until there are `count`. Errors: `ShapeError` when that is fewer than
+  /// there are, or more than the capacity has.
+  void add_empty(int count) {
+    if (count < sequences() || count > capacity_.sequences)
+      throw ShapeError("PackedRows: " + std::to_string(count) + " sequences, with empty ones, where there are " +
+                       std::to_string(sequences()) + " and the capacity is " + std::to_string(capacity_.sequences));
+    const auto size = std::size_t(count) + 1;
+    offsets_.resize(size, rows());
+    sequence_shard_.resize(size, int(shards_.size()) - 1);
+    if (!past_.empty()) past_.resize(std::size_t(count), 0);
+  }
+
   Packing view() const { return {capacity_, offsets_, shards_, sequence_shard_, past_}; }
   operator Packing() const { return view(); }
   const Capacity& capacity() const { return capacity_; }

@@ -8,6 +8,7 @@
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/optim/optimizer.hpp>
+#include <fathom/train/padding.hpp>
 #include <string>
 
 namespace fathom::inline FATHOM_ABI {
@@ -53,7 +54,7 @@ constexpr MemoryPlan training_memory(const typename Model::Capacity& capacity, i
   static_assert(CheckBackend<B>::value);
   using P = typename B::Precision;
   constexpr std::int64_t elements = parameter_extent<Model>().total();
-  const auto kept = saving(capacity, saves_all<B>);
+  const auto kept = BatchPadding<B, typename Model::Batch>::planned(capacity);
   return {.weights = elements * std::int64_t(sizeof(typename P::Weight)),
           .masters = updates_weights<P> ? 0 : elements * std::int64_t(sizeof(typename P::Master)),
           .gradients = elements * std::int64_t(sizeof(typename P::Gradient)),

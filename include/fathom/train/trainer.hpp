@@ -17,6 +17,7 @@
 #include <fathom/optim/parameter_rules.hpp>
 #include <fathom/train/evaluate.hpp>
 #include <fathom/train/memory_plan.hpp>
+#include <fathom/train/padding.hpp>
 #include <fathom/train/trainer_options.hpp>
 #include <limits>
 #include <optional>
@@ -53,6 +54,7 @@ class Trainer {
   Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
+        padding_(capacity),
         options_(check_options(options)),
         optimizer_options_(optimizer),
         table_(describe<Model>()),
@@ -93,6 +95,7 @@ class Trainer {
     const double target_weight = targets > 0 ? 1.0 / double(targets) : 0;
     LossSums total;
     bool accepted = false;
+    batches = padding_(batches);
     // All lanes come to the same decisions from the same numbers; the first one reports them.
     context_.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       const bool first = worker.first();
@@ -136,7 +139,7 @@ class Trainer {
   LossSums evaluate(const Batch& batch) {
     check(batch);
     const UseAverage average = use_average();
-    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_);
+    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), padding_(batch), kept(), activations_);
   }
   template <BatchRange<Batch> R>
   Evaluation evaluate(R&& batches, const EvaluateOptions& options = {}) {
@@ -149,7 +152,8 @@ class Trainer {
     check(batch);
     Pass first = pass(step_ + 1);
     first.key = first.key.child("batch").child(std::uint64_t{0});  // the scope of a step's first batch
-    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), batch, kept(), activations_, first);
+    return detail::batch_loss<Model>(context_, std::as_const(weights_).params(), padding_(batch), kept(), activations_,
+                                     first);
   }
 
   /// Gradients of a batch's mean objective at step `step() + 1`, for inspection; overwrites `gradients()`.
@@ -158,8 +162,9 @@ class Trainer {
     clear_gradients();
     const std::int64_t targets = batch.target_count();
     LossSums sums;
-    context_.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
-      gradients_of(worker, batch, 0, targets > 0 ? 1.0 / double(targets) : 0);
+    const Batch given = padding_(batch);
+    context_.run(given.output_packing(), pass(step_ + 1), [&](auto& worker) {
+      gradients_of(worker, given, 0, targets > 0 ? 1.0 / double(targets) : 0);
       const LossSums loss = worker.read(&Slots::loss);
       if (worker.first()) sums = loss;
     });
@@ -327,7 +332,7 @@ class Trainer {
   }
   void check(const Batch& batch) const { Model::check(batch, capacity_); }
   /// What a pass keeps for backward is planned for this.
-  Capacity kept() const { return saving(recomputing(capacity_, options_.recomputed), saves_all<B>); }
+  Capacity kept() const { return BatchPadding<B, Batch>::planned(recomputing(capacity_, options_.recomputed)); }
 
   /// Whether an optimizer can keep the squares of a gradient of this norm, once it is clipped. Half of the range is for
   /// its rounding.
@@ -401,6 +406,7 @@ class Trainer {
   }
 
   Capacity capacity_;
+  BatchPadding<B, Batch> padding_;
   TrainerOptions options_;
   typename Optimizer::Options optimizer_options_;
   std::vector<ParameterInfo> table_;

@@ -16,11 +16,14 @@
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "device.hpp"
 #include "precision/gradient_error.hpp"
+#include "support/reversed_pairs.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace emulated_test {
@@ -78,6 +81,39 @@ TEST_CASE("emulated: another shape is another graph", "[cuda]") {
     CHECK(testing::relative_error(trainer.step(some, 1e-3).loss, expected.step(some, 1e-3).loss, 1) < 1e-5);
   }
   CHECK(calls("cudaGraphInstantiate") == 3);  // forward and backward of either shape; the update, which has none
+}
+
+TEST_CASE("emulated: a translator's steps are few graphs, whatever the lengths of its sentences", "[cuda]") {
+  Device::get().reset();
+  using Pairs = ReversedPairs;
+  using Translating = Translator<Encoder<Vocabulary<Pairs::source_vocabulary>, ContextLength<Pairs::longest>,
+                                         deepnet::EncoderStack<1, 1, 32, 2, 64>>,
+                                 Decoder<Vocabulary<Pairs::target_vocabulary>, ContextLength<Pairs::longest + 1>,
+                                         deepnet::DecoderStack<1, 1, 32, 2, 64>>>;
+  const PairCapacity pairs{{64, 16, Pairs::longest}, {80, 16, Pairs::longest + 1}};
+  const Pairs source(pairs);
+  Trainer<Translating, Cuda<Single>, AdamW> trainer(pairs, with_dropout(), {}, device);
+  Trainer<Translating, Cpu<Single>, AdamW> expected(pairs, with_dropout(), {}, {.threads = 1});
+  text::PackedPairs packed(pairs);
+  std::uint64_t cursor = 0;
+  std::set<std::pair<int, std::size_t>> lengths;
+  const auto run = [&](int steps) {
+    for (int step = 0; step < steps; ++step) {
+      cursor = source.fill(cursor, packed);
+      const PairBatch batch = packed;
+      lengths.emplace(batch.source.packing.rows(), batch.source.packing.offsets.size());
+      const double loss = trainer.step(batch, 1e-3).loss;
+      CHECK(testing::relative_error(loss, expected.step(batch, 1e-3).loss, 1) < 1e-5);
+    }
+  };
+  run(14);
+  const std::int64_t products = calls("cublasLtMatmulAlgoGetHeuristic"), made = calls("cudaGraphInstantiate");
+  const std::int64_t launched = calls("cudaGraphLaunch");
+  run(14);
+  CHECK(lengths.size() > 8);
+  CHECK(calls("cublasLtMatmulAlgoGetHeuristic") == products);
+  CHECK(calls("cudaGraphInstantiate") == made);
+  CHECK(calls("cudaGraphLaunch") == launched + 28);
 }
 
 TEMPLATE_TEST_CASE("emulated: the order of threads, blocks and streams changes no bit", "[cuda]", Cuda<Single>,

@@ -178,6 +178,7 @@ struct Cuda {
 
   static constexpr Options one_lane() { return {}; }
   static constexpr bool saves_all = true;
+  static constexpr bool pads_batches = true;
 
   template <class Op>
     requires(cuda::has_op<P, Op>)

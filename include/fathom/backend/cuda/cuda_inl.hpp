@@ -71,6 +71,11 @@ Session& Machine::begin() {
 void Machine::finish() { session_->finish(); }
 void Machine::abandon() noexcept { session_->abandon(); }
 
+/// A packing without its shards, which no kernel reads: their number depends on how long each sequence is.
+inline const Packing& on_device(Inputs<DeviceBuffer>& inputs, const Packing& host) {
+  return inputs(Packing{host.capacity, host.offsets, {}, {}, host.past});
+}
+
 /// An op with what it names in memory of the host.
 template <class P, class Op>
 auto on_device(Lane& lane, Op op) {
@@ -80,7 +85,7 @@ auto on_device(Lane& lane, Op op) {
     op.tokens = inputs(op.tokens);
     if constexpr (std::is_same_v<Op, op::EmbeddingBackward<P>>) {
       const auto [tokens, order] = lane.session().sorted(host);
-      return OnTokens<Op>{op, inputs(lane.packing()), tokens, order};
+      return OnTokens<Op>{op, on_device(inputs, lane.packing()), tokens, order};
     }
   }
   if constexpr (requires { op.targets; }) op.targets = inputs(op.targets);
@@ -90,11 +95,12 @@ auto on_device(Lane& lane, Op op) {
   if constexpr (requires { op.key_packing; }) {
     const Ragged ragged = ragged_of<P>(lane.session(), op);
     const AttentionShape shape = ragged ? *cudnn_shape(op) : AttentionShape{};
-    const Packing rows = inputs(*op.packing), keys = inputs(*op.key_packing);
+    const Packing rows = on_device(inputs, *op.packing), keys = on_device(inputs, *op.key_packing);
     op.packing = op.key_packing = nullptr;
     return OnKeys<Op>{op, rows, keys, shape, ragged};
   } else if constexpr (requires { op.dropout; } || std::is_same_v<Op, op::Rotate<P>>) {
-    if constexpr (!std::is_same_v<Op, op::EmbeddingBackward<P>>) return OnRows<Op>{op, inputs(lane.packing())};
+    if constexpr (!std::is_same_v<Op, op::EmbeddingBackward<P>>)
+      return OnRows<Op>{op, on_device(inputs, lane.packing())};
   } else {
     return op;
   }

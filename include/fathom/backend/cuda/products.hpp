@@ -72,6 +72,10 @@ class Products {
 
   std::int64_t allocated_bytes() const { return workspace_.size(); }
 
+  /// How many shapes are known; forgets them.
+  std::size_t known() const { return products_.size(); }
+  void forget() { products_.clear(); }
+
  private:
   /// Of a row-major matrix. The largest power of two that its address is a multiple of, up to 16.
   struct Extents {

@@ -189,7 +189,8 @@ class Session {
     Program program;
     OwnedGraphExec graph;
   };
-  static constexpr std::size_t most_known = 16;  ///< the one that was not used for the longest time goes
+  static constexpr std::size_t most_known = 64;          ///< the one that was not used for the longest time goes
+  static constexpr std::size_t most_products = 1 << 14;  ///< of one shape some 600 bytes; then all are asked for again
 
   void flush() {
     settle();
@@ -199,6 +200,10 @@ class Session {
     if (!options_.graphs) {
       program_.run(*this, numbers_.data());
     } else if (known == known_.end()) {
+      if (products_.known() > most_products) {  // what is not captured yet would ask for them in the capture
+        products_.forget();
+        known_.remove_if([](const Known& k) { return !k.graph; });
+      }
       program_.run(*this, numbers_.data());
       if (known_.size() == most_known) known_.pop_back();
       known_.push_front({program_, {}});
