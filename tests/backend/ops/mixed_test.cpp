@@ -55,9 +55,10 @@ Size size_of(std::int64_t count, F&& number) {
 }
 
 template <class B, class Make>
-void check_rounding(Make make, double slack = 0, bool rounds_terms = false) {
-  for (const OpRows& rows : all_rows())
-    for (const double dropout : {0.0, 0.3}) {
+void check_rounding(Make make, double slack = 0, bool rounds_terms = false, const std::deque<OpRows>& all = all_rows(),
+                    const std::vector<double>& rates = {0.0, 0.3}) {
+  for (const OpRows& rows : all)
+    for (const double dropout : rates) {
       INFO("rows " << rows.name << ", dropout " << dropout);
       Context<Ref<float>> reference;
       choose_machine(0);
@@ -138,6 +139,27 @@ TEMPLATE_LIST_TEST_CASE("mixed: attention", "[ops][mixed]", MixedBackends) {
     check_rounding<TestType>([=](auto& o) { return sample::rotary(o, 3, 12, backward); });
   const std::vector<CacheCopy> copies{{1, 0, 9}, {1, 3, 4}, {2, 4, 0}};
   check_rounding<TestType>([&copies](auto& o) { return sample::copy_cache(o, {6, 3, 8}, copies); });
+}
+
+/// Operands as libraries want them: aligned, without gaps. Without dropout, for which a library may have other masks.
+TEMPLATE_LIST_TEST_CASE("mixed: attention of aligned rows", "[ops][mixed]", MixedBackends) {
+  std::deque<OpRows> aligned;
+  aligned.emplace_back("few", Layout{}, std::vector{3, 1, 4});
+  aligned.emplace_back("long", Layout{}, std::vector{70});
+  aligned.emplace_back("ragged", Layout{}, std::vector{20, 5, 33, 1});
+  const auto check = [&](const sample::Heads& heads, bool causal, Keys keys) {
+    constexpr bool rounds = rounds_probabilities<TestType>;
+    check_rounding<TestType>([=](auto& o) { return sample::attention(o, heads, causal, keys, false, false); }, 0,
+                             rounds, aligned, {0.0});
+    for (const bool restores : {false, true})
+      check_rounding<TestType>(
+          [=](auto& o) { return sample::attention_backward(o, heads, causal, keys, restores, false); }, 0,
+          rounds || restores, aligned, {0.0});
+  };
+  check({4, 4, 8}, true, Keys::own);
+  check({2, 2, 16}, false, Keys::own);
+  check({2, 2, 8}, false, Keys::other);
+  check({1, 1, 64}, true, Keys::own);
 }
 
 /// As wide as tiles of 16 bits are on a GPU, and wider.
