@@ -5,7 +5,9 @@
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/generate/generator.hpp>
+#include <fathom/generate/translate.hpp>
 #include <fathom/models/language_model.hpp>
+#include <fathom/models/translator.hpp>
 #include <fathom/optim/adafactor.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/lion.hpp>
@@ -149,7 +151,7 @@ TEMPLATE_TEST_CASE("cuda: what a trainer allocates is what was planned", "[cuda]
   CHECK(trainer.allocated_bytes() - device.workspace == plan.total());
 }
 
-TEST_CASE("cuda: a generator says what it says on the CPU", "[cuda]") {
+TEMPLATE_TEST_CASE("cuda: a generator says what it says on the CPU", "[cuda]", Single, Mixed) {
   const auto texts = [](auto backend, const auto& machine) {
     using B = decltype(backend);
     const Weights<Model<2>, B> weights(3);
@@ -163,9 +165,31 @@ TEST_CASE("cuda: a generator says what it says on the CPU", "[cuda]") {
       all.insert(all.end(), generator.text(s).begin(), generator.text(s).end());
     return all;
   };
-  const auto on_host = texts(Cpu<Single>{}, Cpu<Single>::one_lane());
+  const auto on_host = texts(Cpu<TestType>{}, Cpu<TestType>::one_lane());
   CHECK(on_host.size() == 20);
-  CHECK(texts(Cuda<Single>{}, device) == on_host);
+  CHECK(texts(Cuda<TestType>{}, device) == on_host);
+}
+
+TEMPLATE_TEST_CASE("cuda: a beam finds what it finds on the CPU", "[cuda]", Single, Mixed) {
+  using Translating =
+      Translator<Encoder<Vocabulary<vocabulary>, ContextLength<length>, deepnet::EncoderStack<2, 2, 16, 2>>,
+                 Decoder<Vocabulary<vocabulary>, ContextLength<length>, deepnet::DecoderStack<2, 2, 16, 2>>>;
+  const auto found = [](auto backend, const auto& machine) {
+    const Weights<Translating, decltype(backend)> weights(3);
+    const std::vector<std::vector<int>> sources{{1, 2, 3, 4, 5}, {7}, {8, 9, 1}};
+    const PairGeneratorOptions options{.begin = 0, .end = 1, .sentences = 2, .limit = {1, 5}, .beam = 3, .best = 2};
+    return translate(weights, sources, options, machine);
+  };
+  const auto host = found(Cpu<TestType>{}, Cpu<TestType>::one_lane()), here = found(Cuda<TestType>{}, device);
+  REQUIRE(here.size() == host.size());
+  for (std::size_t s = 0; s < host.size(); ++s) {
+    REQUIRE(here[s].size() == host[s].size());
+    for (std::size_t i = 0; i < host[s].size(); ++i) {
+      INFO("source " << s << ", hypothesis " << i);
+      CHECK(here[s][i].tokens == host[s][i].tokens);
+      CHECK(testing::relative_error(here[s][i].score, host[s][i].score, 1) < 0.01);
+    }
+  }
 }
 
 }  // namespace training_test
