@@ -196,14 +196,14 @@ void check_training(const char* name, int seeds, double bound) {
 
 TEST_CASE("mixed: 200 updates of 6 layers have the losses of floats", "[mixed]") {
   check_training<6, Ref<Mixed>>("mixed", 1, 0.01);
-  check_training<6, Cpu<Mixed>>("mixed on the CPU", 4, 0.01);
+  check_training<6, Cpu<Mixed>>("mixed on the CPU", 2, 0.01);
   check_training<6, Ref<MixedOf<Bf16, Bf16>>>("stream of 16 bits", 1, 0.03);
 }
 TEST_CASE("mixed: 200 updates of 100 layers have the losses of floats", "[mixed]") {
   check_training<100, Ref<Mixed>>("mixed", 1, 0.01);
 }
 TEST_CASE("mixed: 200 updates of 100 layers on the CPU have the losses of floats", "[mixed]") {
-  check_training<100, Cpu<Mixed>>("mixed on the CPU", 4, 0.01);
+  check_training<100, Cpu<Mixed>>("mixed on the CPU", 2, 0.01);
 }
 TEST_CASE("mixed: 200 updates of 100 layers have the losses of floats, with a stream of 16 bits", "[mixed]") {
   check_training<100, Ref<MixedOf<Bf16, Bf16>>>("stream of 16 bits", 1, 0.03);

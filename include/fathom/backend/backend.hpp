@@ -32,6 +32,8 @@
 ///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
 ///   saves_all        if it is there and true: computing something a second time costs more there than the memory to
 ///                    keep it, so layers save all that their backward reads
+///   free_bytes()     if it is there: bytes of the machine's memory that are free, which training is held to before it
+///                    allocates
 ///   pads_batches     if it is there and true: something is made for each shape of a batch and kept, so training pads
 ///                    its batches to few shapes
 ///

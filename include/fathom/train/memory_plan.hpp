@@ -3,12 +3,15 @@
 
 #include <fathom/backend/backends.hpp>
 #include <fathom/backend/dry_run.hpp>
+#include <fathom/core/arena.hpp>
 #include <fathom/core/config.hpp>
 #include <fathom/core/error.hpp>
 #include <fathom/layers/layer.hpp>
 #include <fathom/models/model.hpp>
 #include <fathom/optim/optimizer.hpp>
 #include <fathom/train/padding.hpp>
+#include <iomanip>
+#include <sstream>
 #include <string>
 
 namespace fathom::inline FATHOM_ABI {
@@ -86,6 +89,44 @@ constexpr int least_recomputed(const typename Model::Capacity& capacity, std::in
     (needed(middle) <= bytes ? enough : few) = middle;
   }
   return enough;
+}
+
+/// As messages say it: "1.5 GiB: weights 0.25, gradients 0.5, …".
+inline std::string text_of(const MemoryPlan& plan) {
+  std::ostringstream text;
+  const auto gib = [](std::int64_t bytes) { return double(bytes) / double(1_GiB); };
+  text << std::setprecision(3) << gib(plan.total()) << " GiB: weights " << gib(plan.weights);
+  const auto add = [&](const char* name, std::int64_t bytes) {
+    if (bytes > 0) text << ", " << name << ' ' << gib(bytes);
+  };
+  add("masters", plan.masters), add("gradients", plan.gradients), add("optimizer", plan.optimizer);
+  add("average", plan.average), add("activations", plan.activations), add("workspace", plan.workspace);
+  return text.str();
+}
+
+/// Errors: `Error` on a backend that knows how much of its memory is free, when training takes more: with the plan, and
+/// with one that fits, if there is one.
+template <class Model, class B, class Optimizer>
+void check_memory(const typename Model::Capacity& capacity, int recomputed, const DropoutRates& dropout, bool average) {
+  if constexpr (requires { B::free_bytes(); }) {
+    const auto plan = [&](int blocks) {
+      return training_memory<Model, B, Optimizer>(recomputing(capacity, blocks), 1, dropout, average);
+    };
+    const std::int64_t free = B::free_bytes();
+    if (plan(recomputed).total() <= free) return;
+    std::ostringstream text;
+    text << "Trainer: training takes " << text_of(plan(recomputed)) << "; the machine has " << std::setprecision(3)
+         << double(free) / double(1_GiB) << " GiB free; ";
+    if (plan(every_block).total() <= free) {
+      const int least = least_recomputed<Model, B, Optimizer>(capacity, free, 1, dropout, average);
+      text << "recomputed = " << least << " in TrainerOptions, or --memory of a program, takes "
+           << text_of(plan(least));
+    } else {
+      text << "with every layer computed again in backward it takes " << text_of(plan(every_block))
+           << "; take a smaller batch or model";
+    }
+    throw Error(text.str());
+  }
 }
 
 }  // namespace fathom::inline FATHOM_ABI

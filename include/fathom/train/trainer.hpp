@@ -50,12 +50,12 @@ class Trainer {
   static constexpr double largest_learning_rate = 1e6;
 
   /// Errors: `ShapeError` of `Model::check_capacity`, and for one that is `forward_only`; `Error` for options that make
-  /// no sense.
+  /// no sense, and of `check_memory`.
   Trainer(const Capacity& capacity, const TrainerOptions& options, const typename Optimizer::Options& optimizer = {},
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
         padding_(capacity),
-        options_(check_options(options)),
+        options_(checked(options, capacity)),
         optimizer_options_(optimizer),
         table_(describe<Model>()),
         places_(places_of(table_)),
@@ -329,6 +329,11 @@ class Trainer {
       throw ShapeError("Trainer: a capacity of " + text_of(capacity) +
                        ": nothing would be kept for the backward pass; leave forward_only out");
     return capacity;
+  }
+  static const TrainerOptions& checked(const TrainerOptions& options, const Capacity& capacity) {
+    check_options(options);
+    check_memory<Model, B, Optimizer>(capacity, options.recomputed, options.dropout, options.average > 0);
+    return options;
   }
   void check(const Batch& batch) const { Model::check(batch, capacity_); }
   /// What a pass keeps for backward is planned for this.

@@ -317,7 +317,7 @@ std::string error_of(const emulated::Settings& settings) {
   try {
     SmallTrainer<Cuda<Single>> trainer(capacity, {}, {}, device);
     for (int step = 0; step < 3; ++step) trainer.step(batch(step), 1e-3);
-  } catch (const CudaError& error) {
+  } catch (const Error& error) {
     return error.what();
   }
   return "";
@@ -331,6 +331,27 @@ TEST_CASE("emulated: what a machine lacks is said in one line", "[cuda]") {
   const std::string memory = error_of({.capacity = std::size_t{1} << 20});
   CHECK(contains(memory, "the device has no memory for"));
   CHECK(contains(memory, "recompute"));
+
+  // What cannot be is known before anything is allocated, and what could be is said.
+  const std::int64_t all = training_memory<Model<2>, Cuda<Single>, AdamW>(capacity).total();
+  const std::int64_t least = training_memory<Model<2>, Cuda<Single>, AdamW>(recomputing(capacity, every_block)).total();
+  REQUIRE(least < all);
+  const std::string fits = error_of({.capacity = std::size_t(all) - 1}),
+                    none = error_of({.capacity = std::size_t(least) - 1});
+  INFO(fits << '\n' << none);
+  CHECK(contains(fits, "Trainer: training takes "));
+  CHECK(contains(fits, " GiB free; recomputed = "));
+  CHECK(contains(none, " GiB free; with every layer computed again in backward it takes "));
+  CHECK(contains(none, "; take a smaller batch or model"));
+  CHECK(calls("cudaMalloc") == 0);
+  Device::get().reset();
+}
+
+TEST_CASE("emulated: another cuDNN than a program was compiled for is said in one line", "[cuda]") {
+  const std::string other = error_of({.library_version = CUDNN_VERSION / 10000 * 10000 + 10000});
+  CHECK(contains(other, " is loaded, and this program was compiled for "));
+  CHECK(contains(other, ": the first number of both must be the same"));
+  CHECK(error_of({.library_version = CUDNN_VERSION + 1}).empty());
   Device::get().reset();
 }
 

@@ -47,6 +47,7 @@ void release(std::byte* block) noexcept;
 void upload(std::byte* to, std::span<const std::byte> values);
 void download(const std::byte* from, std::span<std::byte> values);
 void clear(std::byte* at, std::int64_t bytes);
+std::int64_t free_bytes();
 
 /// Memory of the device, see `MachineBuffer`.
 template <class T>
@@ -177,6 +178,7 @@ struct Cuda {
   using Buffer = cuda::DeviceBuffer<T>;
 
   static constexpr Options one_lane() { return {}; }
+  static std::int64_t free_bytes() { return cuda::free_bytes(); }
   static constexpr bool saves_all = true;
   static constexpr bool pads_batches = true;
 

@@ -58,6 +58,12 @@ void clear(std::byte* at, std::int64_t bytes) {
 
 void Lane::settle() { session_->settle(); }
 void Lane::read(void* into, const void* from, std::size_t bytes) { session_->read(into, from, bytes); }
+std::int64_t free_bytes() {
+  check_device();
+  std::size_t free = 0, all = 0;
+  check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+  return std::int64_t(free);
+}
 
 Machine::Machine(const Options& options) : session_(std::make_unique<Session>(options)) {}
 Machine::Machine(Machine&&) noexcept = default;
