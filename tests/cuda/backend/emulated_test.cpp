@@ -144,6 +144,28 @@ TEST_CASE("emulated: twelve layers for 200 steps lose what they lose on the CPU"
   CHECK(last < 3);
 }
 
+TEST_CASE("emulated: two sums of a frame that are added to one gradient are two launches", "[cuda]") {
+  constexpr int rows = 3, inputs = 4, outputs = 8;
+  const auto launches = [](bool same) {
+    Device::get().reset();
+    const cuda::DeviceBuffer<float> x(rows * inputs), dy(rows * outputs);
+    cuda::DeviceBuffer<float> dw(2 * inputs * outputs), dbias(2 * outputs);
+    Context<Cuda<Single>> context(device);
+    const PackedRows packed = PackedRows::uniform(1, rows);
+    context.run(packed, Pass{}, [&](auto& worker) {
+      const auto frame = worker.frame();
+      for (int i = 0; i < 2; ++i)
+        worker(
+            op::LinearBackwardWeight<Single>{.x = {x.data(), rows, inputs},
+                                             .dy = {dy.data(), rows, outputs},
+                                             .dweight = {dw.data() + i * inputs * outputs, outputs, inputs},
+                                             .dbias = {dbias.data() + (same ? 0 : i) * outputs, std::size_t(outputs)}});
+    });
+    return Device::get().launches();
+  };
+  CHECK(launches(true) == launches(false) + 1);
+}
+
 TEST_CASE("emulated: attention by cuDNN is that of our own kernels, up to rounding", "[cuda]") {
   Device::get().reset();
   constexpr cuda::Options own{.cudnn = false, .workspace = 1_MiB};

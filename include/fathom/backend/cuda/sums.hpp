@@ -77,7 +77,7 @@ class WaitingSums {
   template <class T>
   void add(CUstream_st* stream, const Matrix<const T>& x, float* results) {
     static_assert(std::is_same_v<T, float> || std::is_same_v<T, Bf16>);
-    if (waiting_.count == AddColumns::most) run(stream);
+    if (waiting_.count == AddColumns::most || adds_to(results, x.columns)) run(stream);
     waiting_.sums[waiting_.count++] = {
         x.data, results, x.rows, x.stride, x.columns, blocks_, std::is_same_v<T, Bf16>, RowsOf<const T>(x).aligned};
     blocks_ += (x.columns + AddColumns::block_columns - 1) / AddColumns::block_columns;
@@ -88,6 +88,15 @@ class WaitingSums {
   }
 
  private:
+  /// Whether a sum that waits adds to some of these results, as when a frame uses a parameter twice.
+  bool adds_to(const float* results, int columns) const {
+    for (int i = 0; i < waiting_.count; ++i) {
+      const AddColumns::Sum& sum = waiting_.sums[i];
+      if (results < sum.results + sum.columns && sum.results < results + columns) return true;
+    }
+    return false;
+  }
+
   AddColumns waiting_{};
   int blocks_ = 0;
 };
