@@ -69,7 +69,7 @@ class Run {
     }
     return sum / (double(now.size()) / double(width_));
   }
-  std::vector<double> gradients() { return decoder_gradients(trainer, PairBatch(probe_)); }
+  std::vector<double> gradients() { return layer_gradients(trainer, PairBatch(probe_), "decoder."); }
   std::vector<LayerTelemetry> layers() { return Telemetry(trainer, PairBatch(probe_)).measure(); }
 
   TrainerType trainer;

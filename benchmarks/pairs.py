@@ -31,4 +31,4 @@ for turn in range(arguments.rounds):
         rates[side].append(rate(arguments.commands[side]))
 ratios = [second / first for first, second in zip(*rates)]
 print(f"{statistics.median(rates[0]):.1f}, {statistics.median(rates[1]):.1f} tokens/s; "
-      f"ratio {statistics.median(ratios):.2f} [{min(ratios):.2f} .. {max(ratios):.2f}]")
+      f"ratio {statistics.median(ratios):.3f} [{min(ratios):.3f} .. {max(ratios):.3f}]")

@@ -10,6 +10,7 @@
 #include <fathom/layers/sequence.hpp>
 #include <fathom/models/deepnorm_constants.hpp>
 #include <fathom/models/translator.hpp>
+#include <string_view>
 #include <vector>
 
 #include "support/reversed_pairs.hpp"
@@ -39,15 +40,16 @@ using NarrowDeepNet =
     typename NarrowTranslators<Depth, DeepNorm<deepnorm::encoder_decoder(Depth, Depth).encoder.alpha>,
                                DeepNorm<deepnorm::encoder_decoder(Depth, Depth).decoder.alpha>>::Model;
 
-/// The norms of the gradients of a decoder's layers.
-inline std::vector<double> decoder_gradients(auto& trainer, const PairBatch& batch) {
+/// The norms of the gradients of the layers of a stack, whose names begin so: "decoder.", or nothing for a model of
+/// one.
+inline std::vector<double> layer_gradients(auto& trainer, const auto& batch, std::string_view stack) {
   trainer.differentiate(batch);
   const std::vector<double> squares = trainer.gradient_squares();
   trainer.clear_gradients();
   std::vector<double> norms;
   for (std::size_t t = 0; t < squares.size(); ++t) {
     const ParameterInfo& info = trainer.table()[t];
-    if (info.block.depth == 0 || !info.name.starts_with("decoder.")) continue;
+    if (info.block.depth == 0 || !info.name.starts_with(stack)) continue;
     norms.resize(std::size_t(info.block.depth));
     norms[std::size_t(info.block.index)] += squares[t];
   }
