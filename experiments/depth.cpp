@@ -91,12 +91,14 @@ int run(Options options) {
     const std::string label = std::to_string(number) + "/" + std::to_string(cells.size()) + " " + cell.name();
     std::optional<Progress> progress;
     const auto watch = [&](const StepReport& report, std::int64_t steps, const std::optional<double>& validation) {
-      if (!progress) progress.emplace(stderr, Progress::Options{.total = steps, .label = label});
-      progress->update({.step = report.step,
-                        .tokens = report.tokens,
-                        .loss = report.loss,
-                        .validation_loss = validation,
-                        .learning_rate = report.learning_rate});
+      if (!progress)  // its clock starts behind the first update, which it does not count
+        progress.emplace(stderr, Progress::Options{.total = steps, .label = label});
+      else
+        progress->update({.step = report.step,
+                          .tokens = report.tokens,
+                          .loss = report.loss,
+                          .validation_loss = validation,
+                          .learning_rate = report.learning_rate});
       return !stop;
     };
     const auto result = entry->run(cell, options, watch);
