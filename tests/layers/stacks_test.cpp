@@ -2,8 +2,11 @@
 #include <fathom/layers/stacks.hpp>
 
 #include <catch2/catch_test_macros.hpp>
+#include <fathom/layers/dlcl.hpp>
 #include <fathom/models/language_model.hpp>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -23,6 +26,30 @@ TEST_CASE("gradients of Mix-LN's stack agree with differences", "[layers]") {
 
 TEST_CASE("gradients of Keel's stack agree with differences", "[layers]") {
   require_gradients_of_stack<KeelStack<3, Layer>>({.lengths = {3, 1}});
+}
+
+template <class Policy>
+using Seeing = PolicyBlock<Policy, width, Full>;
+template <class Policy>
+using Reading = PolicyDecoderBlock<Policy, width>;
+
+/// Each kind of stack as an encoder, and as a decoder that reads it.
+template <class Encoding, class Decoding, bool Bends = false>
+struct Pair {
+  using Encoder = Encoding;
+  using Decoder = Decoding;
+  static constexpr std::optional<double> step = Bends ? std::optional(0x1p-15) : std::nullopt;
+};
+using Pairs = std::tuple<Pair<Dlcl<3, Seeing<PreNorm>>, Dlcl<3, Reading<PreNorm>>, true>,
+                         Pair<DlclPost<3, Seeing<PostNorm>>, DlclPost<3, Reading<PostNorm>>, true>,
+                         Pair<MixNormStack<4, Seeing, 2>, MixNormStack<4, Reading, 2>>,
+                         Pair<KeelStack<3, Seeing>, KeelStack<3, Reading>>>;
+
+TEMPLATE_LIST_TEST_CASE("gradients of stacks of several rules agree with differences, in encoders and in decoders",
+                        "[layers]", Pairs) {
+  require_gradients_of_stack<typename TestType::Encoder>({.lengths = {3, 1}}, TestType::step);
+  require_gradients_of_stack<typename TestType::Decoder>(
+      {.lengths = {3, 1}, .memory_lengths = {2, 3}, .memory_width = width}, TestType::step);
 }
 
 TEST_CASE("Keel's first attention adds to the stream as it is, and all that follow are normed", "[layers]") {
