@@ -7,6 +7,8 @@
 #include <fathom/backend/ref/ref.hpp>
 #include <fathom/generate/inference.hpp>
 #include <fathom/generate/pair_inference.hpp>
+#include <fathom/layers/dlcl.hpp>
+#include <fathom/layers/stacks.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/train/batch_outputs.hpp>
 #include <fathom/train/checkpoint.hpp>
@@ -77,11 +79,10 @@ TEMPLATE_LIST_TEST_CASE(
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a translator resumes to the same bits and decodes with caches, under each kind of policy",
-                        "[policies]", PolicyKinds) {
-  INFO(TestType::InEncoder::name << ", " << TestType::InDecoder::name);
+template <class Model>
+void check_pairs() {
   text::PackedPairs packed(pair_capacity);
-  const auto trainer = resumed<Pairs<TestType>>(pair_capacity, [&](int step) {
+  const auto trainer = resumed<Model>(pair_capacity, [&](int step) {
     ReversedPairs(pair_capacity).fill(step, packed);
     return PairBatch(packed);
   });
@@ -95,6 +96,22 @@ TEMPLATE_LIST_TEST_CASE("a translator resumes to the same bits and decodes with 
     inference.step(std::span(target).subspan(i, 1));
     CHECK(distance(inference.logits(0), outputs.logits.view().row(int(i))) < 1e-12);
   }
+}
+
+TEMPLATE_LIST_TEST_CASE("a translator resumes to the same bits and decodes with caches, under each kind of policy",
+                        "[policies]", PolicyKinds) {
+  INFO(TestType::InEncoder::name << ", " << TestType::InDecoder::name);
+  check_pairs<Pairs<TestType>>();
+}
+
+template <class Policy>
+using Seeing = PolicyBlock<Policy, stream_width, Full>;
+template <class Policy>
+using Reading = PolicyDecoderBlock<Policy, stream_width>;
+
+TEST_CASE("so does one of stacks that sum up all layers before, or begin by another rule", "[policies]") {
+  check_pairs<PairModel<Dlcl<2, Seeing<PreNorm>>, Dlcl<2, Reading<PreNorm>>>>();
+  check_pairs<PairModel<KeelStack<2, Seeing>, KeelStack<2, Reading>>>();
 }
 
 }  // namespace policies_test
