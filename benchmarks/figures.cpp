@@ -292,15 +292,19 @@ void figure_5_of(const Settings& settings, Statements& state) {
       print_updates("Post-LN", {moved_by_five<NarrowTranslator<Depths, PostNorm>>(settings)...});
   const std::vector<ModelUpdate> updates{moved_by_five<NarrowDeepNet<Depths>>(settings)...};
   const std::vector<double> deep = print_updates("DeepNorm", updates);
-  std::vector<double> ratios, branches;
+  std::vector<double> ratios, branches, norms;
   for (std::size_t i = 0; i < post.size(); ++i) {
     ratios.push_back(post[i] / deep[i]);
     branches.push_back(updates[i].of(UpdateGroup::branches));
+    norms.push_back(updates[i].of(UpdateGroup::norms_and_biases));
   }
   print("ratio", ratios);
   state(std::ranges::min(ratios) > 5, "Post-LN moves more than five times as far at every depth");
-  const auto [least, most] = std::ranges::minmax(branches);
-  state(most < 2 * least, "DeepNorm's value, output and feed-forward matrices move it alike at every depth, within 2");
+  const auto growth = [](const std::vector<double>& y) { return y.back() / y.front(); };
+  state(
+      growth(branches) < 0.5 * depths.back() / depths.front() && growth(norms) > 2 * growth(branches),
+      "DeepNorm's matrices move it more with depth, less than half as much so as depth, and gains and biases twice as "
+      "much more");
   draw(settings, "figure_5",
        {.title = "Update of the model by five steps of a warm-up",
         .x_label = "encoder and decoder layers",
