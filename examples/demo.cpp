@@ -120,20 +120,28 @@ int demo(const Settings& settings) {
   const Capacity capacity{batch_size * context, batch_size, context};
   TrainerOptions options;
   options.seed = settings.seed;
+  const std::filesystem::path picture = folder.path() / "curves.svg";
+  const auto draw = [&](std::vector<Plot::Line> lines) {
+    folder.check();
+    write_svg({.title = "100 layers, with DeepNorm and without",
+               .x_label = "update",
+               .y_label = "validation loss, nats per byte",
+               .lines = std::move(lines),
+               .references = {{.value = entropy, .label = "byte frequencies"}}},
+              picture);
+  };
+  const auto stopped = [&](std::vector<Plot::Line> lines) {
+    draw(std::move(lines));
+    std::printf("stopped; curves so far: %s\n", picture.c_str());
+    return stop.exit_code();
+  };
   Trainer<DeepNormModel, Cpu<>, AdamW> deep(capacity, options, {}, {.threads = settings.threads});
   const Series deep_curve = train(deep, text, settings, folder, "DeepNorm", stop);
-  if (stop) return stop.exit_code();
+  if (stop) return stopped({{.series = deep_curve}});
   Trainer<PostNormModel, Cpu<>, AdamW> twin(capacity, options, {}, {.threads = settings.threads});
   const Series twin_curve = train(twin, text, settings, folder, "Post-LN", stop);
-  if (stop) return stop.exit_code();
-
-  folder.check();
-  write_svg({.title = "100 layers, with DeepNorm and without",
-             .x_label = "update",
-             .y_label = "validation loss, nats per byte",
-             .lines = {{.series = deep_curve}, {.series = twin_curve}},
-             .references = {{.value = entropy, .label = "byte frequencies"}}},
-            folder.path() / "curves.svg");
+  if (stop) return stopped({{.series = deep_curve}, {.series = twin_curve}});
+  draw({{.series = deep_curve}, {.series = twin_curve}});
   const double deep_loss = deep_curve.y.back(), twin_loss = twin_curve.y.back();
   std::printf(
       "\nValidation loss in nats per byte\n"
@@ -146,7 +154,7 @@ int demo(const Settings& settings) {
               generate(deep.weights(), "/// The ",
                        {.tokens = 400, .slide = true, .sampling = {.temperature = 0.8}, .seed = settings.seed})
                   .c_str());
-  std::printf("Curves: %s\n", (settings.output / "curves.svg").c_str());
+  std::printf("Curves: %s\n", picture.c_str());
   return 0;
 }
 
