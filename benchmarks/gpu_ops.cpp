@@ -41,7 +41,8 @@ class DeviceMemory {
 
 class Rates {
  public:
-  Rates(const Packing& packing, int repeat) : packing_(packing), repeat_(repeat), machine_(cuda::Options{}) {}
+  Rates(const Packing& packing, int repeat)
+      : packing_(packing), repeat_(repeat), machine_(cuda::Options{.timed = true}) {}
 
   /// Prints a line. `fraction_of`: bytes a second to hold it against; 0: none. Returns bytes a second.
   template <class Op>

@@ -55,7 +55,7 @@ int run(int argc, char** argv) {
   const MemoryPlan plan = training_memory<Model, B, AdamW>(recomputing(capacity, options.recomputed));
   std::printf("%lld parameters, %.1f GiB; %d blocks of each stack compute their activations again\n",
               static_cast<long long>(Model::parameter_count), double(plan.total()) / gib, options.recomputed);
-  Trainer<Model, B, AdamW> trainer(capacity, options, {.learning_rate = 1e-4}, {});
+  Trainer<Model, B, AdamW> trainer(capacity, options, {.learning_rate = 1e-4}, {.timed = true});
   const InverseSquareRoot schedule({.peak = 1e-4, .warmup_steps = 4000});
   std::vector<double> seconds;
   StepReport report;

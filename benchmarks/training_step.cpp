@@ -30,6 +30,7 @@ template <class Options>
 Options machine_with(int threads) {
   Options machine{};
   if constexpr (requires { machine.threads; }) machine.threads = threads;
+  if constexpr (requires { machine.timed; }) machine.timed = true;
   return machine;
 }
 

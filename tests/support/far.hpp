@@ -144,7 +144,7 @@ struct Far : NeedsMemoryOf<B> {
   template <class T>
   using Buffer = FarBuffer<T>;
 
-  static constexpr Options one_lane() { return B::one_lane(); }
+  static constexpr Options one_lane(const Options& options = {}) { return B::one_lane(options); }
 
   class Lane {
    public:

@@ -104,7 +104,7 @@ TEST_CASE("padding: a pair that is added has rows on both sides") {
       CHECK((batch.source.packing.length(s) > 0) == (batch.target.packing.length(s) > 0));
     shapes.emplace(batch.source.packing.rows(), batch.target.packing.rows());
   }
-  CHECK(shapes.size() <= 65);  // one where nothing is missing
+  CHECK(shapes.size() <= 65);
 }
 
 TEST_CASE("padding: a batch of whole rows stays as it is, but for empty sequences") {
@@ -137,9 +137,9 @@ void check_training(const typename Model::Capacity& capacity, auto&& batches_of)
     CHECK(testing::relative_error(padding.loss_with_dropout(batches.front()).mean(),
                                   plain.loss_with_dropout(batches.front()).mean(), 1) < bound);
     padding.differentiate(batches.front()), plain.differentiate(batches.front());
+    const auto padded = values_of(padding.gradients()), usual = values_of(plain.gradients());
     double largest = 0;
-    for (std::int64_t i = 0; i < plain.gradients().size(); ++i)
-      largest = std::max(largest, std::abs(padding.gradients().data()[i] - plain.gradients().data()[i]));
+    for (std::size_t i = 0; i < usual.size(); ++i) largest = std::max(largest, std::abs(padded[i] - usual[i]));
     CHECK(largest < bound);
     padding.clear_gradients(), plain.clear_gradients();
   }

@@ -16,7 +16,7 @@
 ///
 ///   Precision        the bundle of number types
 ///   Options          what the user chooses (threads, …); all have a default
-///   one_lane()       the options of a machine with one lane
+///   one_lane(options)            the same options for a machine with one lane; without: its own
 ///   Buffer<T>        owns zeroed memory of the machine, see `MachineBuffer`
 ///   Machine          made from options; owns threads or streams: `lanes()` of them. `run(f)`, a region, calls f on
 ///                    each lane and waits; `reserve(scratch)` makes sure that each has as many bytes for its ops;
@@ -32,8 +32,8 @@
 ///   held_bytes(op, capacity)     workspace that the op keeps until the frame closes
 ///   saves_all        if it is there and true: computing something a second time costs more there than the memory to
 ///                    keep it, so layers save all that their backward reads
-///   free_bytes()     if it is there: bytes of the machine's memory that are free, which training is held to before it
-///                    allocates
+///   free_bytes(options)          if it is there: bytes of the machine's memory that are free for buffers, which
+///                    training is held to before it allocates
 ///   pads_batches     if it is there and true: something is made for each shape of a batch and kept, so training pads
 ///                    its batches to few shapes
 ///
@@ -88,6 +88,7 @@ concept Backend =
     PrecisionBundle<typename B::Precision> &&
     requires {
       { B::one_lane() } -> std::same_as<typename B::Options>;
+      { B::one_lane(typename B::Options{}) } -> std::same_as<typename B::Options>;
     } && MachineLane<typename B::Lane> && HasMachine<B> &&
     HasBuffers<B, std::byte, std::int64_t, double, Slots, typename B::Precision::Weight,
                typename B::Precision::Activation, typename B::Precision::Stream, typename B::Precision::Statistic,

@@ -72,7 +72,7 @@ struct Observed {
   template <class T>
   using Buffer = typename B::template Buffer<T>;
 
-  static constexpr Options one_lane() { return B::one_lane(); }
+  static constexpr Options one_lane(const Options& options = {}) { return B::one_lane(options); }
   static constexpr bool saves_all = fathom::saves_all<B>;
 
   static constexpr std::int64_t scratch_bytes(const auto& op) {

@@ -107,16 +107,17 @@ inline std::string text_of(const MemoryPlan& plan) {
 /// Errors: `Error` on a backend that knows how much of its memory is free, when training takes more: with the plan, and
 /// with one that fits, if there is one.
 template <class Model, class B, class Optimizer>
-void check_memory(const typename Model::Capacity& capacity, int recomputed, const DropoutRates& dropout, bool average) {
-  if constexpr (requires { B::free_bytes(); }) {
+void check_memory(const typename Model::Capacity& capacity, int recomputed, const DropoutRates& dropout, bool average,
+                  [[maybe_unused]] const typename B::Options& machine) {
+  if constexpr (requires { B::free_bytes(machine); }) {
     const auto plan = [&](int blocks) {
       return training_memory<Model, B, Optimizer>(recomputing(capacity, blocks), 1, dropout, average);
     };
-    const std::int64_t free = B::free_bytes();
+    const std::int64_t free = B::free_bytes(machine);
     if (plan(recomputed).total() <= free) return;
     std::ostringstream text;
     text << "Trainer: training takes " << text_of(plan(recomputed)) << "; the machine has " << std::setprecision(3)
-         << double(free) / double(1_GiB) << " GiB free; ";
+         << double(free) / double(1_GiB) << " GiB free for it; ";
     if (plan(every_block).total() <= free) {
       const int least = least_recomputed<Model, B, Optimizer>(capacity, free, 1, dropout, average);
       text << "recomputed = " << least << " in TrainerOptions, or --memory of a program, takes "

@@ -16,8 +16,9 @@
 ///
 /// Behind the sequences of a batch come others, of token 0 and without a target, until its rows are a multiple of an
 /// eighth of the capacity; and behind these empty ones, until there are as many sequences as in every batch. So there
-/// are at most eight shapes, of pairs eight by eight. The rows of the batch stay where they are, and with them its
-/// masks of dropout; its loss and its gradients stay the same, but for the rounding of sums that are cut elsewhere.
+/// are at most eight shapes, of pairs eight by eight, and that of whole batches. The rows of the batch stay where they
+/// are, and with them its masks of dropout; its loss and its gradients stay the same, but for the rounding of sums that
+/// are cut elsewhere.
 namespace fathom::inline FATHOM_ABI {
 
 namespace detail {
@@ -51,17 +52,14 @@ class PaddedSide {
     targets_.reserve(std::size_t(rows_.capacity().rows));
   }
 
-  /// Rows that so many are to be padded by.
-  int missing(int rows) const {
-    const int multiple = SidePadding(capacity_).multiple;
-    return std::min((rows + multiple - 1) / multiple * multiple, capacity_.rows) - rows;
-  }
+  bool is_whole(const Packing& packing) const { return packing.rows() == capacity_.rows; }
 
   /// Each of the sequences that are added has `least` rows, and a share of what is missing.
   void assign(const Packing& packing, std::span<const int> tokens, std::span<const int> targets, int least = 0) {
     lengths_.clear();
     for (int s = 0; s < packing.sequences(); ++s) lengths_.push_back(packing.length(s));
-    const int rows = missing(packing.rows());
+    const int multiple = SidePadding(capacity_).multiple, own = packing.rows();
+    const int rows = std::min((own + multiple - 1) / multiple * multiple, capacity_.rows) - own;
     for (int s = 0; s < sequences_; ++s) {
       const int length = least + rows / sequences_ + (s < rows % sequences_ ? 1 : 0);
       if (length > 0) lengths_.push_back(length);
@@ -105,7 +103,8 @@ constexpr int padding_sequences(const PairCapacity& capacity) {
   return std::max(SidePadding(capacity.source).sequences, SidePadding(capacity.target).sequences);
 }
 
-/// Where rows are missing, each sequence that is added gets some on both sides: a row of a target reads its source.
+/// Each sequence that is added gets rows on both sides, because those of a target read those of its source; unless both
+/// sides have all rows of the capacity, and none is added.
 template <>
 class Padded<PairBatch> {
  public:
@@ -113,7 +112,7 @@ class Padded<PairBatch> {
       : source_(capacity.source, padding_sequences(capacity)), target_(capacity.target, padding_sequences(capacity)) {}
   PairBatch operator()(const PairBatch& batch) {
     const Packing &sources = batch.source.packing, &targets = batch.target.packing;
-    const bool whole = source_.missing(sources.rows()) == 0 && target_.missing(targets.rows()) == 0;
+    const bool whole = source_.is_whole(sources) && target_.is_whole(targets);
     source_.assign(sources, batch.source.tokens, {}, whole ? 0 : 1);
     target_.assign(targets, batch.target.tokens, batch.target.targets, whole ? 0 : 1);
     return {source_.read(), target_.predicted()};

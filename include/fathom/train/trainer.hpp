@@ -29,7 +29,7 @@
 namespace fathom::inline FATHOM_ABI {
 
 /// Owns everything that training needs, allocated when it is made: weights, gradients, optimizer state, activations and
-/// the context. A step allocates nothing.
+/// the context. A step allocates nothing; on a GPU, what the device keeps of the first step of a shape.
 ///
 /// A step whose loss or gradient is not finite, whose clipped gradient is too large for its squares in the optimizer
 /// state, or whose gradient norm is a spike, leaves weights and optimizer state untouched and says in its report where
@@ -55,8 +55,9 @@ class Trainer {
           const typename B::Options& machine = {})
       : capacity_(checked(capacity)),
         padding_(capacity),
-        options_(checked(options, capacity)),
+        options_(checked(options, capacity, machine)),
         optimizer_options_(optimizer),
+        one_lane_(B::one_lane(machine)),
         table_(describe<Model>()),
         places_(places_of(table_)),
         rates_(options_.rules, extent, table_),
@@ -203,7 +204,7 @@ class Trainer {
   template <class Watched>
   auto observe_forward(const Batch& batch, auto&& f) {
     check(batch);
-    Context<Watched> context(Watched::one_lane());
+    Context<Watched> context(one_lane_);
     context.reserve(training_cost<Model, Watched>(kept(), options_.dropout).size);
     context.run(batch.output_packing(), pass(step_ + 1), [&](auto& worker) {
       auto saved = saved_values();
@@ -223,7 +224,7 @@ class Trainer {
     if (scales.empty()) return;
     std::vector<double> values(scales.size());
     AdminProfile profile{.scales = values.data()};
-    Context<B> alone(B::one_lane());
+    Context<B> alone(one_lane_);
     alone.reserve(training_cost<Model, B>(kept(), options_.dropout).size);
     alone.run(batch.output_packing(), pass(), [&](auto& worker) {
       auto saved = saved_values();
@@ -330,9 +331,10 @@ class Trainer {
                        ": nothing would be kept for the backward pass; leave forward_only out");
     return capacity;
   }
-  static const TrainerOptions& checked(const TrainerOptions& options, const Capacity& capacity) {
+  static const TrainerOptions& checked(const TrainerOptions& options, const Capacity& capacity,
+                                       const typename B::Options& machine) {
     check_options(options);
-    check_memory<Model, B, Optimizer>(capacity, options.recomputed, options.dropout, options.average > 0);
+    check_memory<Model, B, Optimizer>(capacity, options.recomputed, options.dropout, options.average > 0, machine);
     return options;
   }
   void check(const Batch& batch) const { Model::check(batch, capacity_); }
@@ -372,7 +374,11 @@ class Trainer {
   /// Names what went wrong, forgets the gradients, and gives up when nothing has worked for long.
   void skip(StepReport& report, std::span<const Batch> batches, double target_weight) {
     if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
-      report.skipped = "not finite, first in " + first_non_finite(batches, target_weight);
+      try {
+        report.skipped = "not finite, first in " + first_non_finite(batches, target_weight);
+      } catch (const Error& error) {  // there may be no memory for it
+        report.skipped = std::string("not finite; where it began was not found: ") + error.what();
+      }
     } else if (!has_squares(report.gradient_norm)) {
       std::ostringstream text;
       text << "the gradient is too large for its squares, its norm is " << report.gradient_norm
@@ -395,10 +401,10 @@ class Trainer {
     return table_[std::size_t(std::ranges::max_element(squares) - squares.begin())].name;
   }
 
-  /// Replays the step, one op at a time.
+  /// Replays the step, one op at a time, in memory of its own.
   std::string first_non_finite(std::span<const Batch> batches, double target_weight) {
     clear_gradients();
-    Context<FindNonFinite<B>> finder(B::one_lane());
+    Context<FindNonFinite<B>> finder(one_lane_);
     finder.reserve(training_cost<Model, FindNonFinite<B>>(kept(), options_.dropout).size);
     finder.run(batches.front().output_packing(), pass(), [&](auto& worker) {
       for (std::size_t index = 0; index < batches.size(); ++index) {
@@ -414,6 +420,7 @@ class Trainer {
   BatchPadding<B, Batch> padding_;
   TrainerOptions options_;
   typename Optimizer::Options optimizer_options_;
+  typename B::Options one_lane_;  ///< those of the context, for what runs beside it on one lane
   std::vector<ParameterInfo> table_;
   std::vector<TensorPlace> places_;
   ParameterRates rates_;

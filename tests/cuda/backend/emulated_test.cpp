@@ -2,8 +2,10 @@
 // What only the emulated device can show: graphs, orders, failures.
 #include <cudnn.h>
 
+#include <algorithm>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <deque>
 #include <fathom/backend/cpu/cpu.hpp>
 #include <fathom/backend/cuda/cuda.hpp>
 #include <fathom/backend/cuda/plan_files.hpp>
@@ -15,6 +17,7 @@
 #include <fathom/testing/compare.hpp>
 #include <fathom/train/trainer.hpp>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -50,6 +53,7 @@ TrainerOptions with_dropout() {
 }
 
 std::int64_t calls(const char* name) { return Device::get().calls(name); }
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 TEST_CASE("emulated: what comes again is launched as a graph", "[cuda]") {
   Device::get().reset();
@@ -114,6 +118,77 @@ TEST_CASE("emulated: a translator's steps are few graphs, whatever the lengths o
   CHECK(calls("cublasLtMatmulAlgoGetHeuristic") == products);
   CHECK(calls("cudaGraphInstantiate") == made);
   CHECK(calls("cudaGraphLaunch") == launched + 28);
+}
+
+TEST_CASE("emulated: several batches of a step are few graphs too, of all their shapes", "[cuda]") {
+  Device::get().reset();
+  const Capacity rows{64, 16, length};
+  Trainer<Model<1>, Cuda<Single>, AdamW> trainer(rows, {}, {}, device);
+  std::deque<FollowingTokens<vocabulary>> texts;
+  for (const int sequences : {8, 5, 3}) texts.emplace_back(std::uint64_t(sequences), sequences, length);
+  std::vector<TokenBatch> batches(texts.begin(), texts.end());
+  for (TokenBatch& batch : batches) batch.packing.capacity = rows;
+  const auto run = [&] {  // each shape behind each
+    for (const TokenBatch& first : batches)
+      for (const TokenBatch& second : batches) trainer.step(std::vector{first, second}, 1e-3);
+  };
+  run();
+  run();
+  const std::int64_t made = calls("cudaGraphInstantiate"), launched = calls("cudaGraphLaunch");
+  CHECK(made == 3 + 3 + 1);  // the first batch, with its read of the loss; the second; the update
+  run();
+  CHECK(calls("cudaGraphInstantiate") == made);
+  CHECK(calls("cudaGraphLaunch") == launched + 27);
+}
+
+TEST_CASE("emulated: no graph outlives the memory that it names", "[cuda]") {
+  Device::get().reset();
+  SmallTrainer<Cuda<Single>> trainer(capacity, {}, {}, device), fresh(capacity, {}, {}, device);
+  // An evaluation has few numbers that change, and is a graph when a step comes, which has more.
+  const double loss = trainer.evaluate(batch(9)).cross_entropy;
+  for (int again = 0; again < 2; ++again) CHECK(trainer.evaluate(batch(9)).cross_entropy == loss);
+  for (int step = 0; step < 3; ++step)
+    CHECK(trainer.step(batch(step), 1e-3).loss == fresh.step(batch(step), 1e-3).loss);
+  CHECK(trainer.evaluate(batch(9)).cross_entropy == fresh.evaluate(batch(9)).cross_entropy);
+  // An op may ask for more memory of its own.
+  trainer.context().reserve({.workspace = 0, .scratch = 8_MiB});
+  for (int step = 3; step < 6; ++step)
+    CHECK(trainer.step(batch(step), 1e-3).loss == fresh.step(batch(step), 1e-3).loss);
+}
+
+TEST_CASE("emulated: a plan of cuDNN may ask for more memory than was planned", "[cuda]") {
+  const auto losses = [](std::int64_t more) {
+    Device::get().reset({.plan_bytes = more});
+    SmallTrainer<Cuda<Mixed>> trainer(capacity, {}, {}, device);
+    std::vector<double> all;
+    for (int step = 0; step < 3; ++step) {
+      all.push_back(trainer.evaluate(batch(9)).cross_entropy);
+      all.push_back(trainer.step(batch(step), 1e-3).loss);
+    }
+    return std::pair(all, trainer.allocated_bytes());
+  };
+  const auto [usual, bytes] = losses(0);
+  const auto [large, more] = losses(1_MiB);
+  CHECK(large == usual);
+  CHECK(more > bytes + 1_MiB);
+}
+
+TEST_CASE("emulated: the search for what is not finite has the trainer's machine", "[cuda]") {
+  constexpr cuda::Options own{.cudnn = false, .workspace = 1_MiB};
+  const auto skipped = [&](std::size_t memory) {
+    Device::get().reset({.capacity = memory});
+    SmallTrainer<Cuda<Mixed>> trainer(capacity, {}, {}, {.cudnn = false, .workspace = 1_MiB, .reserve = 0});
+    write_tensor(trainer.masters(), trainer.table()[5],
+                 std::vector(std::size_t(trainer.table()[5].size()), std::numeric_limits<float>::quiet_NaN()));
+    trainer.round_masters();
+    return trainer.step(batch(0), 1e-3).skipped;
+  };
+  CHECK(contains(skipped(std::size_t{1} << 30), "not finite, first in batch.0.forward.blocks.0."));
+  CHECK(calls("cudnnBackendExecute") == 0);
+  const std::int64_t plan = training_memory<Model<2>, Cuda<Mixed>, AdamW>(capacity).total();
+  CHECK(contains(skipped(std::size_t(plan + own.workspace + 128_KiB)),
+                 "not finite; where it began was not found: the device has no memory for"));
+  Device::get().reset();
 }
 
 TEMPLATE_TEST_CASE("emulated: the order of threads, blocks and streams changes no bit", "[cuda]", Cuda<Single>,
@@ -334,23 +409,23 @@ TEST_CASE("emulated: what the paper's model is planned to take of a GPU is what 
 }
 
 /// What the error says that making a trainer and two steps end in.
-std::string error_of(const emulated::Settings& settings) {
+std::string error_of(const emulated::Settings& settings, const cuda::Options& options = device, int recomputed = 0) {
   Device::get().reset(settings);
   try {
-    SmallTrainer<Cuda<Single>> trainer(capacity, {}, {}, device);
+    SmallTrainer<Cuda<Single>> trainer(capacity, {.recomputed = recomputed}, {}, options);
     for (int step = 0; step < 3; ++step) trainer.step(batch(step), 1e-3);
   } catch (const Error& error) {
     return error.what();
   }
   return "";
 }
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 TEST_CASE("emulated: what a machine lacks is said in one line", "[cuda]") {
   CHECK(error_of({}).empty());
   CHECK(contains(error_of({.devices = 0}), "there is no NVIDIA GPU"));
   CHECK(contains(error_of({.driver = 11080}), "the driver knows CUDA 11.8, and this program was compiled for CUDA"));
-  const std::string memory = error_of({.capacity = std::size_t{1} << 20});
+  // What nobody had planned for.
+  const std::string memory = error_of({.capacity = std::size_t{1} << 20}, {.workspace = 1_MiB, .reserve = -1_MiB});
   CHECK(contains(memory, "the device has no memory for"));
   CHECK(contains(memory, "recompute"));
 
@@ -358,14 +433,22 @@ TEST_CASE("emulated: what a machine lacks is said in one line", "[cuda]") {
   const std::int64_t all = training_memory<Model<2>, Cuda<Single>, AdamW>(capacity).total();
   const std::int64_t least = training_memory<Model<2>, Cuda<Single>, AdamW>(recomputing(capacity, every_block)).total();
   REQUIRE(least < all);
-  const std::string fits = error_of({.capacity = std::size_t(all) - 1}),
-                    none = error_of({.capacity = std::size_t(least) - 1});
+  constexpr cuda::Options options{.workspace = 1_MiB, .reserve = 64_KiB};
+  const auto with = [&](std::int64_t bytes) {
+    return emulated::Settings{.capacity = std::size_t(bytes + options.workspace + options.reserve)};
+  };
+  const std::string fits = error_of(with(all - 1), options), none = error_of(with(least - 1), options);
   INFO(fits << '\n' << none);
   CHECK(contains(fits, "Trainer: training takes "));
-  CHECK(contains(fits, " GiB free; recomputed = "));
-  CHECK(contains(none, " GiB free; with every layer computed again in backward it takes "));
+  CHECK(contains(none, " GiB free for it; with every layer computed again in backward it takes "));
   CHECK(contains(none, "; take a smaller batch or model"));
   CHECK(calls("cudaMalloc") == 0);
+  const std::string advice = " GiB free for it; recomputed = ";
+  REQUIRE(contains(fits, advice.c_str()));
+  const int recomputed = std::stoi(fits.substr(fits.find(advice) + advice.size()));
+  CHECK(recomputed > 0);
+  CHECK(error_of(with(all - 1), options, recomputed).empty());
+  CHECK(error_of(with(all), options).empty());
   Device::get().reset();
 }
 
@@ -373,6 +456,7 @@ TEST_CASE("emulated: another cuDNN than a program was compiled for is said in on
   const std::string other = error_of({.library_version = CUDNN_VERSION / 10000 * 10000 + 10000});
   CHECK(contains(other, " is loaded, and this program was compiled for "));
   CHECK(contains(other, ": the first number of both must be the same"));
+  CHECK(contains(error_of({.library_version = CUDNN_VERSION - 100}), " is loaded, and this program was compiled for "));
   CHECK(error_of({.library_version = CUDNN_VERSION + 1}).empty());
   Device::get().reset();
 }
@@ -385,10 +469,14 @@ TEMPLATE_TEST_CASE("emulated: whichever call fails, the error says so and nothin
   };
   Device::get().reset();
   run();
-  const std::int64_t all = Device::get().calls();
+  // Of what is called a thousand times, the first and the last; and some in between.
+  std::vector<std::int64_t> places = Device::get().first_and_last_calls();
+  for (std::int64_t at = 0; at < Device::get().calls(); at += at < 60 ? 1 : 97) places.push_back(at);
+  std::ranges::sort(places);
+  places.erase(std::ranges::unique(places).begin(), places.end());
   int failed = 0;
   for (const bool sticky : {false, true})
-    for (std::int64_t at = 0; at < all; at += at < 60 ? 1 : 37) {
+    for (const std::int64_t at : places) {
       Device::get().reset();
       Device::get().inject({.at = at, .sticky = sticky});
       std::string message;

@@ -41,7 +41,16 @@ void Device::reset(const Settings& settings) {
 
 std::int64_t Device::calls(const std::string& name) const {
   const auto found = calls_by_name_.find(name);
-  return found == calls_by_name_.end() ? 0 : found->second;
+  return found == calls_by_name_.end() ? 0 : found->second.count;
+}
+
+std::vector<std::int64_t> Device::first_and_last_calls() const {
+  std::vector<std::int64_t> numbers;
+  for (const auto& [name, of_name] : calls_by_name_) {
+    numbers.push_back(of_name.first);
+    if (of_name.last != of_name.first) numbers.push_back(of_name.last);
+  }
+  return numbers;
 }
 
 void Device::inject(const Injection& injection) {
@@ -51,7 +60,9 @@ void Device::inject(const Injection& injection) {
 }
 
 bool Device::count_call(const char* name) {
-  ++calls_by_name_[name];
+  CallsOfName& of_name = calls_by_name_[name];
+  if (of_name.count++ == 0) of_name.first = calls_;
+  of_name.last = calls_;
   if (calls_++ != injection_.at) return false;
   injected_ = name;
   if (injection_.sticky) sticky_ = cudaErrorIllegalAddress;

@@ -28,6 +28,7 @@ struct Settings {
   Order order = Order::forward;
   int driver = 13000;               ///< the version of CUDA that the driver has
   std::size_t library_version = 0;  ///< of cuDNN; 0: that of the header
+  std::int64_t plan_bytes = 0;      ///< of workspace that each plan of cuDNN asks for beside the usual
 };
 
 /// Lets one call fail: the `at`-th from now, counted from 0 over all libraries.
@@ -49,6 +50,8 @@ class Device {
   // ---- what a test asks
   std::int64_t calls() const { return calls_; }
   std::int64_t calls(const std::string& name) const;
+  /// The numbers of the first and the last call of each name, counted from 0.
+  std::vector<std::int64_t> first_and_last_calls() const;
   void inject(const Injection& injection);
   /// The call that an injection has hit; empty: none.
   const std::string& injected() const { return injected_; }
@@ -108,7 +111,10 @@ class Device {
   std::map<const void*, std::size_t> pinned_;
   std::map<const void*, std::string> handles_;
   std::vector<std::string> mistakes_;
-  std::map<std::string, std::int64_t> calls_by_name_;
+  struct CallsOfName {
+    std::int64_t count = 0, first = 0, last = 0;
+  };
+  std::map<std::string, CallsOfName> calls_by_name_;
   std::int64_t calls_ = 0, launches_ = 0;
   Injection injection_;
   std::string injected_, doing_;

@@ -264,7 +264,7 @@ std::int64_t workspace_bytes(const Graph& graph) {
   std::int64_t scores = 0;  // of the first product
   for (const Node& node : graph.nodes)
     if (node.kind == Kind::matmul && scores == 0) scores = graph.tensors[std::size_t(node.y)].size();
-  return 17'152 + (graph.backward ? 2 * scores : 0);
+  return 17'152 + (graph.backward ? 2 * scores : 0) + Device::get().settings().plan_bytes;
 }
 
 }  // namespace emulated::dnn

@@ -75,7 +75,10 @@ struct Cpu : private Ops<P, MatmulEngine> {
   struct Options {
     int threads = 0;  ///< 0: as many as the process may run at the same time, of those that the system gives
   };
-  static constexpr Options one_lane() { return {.threads = 1}; }
+  static constexpr Options one_lane(Options options = {}) {
+    options.threads = 1;
+    return options;
+  }
 
   /// The threads and the memory that ops need while they run.
   class Machine {

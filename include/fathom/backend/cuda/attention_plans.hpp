@@ -32,9 +32,11 @@ class AttentionPlans {
   /// Without a folder nothing is kept.
   AttentionPlans(cudaStream_t stream, std::string_view folder) {
     if (!folder.empty()) files_.emplace(folder);
-    if (cudnnGetVersion() / 10000 != CUDNN_VERSION / 10000)
-      throw CudaError("cuDNN " + std::to_string(cudnnGetVersion()) + " is loaded, and this program was compiled for " +
-                      std::to_string(CUDNN_VERSION) + ": the first number of both must be the same");
+    const std::size_t loaded = cudnnGetVersion();
+    if (loaded / 10000 != CUDNN_VERSION / 10000 || loaded / 100 < CUDNN_VERSION / 100)
+      throw CudaError("cuDNN " + std::to_string(loaded) + " is loaded, and this program was compiled for " +
+                      std::to_string(CUDNN_VERSION) +
+                      ": the first number of both must be the same, and the second no smaller");
     cudnnHandle_t made = nullptr;
     check(cudnnCreate(&made), "cudnnCreate");
     handle_ = Owned<cudnnHandle_t, cudnnDestroy>(made);
@@ -88,10 +90,8 @@ class AttentionPlans {
       device_->set(CUDNN_ATTR_DEVICEPROP_DEVICE_ID, std::int32_t(device)).finalize();
     }
     std::optional<AttentionPlan> plan = files_ ? kept_plan(shape, backward) : made_plan(shape, backward);
-    if (plan && plan->workspace_bytes > std::max(planned_bytes(shape, backward), workspace_.size())) {
-      workspace_ = {};
-      workspace_ = DeviceBuffer<std::byte>(plan->workspace_bytes);
-    }
+    if (plan && plan->workspace_bytes > std::max(planned_bytes(shape, backward), workspace_.size()))
+      workspace_ = DeviceBuffer<std::byte>(plan->workspace_bytes);  // the old one goes when the new one is there
     return plans_.emplace(key, std::move(plan)).first->second;
   }
 

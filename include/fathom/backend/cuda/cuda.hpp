@@ -32,6 +32,8 @@ struct Options {
   bool cudnn = true;
   /// Bytes that cuBLASLt may use.
   std::int64_t workspace = 32_MiB;
+  /// Bytes of the device that training leaves free for the CUDA libraries and for graphs, which may take half of them.
+  std::int64_t reserve = 2_GiB;
   /// Whether a product is done by the fastest of eight algorithms, which are timed when its shape is first met. Another
   /// run may find another one the fastest, so runs may differ in bits then; cuBLASLt's own choice is always the same.
   bool timed = false;
@@ -47,7 +49,8 @@ void release(std::byte* block) noexcept;
 void upload(std::byte* to, std::span<const std::byte> values);
 void download(const std::byte* from, std::span<std::byte> values);
 void clear(std::byte* at, std::int64_t bytes);
-std::int64_t free_bytes();
+/// Without what a machine with these options keeps for itself.
+std::int64_t free_bytes(const Options& options);
 
 /// Memory of the device, see `MachineBuffer`.
 template <class T>
@@ -177,8 +180,12 @@ struct Cuda {
   template <class T>
   using Buffer = cuda::DeviceBuffer<T>;
 
-  static constexpr Options one_lane() { return {}; }
-  static std::int64_t free_bytes() { return cuda::free_bytes(); }
+  /// Without the folder of plans, which is the caller's to keep.
+  static constexpr Options one_lane(Options options = {}) {
+    options.plans = {};
+    return options;
+  }
+  static std::int64_t free_bytes(const Options& options) { return cuda::free_bytes(options); }
   static constexpr bool saves_all = true;
   static constexpr bool pads_batches = true;
 

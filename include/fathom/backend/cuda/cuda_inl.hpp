@@ -58,11 +58,11 @@ void clear(std::byte* at, std::int64_t bytes) {
 
 void Lane::settle() { session_->settle(); }
 void Lane::read(void* into, const void* from, std::size_t bytes) { session_->read(into, from, bytes); }
-std::int64_t free_bytes() {
+std::int64_t free_bytes(const Options& options) {
   check_device();
   std::size_t free = 0, all = 0;
   check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
-  return std::int64_t(free);
+  return std::max<std::int64_t>(std::int64_t(free) - options.workspace - options.reserve, 0);
 }
 
 Machine::Machine(const Options& options) : session_(std::make_unique<Session>(options)) {}
@@ -86,15 +86,16 @@ inline const Packing& on_device(Inputs<DeviceBuffer>& inputs, const Packing& hos
 template <class P, class Op>
 auto on_device(Lane& lane, Op op) {
   auto& inputs = lane.session().inputs();
+  const int room = lane.packing().capacity.rows;
   if constexpr (requires { op.tokens; }) {
     const auto host = op.tokens;
-    op.tokens = inputs(op.tokens);
+    op.tokens = inputs(op.tokens, room);
     if constexpr (std::is_same_v<Op, op::EmbeddingBackward<P>>) {
-      const auto [tokens, order] = lane.session().sorted(host);
+      const auto [tokens, order] = lane.session().sorted(host, room);
       return OnTokens<Op>{op, on_device(inputs, lane.packing()), tokens, order};
     }
   }
-  if constexpr (requires { op.targets; }) op.targets = inputs(op.targets);
+  if constexpr (requires { op.targets; }) op.targets = inputs(op.targets, room);
   if constexpr (requires { op.copies; }) op.copies = inputs(op.copies);
   if constexpr (requires { op.table.front().offset; }) op.table = inputs(op.table);
   if constexpr (requires { op.bias.starts; }) op.bias.starts = inputs(op.bias.starts);

@@ -76,12 +76,13 @@ class Session {
     return int(std::ranges::count_if(known_, [](const Known& k) { return bool(k.graph); }));
   }
 
-  /// Tokens of the host in ascending order, and their places, on the device; once for each place and region.
+  /// Tokens of the host in ascending order, and their places, on the device; once for each place and region. There is
+  /// room for as many as there may be.
   struct Sorted {
     std::span<const int> tokens, order;
   };
-  Sorted sorted(std::span<const int> host) {
-    const int count = int(host.size());
+  Sorted sorted(std::span<const int> host, int room) {
+    const int count = std::max(int(host.size()), room);
     SortedTokens* free = nullptr;
     for (SortedTokens& tokens : sorted_) {
       if (tokens.host.data() == host.data() && tokens.host.size() == host.size()) return tokens.view();
@@ -189,30 +190,41 @@ class Session {
     Program program;
     OwnedGraphExec graph;
   };
-  static constexpr std::size_t most_known = 64;          ///< the one that was not used for the longest time goes
+  static constexpr std::size_t most_known = 128;         ///< the one that was not used for the longest time goes
+  static constexpr std::int64_t bytes_of_node = 10'000;  ///< of the device's memory, about
   static constexpr std::size_t most_products = 1 << 14;  ///< of one shape some 600 bytes; then all are asked for again
 
   void flush() {
     settle();
     if (program_.empty()) return;
     send_numbers();
+    if (products_.known() > most_products) {
+      products_.forget();
+      known_.remove_if([](const Known& k) { return !k.graph; });  // these would ask for products in their capture
+    }
     const auto known = std::ranges::find_if(known_, [&](const Known& k) { return k.program == program_; });
     if (!options_.graphs) {
       program_.run(*this, numbers_.data());
     } else if (known == known_.end()) {
-      if (products_.known() > most_products) {  // what is not captured yet would ask for them in the capture
-        products_.forget();
-        known_.remove_if([](const Known& k) { return !k.graph; });
-      }
       program_.run(*this, numbers_.data());
       if (known_.size() == most_known) known_.pop_back();
       known_.push_front({program_, {}});
     } else {
       known_.splice(known_.begin(), known_, known);
-      if (!known->graph) known->graph = captured(known->program);
-      check(cudaGraphLaunch(known->graph.get(), stream()), "cudaGraphLaunch");
+      if (!known->graph && has_room_for(known->program)) known->graph = captured(known->program);
+      if (known->graph)
+        check(cudaGraphLaunch(known->graph.get(), stream()), "cudaGraphLaunch");
+      else
+        program_.run(*this, numbers_.data());
     }
     program_.clear();
+  }
+  /// Whether the device has memory for one graph more, see `Options::reserve`.
+  bool has_room_for(const Program& program) const {
+    std::int64_t ops = std::int64_t(program.size());
+    for (const Known& k : known_)
+      if (k.graph) ops += std::int64_t(k.program.size());
+    return ops * bytes_of_node <= options_.reserve / 2;
   }
 
   /// The numbers that change go to their place on the device in one copy.

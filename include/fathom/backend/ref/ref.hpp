@@ -56,7 +56,7 @@ struct Ref : NeedsNoMemory {
     int lanes() const { return 1; }
     std::int64_t allocated_bytes() const { return 0; }
   };
-  static constexpr Options one_lane() { return {}; }
+  static constexpr Options one_lane(const Options& = {}) { return {}; }
 
   template <class Op>
     requires ref::Computes<typename ref::AsPrecision<P>::type, Op>
