@@ -42,6 +42,10 @@ function(fathom_add_translator)
   cmake_parse_arguments(PARSE_ARGV 0 MODEL "BLAS;COMPILED;CUDA;NO_BIAS"
                         "NAME;RESIDUAL;RECOMPUTE;${choices};${sizes};${optional_sizes}" "")
   _fathom_check_arguments(fathom_add_translator REQUIRED NAME RESIDUAL ${sizes} SIZES ${sizes} ${optional_sizes})
+  if(MODEL_VOCABULARY LESS 4)
+    message(FATAL_ERROR "fathom_add_translator: VOCABULARY is 4 at least, because the begin, the end and the unknown are three of them, not "
+                        "${MODEL_VOCABULARY}")
+  endif()
   if(NOT DEFINED MODEL_FEED_FORWARD)
     math(EXPR MODEL_FEED_FORWARD "4 * ${MODEL_WIDTH}")
   endif()

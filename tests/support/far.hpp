@@ -135,6 +135,17 @@ class FarBuffer {
   std::int64_t size_ = 0;
 };
 
+/// The base of a backend in which an op needs what it needs in `B`.
+template <class B>
+struct NeedsMemoryOf {
+  static constexpr bool saves_all = fathom::saves_all<B>;
+  static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
+  static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
+  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
+    return B::held_bytes(op, capacity);
+  }
+};
+
 /// Backend `B`, whose buffers are `FarMemory`: what dereferences a weight, a gradient, an activation or a slot outside
 /// of the backend ends the program. Packings, tokens and tables come to it as copies, which are far too.
 template <class B>

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D ctags=… -P check.cmake, in the project's root: passes when each class at namespace level has its tag.
+# cmake -D ctags=… -P check.cmake, in the project's root: passes when each class at namespace level has its tag, and some functions.
 execute_process(COMMAND ${ctags} -R -f - include OUTPUT_VARIABLE tags COMMAND_ERROR_IS_FATAL ANY)
 string(REPLACE "[" "(" tags "${tags}")  # a bracket would hide the ends of lines from lists
 string(REPLACE ";" "" tags "${tags}")
 
 foreach(tag IN ITEMS "Trainer\tinclude/fathom/train/trainer.hpp\t[^\n]*\tnamespace:fathom\n"
                      "Linear\tinclude/fathom/layers/linear.hpp\t[^\n]*\tnamespace:fathom\n"
-                     "LinearForward\tinclude/fathom/backend/ops/linear.hpp\t[^\n]*\tnamespace:fathom.op\n"
-                     "Cpu\tinclude/fathom/backend/cpu/cpu.hpp\t[^\n]*\tnamespace:fathom.cpu\n"
-                     "Windows\tinclude/fathom/text/windows.hpp\t[^\n]*\tnamespace:fathom::text\n")
+                     "LinearForward\tinclude/fathom/backend/ops/linear.hpp\t[^\n]*\tnamespace:fathom::op\n"
+                     "Cpu\tinclude/fathom/backend/cpu/cpu.hpp\t[^\n]*\tnamespace:fathom::cpu\n"
+                     "Windows\tinclude/fathom/text/windows.hpp\t[^\n]*\tnamespace:fathom::text\n"
+                     "Axis\tinclude/fathom/report/plot.hpp\t[^\n]*\tnamespace:fathom::detail::plotting\n"
+                     "forward\tinclude/fathom/layers/attention.hpp\t[^\n]*\tnamespace:fathom\n"
+                     "backward\tinclude/fathom/layers/attention.hpp\t[^\n]*\tnamespace:fathom\n")
   if(NOT tags MATCHES "(^|\n)${tag}")
     message(SEND_ERROR " no tag is `${tag}`")
   endif()

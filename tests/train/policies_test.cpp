@@ -9,8 +9,8 @@
 #include <fathom/generate/pair_inference.hpp>
 #include <fathom/layers/dlcl.hpp>
 #include <fathom/layers/stacks.hpp>
+#include <fathom/models/batch_outputs.hpp>
 #include <fathom/optim/adam.hpp>
-#include <fathom/train/batch_outputs.hpp>
 #include <fathom/train/checkpoint.hpp>
 #include <fathom/train/trainer.hpp>
 #include <span>

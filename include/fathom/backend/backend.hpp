@@ -119,17 +119,6 @@ struct NeedsNoMemory {
   static constexpr std::int64_t held_bytes(const auto& /*op*/, const Capacity&) { return 0; }
 };
 
-/// The base of a backend in which an op needs what it needs in `B`.
-template <class B>
-struct NeedsMemoryOf {
-  static constexpr bool saves_all = fathom::saves_all<B>;
-  static constexpr std::int64_t scratch_bytes(const auto& op) { return B::scratch_bytes(op); }
-  static constexpr std::int64_t shared_bytes(const auto& op) { return B::shared_bytes(op); }
-  static constexpr std::int64_t held_bytes(const auto& op, const Capacity& capacity) {
-    return B::held_bytes(op, capacity);
-  }
-};
-
 /// Hears what a lane does beyond the ops it is handed: it waits for other lanes, or does work that ops have put off.
 /// For profiles. A lane that does such things has `listen(Listener*)`; null: nobody listens.
 class Listener {

@@ -74,6 +74,12 @@ struct Observed {
 
   static constexpr Options one_lane(const Options& options = {}) { return B::one_lane(options); }
   static constexpr bool saves_all = fathom::saves_all<B>;
+  static constexpr bool pads_batches = fathom::pads_batches<B>;
+  static std::int64_t free_bytes(const Options& options)
+    requires requires { B::free_bytes(options); }
+  {
+    return B::free_bytes(options);
+  }
 
   static constexpr std::int64_t scratch_bytes(const auto& op) {
     return most(op, [](const auto& each) { return std::int64_t(B::scratch_bytes(each)); });

@@ -90,13 +90,16 @@ template <class Policy, class NormLayer, class Places, class... Sublayers>
 struct ResidualBlockOf;
 template <class Policy, class NormLayer, std::size_t... Index, class... Sublayers>
 struct ResidualBlockOf<Policy, NormLayer, std::index_sequence<Index...>, Sublayers...> {
+  static_assert(CheckPolicy<Policy>::value);
   static constexpr SublayerPlace place(std::size_t index) {
     return !joins_sublayers<Policy>            ? SublayerPlace::alone
            : index + 1 == sizeof...(Sublayers) ? SublayerPlace::last
                                                : SublayerPlace::inner;
   }
   static constexpr auto choose() {
-    if constexpr (Policy::learned == LearnedScale::layer_scalar)
+    if constexpr (!StatesResidualFacts<Policy>)
+      return std::type_identity<Sequence<Sublayers...>>{};  // what is wrong has been said
+    else if constexpr (Policy::learned == LearnedScale::layer_scalar)
       return std::type_identity<SharedScaleBlock<Policy, Residual<Policy, Sublayers, NormLayer, place(Index)>...>>{};
     else if constexpr (Policy::adds_layer_input)
       return std::type_identity<LayerInputBlock<Residual<Policy, Sublayers, NormLayer, place(Index)>...>>{};
@@ -126,15 +129,22 @@ struct SublayersWith<LayerOptions<Asked...>> {
   template <int Width, int Hidden, class Act, class... Options>
   using Wide = FeedForward<Width, Hidden, Act, Asked..., Options...>;
 };
+/// A policy whose facts are checked: what is none gets the message.
+template <class Policy>
+struct CheckedPolicy : Policy {
+  static_assert(CheckPolicy<Policy>::value);
+};
 template <class Policy, int Width, int Heads, class Mask = Causal, class... Options>
 using AttentionFor =
-    typename SublayersWith<typename Policy::AttentionOptions>::template SelfAttention<Width, Heads, Mask, Options...>;
+    typename SublayersWith<typename CheckedPolicy<Policy>::AttentionOptions>::template SelfAttention<Width, Heads, Mask,
+                                                                                                     Options...>;
 template <class Policy, int Width, int Heads, int MemoryWidth = Width, class... Options>
 using CrossAttentionFor =
-    typename SublayersWith<typename Policy::CrossAttentionOptions>::template MemoryAttention<Width, Heads, MemoryWidth,
-                                                                                             Options...>;
+    typename SublayersWith<typename CheckedPolicy<Policy>::CrossAttentionOptions>::template MemoryAttention<
+        Width, Heads, MemoryWidth, Options...>;
 template <class Policy, int Width, int Hidden, class Act = Gelu, class... Options>
 using FeedForwardFor =
-    typename SublayersWith<typename Policy::FeedForwardOptions>::template Wide<Width, Hidden, Act, Options...>;
+    typename SublayersWith<typename CheckedPolicy<Policy>::FeedForwardOptions>::template Wide<Width, Hidden, Act,
+                                                                                              Options...>;
 
 }  // namespace fathom::inline FATHOM_ABI

@@ -107,7 +107,7 @@ TEST_CASE("emulated: a translator's steps are few graphs, whatever the lengths o
       const PairBatch batch = packed;
       lengths.emplace(batch.source.packing.rows(), batch.source.packing.offsets.size());
       const double loss = trainer.step(batch, 1e-3).loss;
-      CHECK(testing::relative_error(loss, expected.step(batch, 1e-3).loss, 1) < 1e-4);
+      CHECK(testing::relative_error(loss, expected.step(batch, 1e-3).loss, 1) < 1e-4);  // rounding, over 28 steps
     }
   };
   run(14);
