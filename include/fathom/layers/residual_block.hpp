@@ -86,11 +86,28 @@ struct LayerInputBlock : Sequence<Residuals...> {
   }
 };
 
+/// The template argument is the message.
+template <class Policy>
+struct CheckSharedScalar {
+  static constexpr bool shares = [] {
+    if constexpr (StatesResidualFacts<Policy>)
+      return Policy::learned == LearnedScale::layer_scalar && (Policy::post_norm || Policy::adds_layer_input);
+    else
+      return false;
+  }();
+  static_assert(
+      !shares,
+      "ResidualBlock: a policy whose sublayers share one learned scalar has neither a norm behind the sum nor the "
+      "layer's input on top: give each sublayer a scalar of its own, LearnedScale::branch_scalar");
+  static constexpr bool value = true;
+};
+
 template <class Policy, class NormLayer, class Places, class... Sublayers>
 struct ResidualBlockOf;
 template <class Policy, class NormLayer, std::size_t... Index, class... Sublayers>
 struct ResidualBlockOf<Policy, NormLayer, std::index_sequence<Index...>, Sublayers...> {
   static_assert(CheckPolicy<Policy>::value);
+  static_assert(CheckSharedScalar<Policy>::value);
   static constexpr SublayerPlace place(std::size_t index) {
     return !joins_sublayers<Policy>            ? SublayerPlace::alone
            : index + 1 == sizeof...(Sublayers) ? SublayerPlace::last

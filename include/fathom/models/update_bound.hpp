@@ -123,8 +123,9 @@ constexpr double update_bound(auto&& moved) {
   return through * of_encoder + sum;
 }
 
-/// The same for one step of gradient descent with this rate, where ‖∂L/∂F‖ = 1 and no gradient of a sublayer exceeds
-/// √(v² + w²) / α, that of its stack's last one: each term gets the factor rate · √(v² + w²) / α once more. DeepNorm's
+/// The same for one step of gradient descent with this rate, where ‖∂L/∂F‖ = 1 and the gradient of a sublayer is
+/// √(v² + w²) / α, its own: each term gets the factor rate · √(v² + w²) / α once more. The theorems bound all gradients
+/// by that of the last sublayer, which is the same where all have equal constants. DeepNorm's
 /// constants make it the rate for one stack and twice the rate for an encoder and a decoder, whatever the depth.
 template <class Model>
 constexpr double sgd_update_bound(double rate) {

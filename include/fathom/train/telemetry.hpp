@@ -64,6 +64,7 @@ struct ModelUpdate {
 ///   for (const LayerTelemetry& layer : telemetry.measure()) …
 ///   const ModelUpdate update = telemetry.model_update();
 ///
+/// `measure` has the dropout of the next step, as training has; `model_update` has none.
 /// `measure` costs one forward pass on one lane, one forward and backward pass on all, and a copy of the weights;
 /// `model_update` six forward passes.
 template <class Trainer>
