@@ -16,10 +16,10 @@
 #include "support/reversed_pairs.hpp"
 
 /// The "64-128-2 tiny Transformers" of DeepNet's figure 5 (width, feed-forward width, heads), of as many encoder as
-/// decoder layers, for `ReversedPairs`.
+/// decoder layers, for pairs of letters.
 namespace fathom_test {
 
-template <int Depth, class EncoderPolicy, class DecoderPolicy = EncoderPolicy>
+template <class Pairs, int Depth, class EncoderPolicy, class DecoderPolicy = EncoderPolicy>
 struct NarrowTranslators {
   static constexpr int width = 64, heads = 2, hidden = 128;
   template <class Policy>
@@ -27,17 +27,16 @@ struct NarrowTranslators {
   using EncoderBlock = Sequence<Residual<EncoderPolicy, Attention<width, heads, Full>>, Wide<EncoderPolicy>>;
   using DecoderBlock = Sequence<Residual<DecoderPolicy, Attention<width, heads>>,
                                 Residual<DecoderPolicy, CrossAttention<width, heads>>, Wide<DecoderPolicy>>;
-  using Model =
-      Translator<Encoder<Vocabulary<ReversedPairs::source_vocabulary>, ContextLength<ReversedPairs::longest>,
-                         Repeat<Depth, EncoderBlock, RecomputeSqrt>>,
-                 Decoder<Vocabulary<ReversedPairs::target_vocabulary>, ContextLength<ReversedPairs::longest + 1>,
-                         Repeat<Depth, DecoderBlock, RecomputeSqrt>>>;
+  using Model = Translator<Encoder<Vocabulary<Pairs::source_vocabulary>, ContextLength<Pairs::longest>,
+                                   Repeat<Depth, EncoderBlock, RecomputeSqrt>>,
+                           Decoder<Vocabulary<Pairs::target_vocabulary>, ContextLength<Pairs::longest + 1>,
+                                   Repeat<Depth, DecoderBlock, RecomputeSqrt>>>;
 };
-template <int Depth, class Policy>
-using NarrowTranslator = typename NarrowTranslators<Depth, Policy>::Model;
-template <int Depth>
+template <int Depth, class Policy, class Pairs = ReversedPairs>
+using NarrowTranslator = typename NarrowTranslators<Pairs, Depth, Policy>::Model;
+template <int Depth, class Pairs = ReversedPairs>
 using NarrowDeepNet =
-    typename NarrowTranslators<Depth, DeepNorm<deepnorm::encoder_decoder(Depth, Depth).encoder.alpha>,
+    typename NarrowTranslators<Pairs, Depth, DeepNorm<deepnorm::encoder_decoder(Depth, Depth).encoder.alpha>,
                                DeepNorm<deepnorm::encoder_decoder(Depth, Depth).decoder.alpha>>::Model;
 
 /// The norms of the gradients of the layers of a stack, whose names begin so: "decoder.", or nothing for a model of

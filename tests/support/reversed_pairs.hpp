@@ -11,15 +11,17 @@
 namespace fathom_test {
 using namespace fathom;
 
-/// Pairs of a few letters and the same letters backwards: what a model can only predict by reading the source.
-class ReversedPairs {
+/// Pairs of some letters, as many as `Shortest` to `Longest`, and the same letters backwards: what a model can only
+/// predict by reading the source.
+template <int Letters, int Shortest, int Longest>
+class ReversedPairsOf {
  public:
   using Packed = text::PackedPairs;
-  static constexpr int letters = 8, begin = letters, end = letters + 1;  // tokens of the target alone
+  static constexpr int letters = Letters, begin = letters, end = letters + 1;  // tokens of the target alone
   static constexpr int source_vocabulary = letters, target_vocabulary = letters + 2;
-  static constexpr int longest = 6;
+  static constexpr int longest = Longest;
 
-  explicit ReversedPairs(const PairCapacity& capacity, std::uint64_t seed = 1) : capacity_(capacity), key_{seed} {}
+  explicit ReversedPairsOf(const PairCapacity& capacity, std::uint64_t seed = 1) : capacity_(capacity), key_{seed} {}
 
   PairCapacity capacity() const { return capacity_; }
   std::uint64_t epoch() const { return 100; }
@@ -27,7 +29,7 @@ class ReversedPairs {
     batch.clear();
     for (;; ++cursor) {
       const Philox random(key_.child(cursor));
-      const int length = 3 + int(below(longest - 2, low_bits(random(0))));
+      const int length = Shortest + int(below(Longest - Shortest + 1, low_bits(random(0))));
       std::array<int, longest> source;
       std::array<int, longest + 1> target{begin};
       for (int i = 0; i < length; ++i) {
@@ -47,5 +49,6 @@ class ReversedPairs {
   PairCapacity capacity_;
   Key key_;
 };
+using ReversedPairs = ReversedPairsOf<8, 3, 6>;
 
 }  // namespace fathom_test
