@@ -7,6 +7,7 @@
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual.hpp>
 #include <fathom/layers/sequence.hpp>
+#include <fathom/layers/shifted_output.hpp>
 #include <fathom/layers/stacks.hpp>
 #include <fathom/testing/layer_run.hpp>
 #include <functional>
@@ -55,6 +56,9 @@ constexpr double alpha = 3.7606030930863934;  // 200^(1/4)
 template <class Policy>
 using Layer = Sequence<Residual<Policy, Attention<8, 2>>, Residual<Policy, FeedForward<8, 12>>>;
 
+template <class Policy>
+using Reading = PolicyDecoderBlock<Policy, 4>;
+
 struct Case {
   const char* name;
   void (*check)(const Reference&);
@@ -92,6 +96,12 @@ struct Case {
     {"dlcl", agrees<Dlcl<3, Sequence<Residual<PreNorm, Attention<8, 2>>, Residual<PreNorm, FeedForward<8, 12>>>>>},
     {"dlcl_post",
      agrees<DlclPost<3, Sequence<Residual<PostNorm, Attention<8, 2>>, Residual<PostNorm, FeedForward<8, 12>>>>>},
+    {"decoders_mix_norm", agrees<MixNormStack<3, Reading, 1>>},
+    {"decoders_keel", agrees<KeelStack<3, Reading>>},
+    {"decoders_dlcl", agrees<Dlcl<3, Reading<PreNorm>>>},
+    {"decoders_dlcl_post", agrees<DlclPost<3, Reading<PostNorm>>>},
+    {"shifted_output", agrees<ShiftedOutput<6, false>>},
+    {"shifted_output_scaled", agrees<ShiftedOutput<6, true>>},
     {"dlcl_feed_forward", agrees<Dlcl<3, Sequence<Residual<PreNorm, FeedForward<8, 12>>>>>},
 };
 

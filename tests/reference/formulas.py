@@ -350,6 +350,20 @@ def decoder_stack(p, x, depth, policy, offsets, heads, memory, memory_offsets):
     return x
 
 
+def decoder_block(p, x, residual, offsets, heads, memory, memory_offsets):
+    """A decoder's layer by one rule, or by one rule for each kind of sublayer."""
+    for kind in ("attention", "cross_attention", "feed_forward"):
+        sublayer = part(p, kind)
+        rule = residual[kind] if isinstance(residual, dict) else residual
+        x = rule(sublayer, x, lambda y: inside(sublayer, kind, y, offsets, heads, memory, memory_offsets))
+    return x
+
+
+def shifted_output(p, x):
+    """Fixup's layer behind a stack: x + s, or m (x + s)."""
+    return p.get("scale", 1) * (x + p["shift"])
+
+
 def mix_norm(p, x, post_layers, pre_layers, offsets, heads):
     """Mix-LN: a stack of Post-LN layers, and one of Pre-LN layers behind it."""
     for i in range(post_layers):

@@ -579,6 +579,91 @@ def stacks():
     }
 
 
+def decoder_layer(s, width, hidden, *norms):
+    """Parameters of a decoder's layer; `norms`: the names of each sublayer's norms."""
+    p = {}
+    for kind, names in zip(("attention", "cross_attention", "feed_forward"), norms):
+        ours = s.feed_forward(width, hidden) if kind == "feed_forward" else s.attention(width)
+        for name in names:
+            ours |= s.norm(name, width)
+        p |= prefixed(kind, ours)
+    return p
+
+
+@case
+def decoders():
+    """Stacks of several rules that read an encoder's output."""
+    width, hidden, heads, depth = 4, 6, 2, 3
+    offsets, memory_offsets = offsets_of([3, 1]), offsets_of([2, 3])
+    one, two = [["norm"]] * 3, [["pre_norm", "norm"]] * 3
+
+    def make(seed, forward, parameters):
+        s = Source(seed)
+        p = parameters(s)
+        x = {"x": s.normal(4, width), "memory": s.normal(5, width)}
+
+        def run(p, x):
+            def layer(residual):
+                return lambda q, y: f.decoder_block(q, y, residual, offsets, heads, x["memory"], memory_offsets)
+
+            return {"y": forward(p, x["x"], layer)}
+
+        return record(seed, run, p, x, {"offsets": offsets, "memory_offsets": memory_offsets})
+
+    def of_blocks(*blocks):
+        def parameters(s):
+            p = {}
+            for name, norms in blocks:
+                p |= prefixed(name, decoder_layer(s, width, hidden, *norms))
+            return p
+
+        return parameters
+
+    def with_history(s):
+        p = {"history.weight": s.normal((depth + 1) * (depth + 2) // 2, std=0.2, mean=0.4)}
+        for i in range(depth):
+            p |= prefixed(f"blocks.{i}", decoder_layer(s, width, hidden, *one)) | s.norm(f"blocks.{i}.history", width)
+        return p
+
+    def mix_norm(p, x, layer):
+        x = layer(f.post_norm)(f.part(p, "stack.0.blocks.0"), x)
+        for i in range(2):
+            x = layer(f.pre_norm)(f.part(p, f"stack.1.blocks.{i}"), x)
+        return x
+
+    def keel(p, x, layer):
+        first = {"attention": f.pre_norm, "cross_attention": f.keel(1), "feed_forward": f.keel(1)}
+        x = layer(first)(f.part(p, "stack.0.blocks.0"), x)
+        for i in range(2):
+            x = layer(f.keel(3 * depth))(f.part(p, f"stack.1.blocks.{i}"), x)
+        return x
+
+    return {
+        "mix_norm": make(
+            160, mix_norm, of_blocks(("stack.0.blocks.0", one), ("stack.1.blocks.0", one), ("stack.1.blocks.1", one))
+        ),
+        "keel": make(
+            161,
+            keel,
+            of_blocks(
+                ("stack.0.blocks.0", [["norm"], *two[1:]]), ("stack.1.blocks.0", two), ("stack.1.blocks.1", two)
+            ),
+        ),
+        "dlcl": make(162, lambda p, x, layer: f.dlcl(p, x, depth, layer(f.pre_norm)), with_history),
+        "dlcl_post": make(163, lambda p, x, layer: f.dlcl_post(p, x, depth, layer(f.post_norm)), with_history),
+    }
+
+
+@case
+def shifted_output():
+    def make(seed, *names):
+        s = Source(seed)
+        p = {name: s.normal(1, std=0.3, mean=mean) for name, mean in names}
+        return record(seed, lambda p, x: {"y": f.shifted_output(p, x["x"])}, p, {"x": s.normal(5, 6)})
+
+    return {"": make(170, ("shift", 0.0)), "scaled": make(171, ("shift", 0.0), ("scale", 1.0))}
+
+
 @case
 def dlcl():
     width, depth, heads, offsets = 8, 3, 2, offsets_of([4, 2])
