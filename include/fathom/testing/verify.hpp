@@ -69,10 +69,12 @@ class OutputReader : public ScopeObserver {
 
 namespace detail {
 
-/// A backend whose ops are read back. Two that are compared save the same, so that they run the same ops.
-template <class B, bool SavesAll>
+/// A backend whose ops are read back. Two that are compared save the same and pad alike, so that they run the same ops:
+/// what one of `Both` wants.
+template <class B, class... Both>
 struct Compared : Observed<B, OutputReader<B>> {
-  static constexpr bool saves_all = SavesAll;
+  static constexpr bool saves_all = (fathom::saves_all<Both> || ...),
+                        pads_batches = (fathom::pads_batches<Both> || ...);
 };
 
 /// Ops on their way from the thread of one backend to that of the other: one at a time, so that a thousand layers need
@@ -140,8 +142,7 @@ Verification verify(const typename Model::Capacity& capacity, BatchOf&& batch_of
   static_assert(std::is_same_v<typename First::Precision, typename Second::Precision>,
                 "fathom: verify compares backends of one precision, such as Ref<Mixed> and Cpu<Mixed>");
   const auto train = [&]<class B>(const std::type_identity<B>&, const typename B::Options& machine, auto&& hand_on) {
-    Trainer<Model, detail::Compared<B, saves_all<First> || saves_all<Second>>, Optimizer> trainer(
-        capacity, options.trainer, {}, machine);
+    Trainer<Model, detail::Compared<B, First, Second>, Optimizer> trainer(capacity, options.trainer, {}, machine);
     if (trainer.context().lanes() != 1)
       throw Error("verify: a machine of " + std::to_string(trainer.context().lanes()) + " lanes; give both one");
     trainer.context().machine().observers().front().hand_on = hand_on;
