@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "support/reversed_pairs.hpp"
+#include "train/translator_models.hpp"
 
 namespace padding_test {
 
@@ -156,10 +156,7 @@ TEST_CASE("padding: a language model trains as without") {
 
 TEST_CASE("padding: a translator trains as without") {
   using Pairs = ReversedPairs;
-  using Model = Translator<Encoder<Vocabulary<Pairs::source_vocabulary>, ContextLength<Pairs::longest>,
-                                   deepnet::EncoderStack<2, 2, 8, 2, 16>>,
-                           Decoder<Vocabulary<Pairs::target_vocabulary>, ContextLength<Pairs::longest + 1>,
-                                   deepnet::DecoderStack<2, 2, 8, 2, 16>>>;
+  using Model = PairModel<deepnet::EncoderStack<2, 2, 8, 2, 16>, deepnet::DecoderStack<2, 2, 8, 2, 16>>;
   const PairCapacity capacity{{37, 16, Pairs::longest}, {51, 16, Pairs::longest + 1}};
   const Pairs pairs(capacity);
   std::vector<text::PackedPairs> packed;

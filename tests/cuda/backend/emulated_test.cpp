@@ -26,8 +26,8 @@
 
 #include "device.hpp"
 #include "precision/gradient_error.hpp"
-#include "support/reversed_pairs.hpp"
 #include "support/temporary_directory.hpp"
+#include "train/translator_models.hpp"
 
 namespace emulated_test {
 
@@ -90,10 +90,7 @@ TEST_CASE("emulated: another shape is another graph", "[cuda]") {
 TEST_CASE("emulated: a translator's steps are few graphs, whatever the lengths of its sentences", "[cuda]") {
   Device::get().reset();
   using Pairs = ReversedPairs;
-  using Translating = Translator<Encoder<Vocabulary<Pairs::source_vocabulary>, ContextLength<Pairs::longest>,
-                                         deepnet::EncoderStack<1, 1, 32, 2, 64>>,
-                                 Decoder<Vocabulary<Pairs::target_vocabulary>, ContextLength<Pairs::longest + 1>,
-                                         deepnet::DecoderStack<1, 1, 32, 2, 64>>>;
+  using Translating = PairModel<deepnet::EncoderStack<1, 1, 32, 2, 64>, deepnet::DecoderStack<1, 1, 32, 2, 64>>;
   const PairCapacity pairs{{64, 16, Pairs::longest}, {80, 16, Pairs::longest + 1}};
   const Pairs source(pairs);
   Trainer<Translating, Cuda<Single>, AdamW> trainer(pairs, with_dropout(), {}, device);
@@ -293,8 +290,8 @@ TEST_CASE("emulated: a plan of cuDNN that a run has kept is read by the next one
     double loss;
     std::int64_t descriptors;
   };
-  const auto train = [&](const std::string& plans, std::size_t library_version = 0) {
-    Device::get().reset({.library_version = library_version});
+  const auto train = [&](const std::string& plans, std::size_t cudnn_version = 0) {
+    Device::get().reset({.cudnn_version = cudnn_version});
     SmallTrainer<Cuda<Mixed>> trainer(capacity, {}, {}, {.workspace = 1_MiB, .plans = plans});
     const double loss = trainer.step(batch(0), 1e-3).loss;
     CHECK(calls("cudnnBackendExecute") > 0);
@@ -453,11 +450,11 @@ TEST_CASE("emulated: what a machine lacks is said in one line", "[cuda]") {
 }
 
 TEST_CASE("emulated: another cuDNN than a program was compiled for is said in one line", "[cuda]") {
-  const std::string other = error_of({.library_version = CUDNN_VERSION / 10000 * 10000 + 10000});
+  const std::string other = error_of({.cudnn_version = CUDNN_VERSION / 10000 * 10000 + 10000});
   CHECK(contains(other, " is loaded, and this program was compiled for "));
   CHECK(contains(other, ": the first number of both must be the same"));
-  CHECK(contains(error_of({.library_version = CUDNN_VERSION - 100}), " is loaded, and this program was compiled for "));
-  CHECK(error_of({.library_version = CUDNN_VERSION + 1}).empty());
+  CHECK(contains(error_of({.cudnn_version = CUDNN_VERSION - 100}), " is loaded, and this program was compiled for "));
+  CHECK(error_of({.cudnn_version = CUDNN_VERSION + 1}).empty());
   Device::get().reset();
 }
 

@@ -8,7 +8,7 @@
 
 #include "precision/gradient_error.hpp"
 #include "support/policy_lists.hpp"
-#include "support/reversed_pairs.hpp"
+#include "train/translator_models.hpp"
 
 namespace precision_test {
 
@@ -56,10 +56,7 @@ TEMPLATE_LIST_TEST_CASE("cuda: in mixed precision too, under each kind of policy
 
 TEST_CASE("cuda: and of a translator", "[cuda]") {
   using Pairs = ReversedPairs;
-  using Model = Translator<Encoder<Vocabulary<Pairs::source_vocabulary>, ContextLength<Pairs::longest>,
-                                   deepnet::EncoderStack<2, 2, 32, 2, 64>>,
-                           Decoder<Vocabulary<Pairs::target_vocabulary>, ContextLength<Pairs::longest + 1>,
-                                   deepnet::DecoderStack<2, 2, 32, 2, 64>>>;
+  using Model = PairModel<deepnet::EncoderStack<2, 2, 32, 2, 64>, deepnet::DecoderStack<2, 2, 32, 2, 64>>;
   const PairCapacity capacity{{32, 8, Pairs::longest}, {40, 8, Pairs::longest + 1}};
   text::PackedPairs packed(capacity);
   Pairs(capacity).fill(0, packed);

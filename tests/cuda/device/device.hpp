@@ -27,7 +27,7 @@ struct Settings {
       true;  ///< else calls are counted and checked, and nothing is done: for plans of models that no host holds
   Order order = Order::forward;
   int driver = 13000;               ///< the version of CUDA that the driver has
-  std::size_t library_version = 0;  ///< of cuDNN; 0: that of the header
+  std::size_t cudnn_version = 0;    ///< of cuDNN; 0: that of the header
   std::int64_t plan_bytes = 0;      ///< of workspace that each plan of cuDNN asks for beside the usual
 };
 

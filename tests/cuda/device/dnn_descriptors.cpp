@@ -190,7 +190,7 @@ using namespace emulated;
 using namespace emulated::dnn;
 
 size_t cudnnGetVersion() {
-  const std::size_t version = Device::get().settings().library_version;
+  const std::size_t version = Device::get().settings().cudnn_version;
   return version == 0 ? CUDNN_VERSION : version;
 }
 

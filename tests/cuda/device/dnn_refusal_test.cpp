@@ -154,7 +154,7 @@ TEST_CASE("cuDNN: every call can fail, and nothing leaks", "[device]") {
   }
   CHECK(failed > 300);
   CHECK(cudnnGetVersion() == CUDNN_VERSION);
-  device.reset({.library_version = 90100});
+  device.reset({.cudnn_version = 90100});
   CHECK(cudnnGetVersion() == 90100);
 }
 
