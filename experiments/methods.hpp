@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fathom/core/parameters.hpp>
 #include <fathom/layers/dlcl.hpp>
 #include <fathom/layers/policies.hpp>
 #include <fathom/layers/repeat.hpp>
 #include <fathom/models/deepnorm_constants.hpp>
 #include <fathom/optim/parameter_rules.hpp>
+#include <span>
 #include <vector>
 
 /// What the grid compares: a name, the policy of the blocks for the depths of a model, and the stack. CMakeLists.txt
@@ -36,18 +38,26 @@ struct DeepNormByDepth : Plain<PostNorm> {
   template <int N, int M>
   using Decoder = DeepNorm<deepnorm::encoder_decoder(N, M).decoder.alpha>;
 };
-/// Candidates for more learning rates than DeepNorm tolerates: its gains and biases, of which the theory says nothing,
-/// learn slower or not at all; its alpha is learned.
+/// Candidates for more learning rates than DeepNorm tolerates. Its gains and biases, of which the theory says nothing,
+/// learn slower.
 struct DeepNormSlowVectors : DeepNormByDepth {
   static constexpr const char* name = "DeepNormSlowVectors";
-  static std::vector<ParameterRule> rules() {
+  static std::vector<ParameterRule> rules(std::span<const ParameterInfo>) {
     return {{.role = "norm gain", .rate = 0.1}, {.role = "bias", .rate = 0.1}};
   }
 };
-struct DeepNormFrozenVectors : DeepNormByDepth {
-  static constexpr const char* name = "DeepNormFrozenVectors";
-  static std::vector<ParameterRule> rules() { return {{.role = "norm gain", .rate = 0}, {.role = "bias", .rate = 0}}; }
+/// Adam moves each number by the learning rate, however small it started: what starts beta times smaller learns beta
+/// times slower, as if beta stood in the forward pass.
+struct DeepNormScaledRates : DeepNormByDepth {
+  static constexpr const char* name = "DeepNormScaledRates";
+  static std::vector<ParameterRule> rules(std::span<const ParameterInfo> table) {
+    std::vector<ParameterRule> rules;
+    for (const ParameterInfo& info : table)
+      if (info.gain != 1) rules.push_back({.names = info.name, .rate = info.gain});
+    return rules;
+  }
 };
+/// Its alpha is learned.
 template <double Alpha>
 struct LearnedAlpha : DeepNorm<Alpha> {
   static constexpr LearnedScale learned = LearnedScale::skip_vector;  ///< it starts at 1, and alpha stays beside it

@@ -39,13 +39,14 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
   const typename Cpu<>::Options machine{.threads = settings.threads};
   TrainerOptions options{
       .seed = cell.seed, .loss = {.smoothing = Task::smoothing}, .clip_norm = 0, .spike_factor = 0, .patience = 1};
-  if constexpr (requires { Method::rules(); }) options.rules = Method::rules();
+  const std::vector<ParameterInfo> table = describe<Model>();
+  if constexpr (requires { Method::rules(table); }) options.rules = Method::rules(table);
   Trainer<Model, Cpu<>, Adam> trainer(task.capacity(), options, {.beta2 = Task::beta2}, machine);
   const InverseSquareRoot schedule({.peak = cell.rate, .warmup_steps = result.warmup});
   typename Task::Packed batch(task.capacity());
   task.fill(0, batch);
   trainer.profile(batch);  // of methods that have something to profile
-  checked_text(initial_deviations(trainer.table(), trainer.masters()));
+  checked_text(initial_deviations(table, trainer.masters()));
   const std::int64_t every = std::max<std::int64_t>(1, result.steps / std::max<std::int64_t>(1, settings.validations));
   try {
     for (std::int64_t step = 1; step <= result.steps; ++step) {
