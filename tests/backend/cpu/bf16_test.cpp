@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fathom/backend/cpu/bf16.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <bit>
+#include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 namespace bf16_test {
@@ -45,6 +51,22 @@ TEST_CASE("parts of registers touch no bf16 number beyond them", "[bf16]") {
       CHECK(float(numbers[i]) == float(i) + 1 + (i < n ? 100 : 0));
     }
   }
+}
+
+TEMPLATE_TEST_CASE("parts of registers are read and written at the edge of a page", "[bf16]", Bf16, float, double) {
+  const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE));
+  constexpr std::size_t width = cpu::simd_width<cpu::Computed<TestType>>;
+  void* const memory = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  auto* const end = reinterpret_cast<TestType*>(static_cast<std::byte*>(memory) + page);
+  REQUIRE(mprotect(end, page, PROT_NONE) == 0);
+  for (std::size_t n = 0; n <= width; ++n) {
+    TestType* const numbers = end - n;
+    std::fill(numbers, end, TestType(2.0f));
+    cpu::store_first(numbers, cpu::load_first(numbers, n) + 1, n);
+    CHECK(std::count(numbers, end, TestType(3.0f)) == std::ptrdiff_t(n));
+  }
+  munmap(memory, 2 * page);
 }
 
 }  // namespace bf16_test

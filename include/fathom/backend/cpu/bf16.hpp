@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,13 +20,22 @@ using WordRegister [[gnu::vector_size(simd_bytes)]] = std::uint32_t;
 
 /// Numbers of 16 bits, the upper halves of floats.
 inline Simd<float> widened(HalfRegister bits) {
+#if FATHOM_SIMD_BITS == 256  // g++ 12 makes four instructions of it
+  return (Simd<float>)((WordRegister)_mm256_cvtepu16_epi32((__m128i)bits) << 16);
+#else
   return (Simd<float>)(__builtin_convertvector(bits, WordRegister) << 16);
+#endif
 }
 
 inline HalfRegister rounded(Simd<float> v) {
-  const WordRegister bits = (WordRegister)v, nearest = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-  const WordRegister quiet = bits >> 16 | 0x40u, is_nan = (WordRegister)(v != v);
-  return __builtin_convertvector((quiet & is_nan) | (nearest & ~is_nan), HalfRegister);
+  const WordRegister bits = (WordRegister)v, nearest = bits + 0x7FFFu + (bits >> 16 & 1u), quiet = bits | 0x400000u;
+  const WordRegister chosen = v != v ? quiet : nearest;
+#if FATHOM_SIMD_BITS == 256
+  const __m256i upper = (__m256i)((SimdBits<float>)chosen >> 16);  // signed: they are packed as they are
+  return (HalfRegister)_mm_packs_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+#else
+  return __builtin_convertvector(chosen >> 16, HalfRegister);
+#endif
 }
 }  // namespace detail
 
@@ -46,13 +56,21 @@ inline void store(Bf16* p, Simd<float> v) {
 
 /// p[0 … n) in the first n elements, zero in the others; n <= elements. Nothing beyond p[n) is touched.
 inline Simd<float> load_first(const Bf16* p, std::size_t n) {
-  detail::HalfRegister bits{};
 #if FATHOM_SIMD_BITS == 512
-  bits = (detail::HalfRegister)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p);
+  return detail::widened((detail::HalfRegister)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p));
+#elif FATHOM_SIMD_BITS == 256
+  const auto first = _mm_cmplt_epi16(_mm_set_epi16(7, 6, 5, 4, 3, 2, 1, 0), _mm_set1_epi16(static_cast<short>(n)));
+  const __m128i pairs = _mm_srai_epi32(first, 31);  // what is loaded is pairs of numbers; of an odd n the last is alone
+  __m128i bits = _mm_maskload_epi32(reinterpret_cast<const int*>(p), pairs);
+  if (n % 2 == 1)
+    bits = _mm_or_si128(bits,
+                        _mm_and_si128(_mm_andnot_si128(pairs, first), _mm_set1_epi16(std::bit_cast<short>(p[n - 1]))));
+  return detail::widened((detail::HalfRegister)bits);
 #else
+  detail::HalfRegister bits{};
   std::memcpy(&bits, p, n * sizeof(Bf16));
-#endif
   return detail::widened(bits);
+#endif
 }
 
 /// p[0 … n) = the first n elements of v; n <= elements. Nothing beyond p[n) is touched.

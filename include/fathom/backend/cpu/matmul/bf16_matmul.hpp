@@ -9,6 +9,7 @@
 #include "fathom/backend/cpu/matmul/bf16_kernel.hpp"
 #include "fathom/backend/cpu/matmul/few_rows.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
+#include "fathom/backend/cpu/matmul/pack.hpp"
 #include "fathom/backend/cpu/matmul/pack_bf16.hpp"
 #include "fathom/backend/cpu/matmul/tiles.hpp"
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "fathom/backend/cpu/bf16.hpp"
 #include "fathom/backend/cpu/matmul/micro_kernel.hpp"
 #include "fathom/backend/cpu/matmul/operands.hpp"
 #include "fathom/backend/cpu/shuffle.hpp"
@@ -55,9 +56,9 @@ void pack_rows(RowMajor<const T> a, std::size_t rows, std::size_t depth, T* pack
   for (std::size_t i = 0; i < rows; ++i) std::copy_n(a.row(i), depth, packed + i * Stride);
 }
 
-/// sums[columns] += the sum over the rows of a[rows, columns], in ascending order of the rows.
-template <class T>
-void add_column_sums(RowMajor<const T> a, std::size_t rows, std::size_t columns, T* sums) {
+/// sums[columns] += the sums over the rows of a[rows, columns], in ascending order of the rows.
+template <class Stored, class T = Computed<Stored>>
+void add_column_sums(RowMajor<const Stored> a, std::size_t rows, std::size_t columns, T* sums) {
   constexpr std::size_t width = simd_width<T>, together = 4;
   std::size_t j = 0;
   for (; j + together * width <= columns; j += together * width) {

@@ -128,15 +128,4 @@ void pack_bf16_rows_of_transpose(RowMajor<const Bf16> a, std::size_t depth, std:
     }
 }
 
-/// sums[columns] += the sums over the rows of a[rows, columns], in ascending order of the rows.
-inline void add_column_sums(RowMajor<const Bf16> a, std::size_t rows, std::size_t columns, float* sums) {
-  for (std::size_t j = 0; j < columns; j += simd_width<float>) {
-    const std::size_t n = std::min(columns - j, simd_width<float>);
-    Simd<float> sum = load_first(sums + j, n);
-    for (std::size_t i = 0; i < rows; ++i)
-      sum += n == simd_width<float> ? load(a.row(i) + j) : load_first(a.row(i) + j, n);
-    store_first(sums + j, sum, n);
-  }
-}
-
 }  // namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI::detail
