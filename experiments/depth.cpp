@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstdio>
+#include <exception>
+#include <fathom/core/thread.hpp>
 #include <fathom/core/threads.hpp>
 #include <fathom/report/progress.hpp>
+#include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <optional>
 #include <programs/rules.hpp>
 #include <programs/run_program.hpp>
@@ -29,6 +35,7 @@ struct Options : Settings {
   std::vector<double> rates{1e-3};
   int seeds = 3;
   bool ramp = false;
+  int jobs = 1;  ///< cells that are trained at a time
 };
 
 /// The cells that were asked for, of those that were compiled. Errors: `Error` for a task, method or depth that was
@@ -82,37 +89,76 @@ int run(Options options) {
   const DirectoryLock folder(options.output);
   load_all(options.output);  // what cannot be read is known before anything is trained
   const StopSignal stop;
-  options.stop = [&] { return bool(stop); };
-  std::size_t number = 0;
-  for (const auto& [cell, entry] : cells) {
-    ++number;
-    if (std::filesystem::exists(path_of(options.output, cell))) continue;
+  std::mutex mutex;  // of what jobs share: the next cell, the folder, stdout, and why they end
+  std::size_t next = 0;
+  std::string stopped;
+  std::exception_ptr failure;
+  std::atomic<bool> failed = false;
+  options.stop = [&] { return stop || failed; };
+  if (options.threads == 0) options.threads = std::max(1, available_threads() / options.jobs);
+
+  const auto next_cell = [&]() -> std::optional<std::size_t> {
+    const std::lock_guard lock(mutex);
+    while (next < cells.size() && std::filesystem::exists(path_of(options.output, cells[next].first))) ++next;
+    if (failed || next == cells.size()) return {};
     folder.check();
-    const std::string label = std::to_string(number) + "/" + std::to_string(cells.size()) + " " + cell.name();
+    return next++;
+  };
+  const auto train = [&](std::size_t number) {  // false: it was stopped
+    const auto& [cell, entry] = cells[number];
+    const std::string label = std::to_string(number + 1) + "/" + std::to_string(cells.size()) + " " + cell.name();
     std::optional<Progress> progress;
     const auto watch = [&](const StepReport& report, std::int64_t steps, const std::optional<double>& validation) {
-      if (!progress)  // its clock starts behind the first update, which it does not count
-        progress.emplace(stderr, Progress::Options{.total = steps, .label = label});
-      else
+      if (!progress) {  // its clock starts behind the first update, which it does not count
+        Progress::Options shown{.total = steps, .label = label};
+        if (options.jobs > 1) shown.terminal = false;  // lines of several do not fall on each other
+        progress.emplace(stderr, shown);
+      } else {
         progress->update({.step = report.step,
                           .tokens = report.tokens,
                           .loss = report.loss,
                           .validation_loss = validation,
                           .learning_rate = report.learning_rate});
-      return !stop;
+      }
+      return !options.stop();
     };
     const auto result = entry->run(cell, options, watch);
     if (progress) progress->finish();
+    const std::lock_guard lock(mutex);
     if (!result) {
-      std::fprintf(stderr, "stopped; the same command goes on with %s\n", cell.name().c_str());
-      return stop.exit_code();
+      stopped = cell.name();
+      return false;
     }
     folder.check();
-    save(options.output, *result);
-    write_report(options.output, load_all(options.output), machine());
+    try {
+      save(options.output, *result);
+      write_report(options.output, load_all(options.output), machine());
+    } catch (const FileError&) {
+      folder.check();  // which may be why
+      throw;
+    }
     std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", cell.name().c_str(),
                 std::string(text_of(verdict_of(*result))).c_str(), result->loss(), result->accuracy(), result->seconds);
     std::fflush(stdout);
+    return true;
+  };
+  const auto job = [&] {
+    try {
+      for (auto number = next_cell(); number && train(*number);) number = next_cell();
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failed.exchange(true)) failure = std::current_exception();
+    }
+  };
+  {
+    std::vector<Thread> others;
+    while (std::ssize(others) + 1 < options.jobs) others.emplace_back(job);
+    job();
+  }
+  if (failure) std::rethrow_exception(failure);
+  if (!stopped.empty()) {
+    std::fprintf(stderr, "stopped; the same command goes on with %s\n", stopped.c_str());
+    return stop.exit_code();
   }
   write_report(options.output, load_all(options.output), machine());
   std::printf("%s\n", (options.output / "report.md").c_str());
@@ -156,7 +202,10 @@ int main(int argc, char** argv) {
     run->add_option("--validations", options.validations, "spread evenly over the updates")
         ->transform(program::whole(options.validations, 1));
     run->add_option("--output", options.output, "folder of the results and the report");
-    run->add_option("--threads", options.threads, "0: one for each core that the process may use")
+    run->add_option("--jobs", options.jobs,
+                    "cells that are trained at a time; as many as there are cores is the quickest")
+        ->transform(program::whole(options.jobs, 1));
+    run->add_option("--threads", options.threads, "of a cell; 0: the cores that the process may use, dealt to the jobs")
         ->transform(program::thread_count());
     CLI::App* const list = app.add_subcommand("list", "Print what was compiled: task, method, depth.");
     return program::run_command(app, argc, argv,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -72,8 +73,8 @@ class LanguageModelling {
       return std::string(path != settings.text && program::is_of_a_run(path) ? "is of another run" : "");
     };
     text::Corpus<text::Bytes::Token> corpus = text::load(text::Bytes{}, settings.text, {}, left_out);
-    static bool told = false;  // by an earlier cell
-    if (!std::exchange(told, true))
+    static std::atomic_flag told;  // by an earlier cell
+    if (!told.test_and_set())
       for (const std::string& line : corpus.report.lines()) std::fprintf(stderr, "%s\n", line.c_str());
     return text::split_tokens(std::move(corpus), 0.1);
   }

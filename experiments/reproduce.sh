@@ -23,7 +23,8 @@ failed=0
 compare() {
   local document=$1 task=$2 method=$3 depth=$4 rate=$5
   shift 5
-  "$build/bin/fathom-depth" run --task "$task" --methods "$method" --depths "$depth" --rates "$rate" --output "$output" "$@"
+  "$build/bin/fathom-depth" run --task "$task" --methods "$method" --depths "$depth" --rates "$rate" --output "$output" \
+    --jobs "$(nproc)" "$@"
   local heading="$task, learning rate $rate" printed found
   printed=$(place "$document" "$heading" "$method" "$depth")
   found=$(place "$output/report.md" "$heading" "$method" "$depth")

@@ -116,6 +116,28 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
 }
 
+TEST_CASE("cells that are trained side by side are those that are trained one behind another", "[programs]") {
+  const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
+  if (!std::filesystem::exists(program)) SKIP(program + " is not built");
+  const TemporaryDirectory folder;
+  const auto grid = [&](const std::string& name, const std::string& jobs) {
+    const Ended ended = run(
+        {program, "run", "--output", folder / name, "--steps", "4", "--warmup", "2", "--seeds", "3", "--jobs", jobs});
+    INFO(ended.err);
+    REQUIRE(ended.code == 0);
+    std::vector<std::vector<double>> losses;
+    for (const Result& result : fathom::experiments::load_all(folder / name)) {
+      losses.emplace_back();
+      for (const auto& point : result.curve) losses.back().push_back(point.validation_loss);
+    }
+    return losses;
+  };
+  const auto one_behind_another = grid("one", "1");
+  CHECK(one_behind_another.size() == 6);
+  CHECK(grid("several", "4") == one_behind_another);
+  check_refused({program, "run", "--jobs", "0"}, {"--jobs", "a whole number from 1"});
+}
+
 TEST_CASE("a cell that nobody has trained is refused", "[depth]") {
   const TemporaryDirectory folder;
   const Result result = with_losses({2, 1});
@@ -137,7 +159,8 @@ TEST_CASE("a grid whose folder is removed ends, and leaves the next one alone", 
   if (!std::filesystem::exists(program)) SKIP(program + " is not built");
   const TemporaryDirectory folder;
   const std::filesystem::path output = folder / "grid";
-  Process grid({program, "run", "--output", output, "--steps", "20", "--warmup", "2", "--seeds", "10000"});
+  Process grid(
+      {program, "run", "--output", output, "--steps", "20", "--warmup", "2", "--seeds", "10000", "--jobs", "2"});
   while (grid.running() && !std::filesystem::exists(output / "report.md")) std::this_thread::yield();
   for (std::error_code race; std::filesystem::exists(output);) std::filesystem::remove_all(output, race);
   const Ended ended = grid.wait();
