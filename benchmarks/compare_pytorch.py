@@ -20,7 +20,7 @@ its plan; PyTorch: peak - import - states). The ratios of memory are to the peer
 
 Share: what the products and the attention of a step would take at the fastest rate that two threads reach at these very
 shapes, over what the step took. That rate is measured in every round by sgemm_rates, with operands in the caches, by
-fathom's engine and by OpenBLAS, the better of the two for each product.
+fathom's engine and by OpenBLAS, the better of the two for each product; with --precision bf16 of bf16 numbers, by fathom's.
 
 fathom's side is one executable per shape in build/release/benchmarks, training_step_<name> and generation_<name>,
 and with --precision bf16 also mixed_training_step_<name> and mixed_generation_<name>:
@@ -148,7 +148,8 @@ class Products:
         self.executable, self.shape = executable, shape
 
     def command(self, options):
-        return [self.executable, self.shape, "--threads", str(options.threads)]
+        precision = "Mixed" if options.precision == "bf16" else "Single"
+        return [self.executable, self.shape, "--threads", str(options.threads), "--precision", precision]
 
 
 def peers(options, shape):

@@ -50,7 +50,7 @@ run_tests() {
 detailed() { "$@" | tee -a "$details"; }
 verify() {
   local precision code=0
-  for precision in '' --mixed; do detailed "$folder/$verifier" cpu cuda $precision --steps 3 || code=1; done
+  for precision in Single Mixed; do detailed "$folder/$verifier" cpu cuda --precision "$precision" --steps 3 || code=1; done
   return "$code"
 }
 ops() { detailed "$folder/bin/gpu_ops" "${ops_options[@]}"; }

@@ -17,11 +17,13 @@
 namespace fathom::bench {
 
 /// Numbers that are neither denormal nor growing, aligned as all memory of the library is.
-struct Numbers : Buffer<float> {
-  explicit Numbers(std::size_t count) : Buffer(std::int64_t(count)) {
-    for (std::size_t i = 0; i < count; ++i) data()[i] = float(i * 7919 % 1000) / 1000.0f - 0.5f;
+template <class T>
+struct NumbersOf : Buffer<T> {
+  explicit NumbersOf(std::size_t count) : Buffer<T>(std::int64_t(count)) {
+    for (std::size_t i = 0; i < count; ++i) this->data()[i] = T(float(i * 7919 % 1000) / 1000.0f - 0.5f);
   }
 };
+using Numbers = NumbersOf<float>;
 
 template <class F>
 double seconds_of(F&& f) {

@@ -3,7 +3,7 @@
 """Two programs that print tokens_per_second, in turn, as processes of their own: training_step_<shape> of two versions or
 two precisions, or generation_<shape>.
 
-    benchmarks/pairs.py [--rounds 5] "generation_W --batch 1 --tokens 96" "mixed_generation_W --batch 1 --tokens 96"
+    pairs.py [--rounds 5] "./generation_W --batch 1 --tokens 96" "./mixed_generation_W --batch 1 --tokens 96"
 
 Prints the median of each, and the median of the second one's ratio to the first one's, pair by pair, [lowest .. highest].
 """

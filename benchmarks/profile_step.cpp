@@ -15,7 +15,8 @@
 /// Where the time of a training step goes, op by op, beside what the machine can do:
 ///   profile_step_<name> --steps K --threads N
 ///
-/// For a shape of your own (layers, width, heads, feed-forward, vocabulary, batch, context):
+/// mixed_profile_step_<name> does it in mixed precision, beside the same rates of fp32. For a shape of your own
+/// (layers, width, heads, feed-forward, vocabulary, batch, context):
 ///   g++ -std=c++20 -O3 -march=native -DFATHOM_SHAPE=24,128,4,512,1024,8,64 -I include benchmarks/profile_step.cpp
 ///       -pthread -o profile_step && ./profile_step
 namespace {
@@ -119,8 +120,8 @@ int main(int argc, char** argv) {
   const auto machine = bench::MachineRates::measure(team);
 
   const bench::RandomBatch<Shape> batch;
-  Trainer<Shape::Model, Timed<Cpu<>>, AdamW> trainer(batch.rows.capacity(), {}, {.learning_rate = 1e-4},
-                                                     {.threads = threads});
+  Trainer<Shape::Model, Timed<Cpu<FATHOM_PRECISION>>, AdamW> trainer(batch.rows.capacity(), {}, {.learning_rate = 1e-4},
+                                                                     {.threads = threads});
   for (int warm_up = 0; warm_up < 2; ++warm_up) trainer.step(batch);
   struct Step {
     double seconds;

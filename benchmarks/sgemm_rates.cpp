@@ -7,22 +7,26 @@
 #include <cstdlib>
 #include <fathom/backend/cpu/lane.hpp>
 #include <fathom/backend/cpu/matmul/native.hpp>
+#include <fathom/backend/cpu/products.hpp>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "machine.hpp"
 #include "shape.hpp"
 
 /// The fastest matrix products at a model's own shapes, and how long a training step would take at their rate:
-///   sgemm_rates 12,512,8,2048,4096,4,128 --threads 2
+///   sgemm_rates 12,512,8,2048,4096,4,128 --threads 2 [--precision Mixed]
 ///
 /// Times every product of a step with weights (forward, input gradient, weight gradient of query-key-value, output, up,
 /// down, logits), operands warm in the caches, by fathom's engine with rows or outputs dealt to the threads and, when
-/// there is a libopenblas to load, by OpenBLAS: dealt likewise, and threaded by itself. The best of these counts.
-/// Attention counts as in `op::AttentionForward` and `op::AttentionBackward`, the causal half of its pairs, at the mean
-/// rate of the products. Prints one line of JSON for compare_pytorch.py.
+/// there is a libopenblas to load, by OpenBLAS: dealt likewise, and threaded by itself. The best of these counts; in
+/// mixed precision there are fathom's products of bf16 numbers alone. Attention counts as in `op::AttentionForward` and
+/// `op::AttentionBackward`, the causal half of its pairs, at the mean rate of the products. Prints one line of JSON for
+/// compare_pytorch.py.
 namespace {
 using namespace fathom;
 using cpu::MatmulSize, cpu::Range;
@@ -59,8 +63,11 @@ enum Form { forward, input_gradient, weight_gradient };
 constexpr std::array form_names{"forward", "dx", "dw"};
 
 /// The three products of one weight (out, in) with all rows of a batch.
+template <class P>
 class Product {
  public:
+  using Engine = cpu::Products<P, cpu::Native>;
+
   Product(cpu::Team& team, const OpenBlas* blas, int rows, int out, int in)
       : team_(team),
         blas_(blas),
@@ -71,7 +78,9 @@ class Product {
         y_(std::size_t(rows) * out),
         weight_(std::size_t(out) * in),
         bias_(std::size_t(out)),
-        scratch_each_(cpu::Native::scratch_size<float>({std::size_t(rows), std::size_t(out), std::size_t(in)})),
+        dweight_(weight_.size()),
+        dbias_(bias_.size()),
+        scratch_each_(Engine::scratch_size({std::size_t(rows), std::size_t(out), std::size_t(in)})),
         scratch_(scratch_each_ * std::size_t(team.size())) {}
 
   double flops() const { return 2.0 * rows_ * out_ * in_; }
@@ -80,11 +89,15 @@ class Product {
   double fathom(Form form) {
     return rate([&](int thread) { native(form, thread); });
   }
-  double openblas_dealt(Form form) {
+  double openblas_dealt(Form form)
+    requires(std::is_same_v<P, Single>)
+  {
     blas_->set_threads(1);
     return rate([&](int thread) { blas(form, share(form, thread)); });
   }
-  double openblas_threaded(Form form) {
+  double openblas_threaded(Form form)
+    requires(std::is_same_v<P, Single>)
+  {
     blas_->set_threads(team_.size());
     cpu::Team alone(1);
     return flops() * bench::calls_per_second(alone, [&](int) { blas(form, {0, dealt(form)}); });
@@ -104,16 +117,22 @@ class Product {
     const Range own = share(form, thread);
     const auto begin = std::size_t(own.begin), size = std::size_t(own.size()), out = std::size_t(out_),
                in = std::size_t(in_);
-    float* const scratch = scratch_.data() + scratch_each_ * std::size_t(thread);
-    if (form == forward)
-      cpu::Native::forward<float>({size, out, in}, {x_.data() + begin * in, in}, {weight_.data(), in}, bias_.data(),
-                                  {y_.data() + begin * out, out}, scratch);
-    else if (form == input_gradient)
-      cpu::Native::input_gradient<float>({size, out, in}, {y_.data() + begin * out, out}, {weight_.data(), in},
-                                         {nullptr, 0}, 0, {x_.data() + begin * in, in}, scratch);
-    else
-      cpu::Native::weight_gradient<float>({std::size_t(rows_), size, in}, {y_.data() + begin, out}, {x_.data(), in},
-                                          {weight_.data() + begin * in, in}, bias_.data() + begin, scratch);
+    auto* const scratch = scratch_.data() + scratch_each_ * std::size_t(thread);
+    if (form == forward) {
+      Engine::forward({size, out, in}, {x_.data() + begin * in, in}, {weight_.data(), in}, bias_.data(),
+                      cpu::RowMajor<Number>{y_.data() + begin * out, out}, scratch);
+    } else if (form == input_gradient) {
+      typename Engine::Result dx;
+      if constexpr (std::is_same_v<P, Mixed>)
+        dx.rounded = {x_.data() + begin * in, in};
+      else
+        dx = {x_.data() + begin * in, in};
+      Engine::input_gradient({size, out, in}, {y_.data() + begin * out, out}, {weight_.data(), in}, {nullptr, 0}, 0, dx,
+                             scratch);
+    } else {
+      Engine::weight_gradient({std::size_t(rows_), size, in}, {y_.data() + begin, out}, {x_.data(), in},
+                              {dweight_.data() + begin * in, in}, dbias_.data() + begin, scratch);
+    }
   }
   void blas(Form form, Range own) {
     const auto begin = std::size_t(own.begin), size = std::size_t(own.size()), out = std::size_t(out_),
@@ -126,15 +145,17 @@ class Product {
                       x_.data() + begin * in, in);
     else
       blas_->multiply(true, false, {size, in, rows}, y_.data() + begin, out, x_.data(), in, 1,
-                      weight_.data() + begin * in, in);
+                      dweight_.data() + begin * in, in);
   }
 
   cpu::Team& team_;
   const OpenBlas* blas_;
   int rows_, out_, in_;
-  bench::Numbers x_, y_, weight_, bias_;
+  using Number = typename P::Activation;
+  bench::NumbersOf<Number> x_, y_, weight_, bias_;
+  bench::Numbers dweight_, dbias_;
   std::size_t scratch_each_;
-  bench::Numbers scratch_;
+  bench::NumbersOf<typename Engine::Number> scratch_;
 };
 
 /// The numbers of "12,512,8,2048,4096,4,128"; fewer when it is not a shape.
@@ -149,18 +170,13 @@ std::vector<int> numbers_of(std::string_view text) {
   return numbers;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const std::vector<int> shape = argc > 1 ? numbers_of(argv[1]) : std::vector<int>{};
-  if (shape.size() != 7 || *std::ranges::min_element(shape) < 1) {
-    std::fprintf(stderr, "usage: sgemm_rates layers,width,heads,feed-forward,vocabulary,batch,context [--threads N]\n");
-    return 2;
-  }
+template <class P>
+void print_rates(const std::vector<int>& shape, int threads) {
   const int layers = shape[0], width = shape[1], hidden = shape[3], vocabulary = shape[4], batch = shape[5],
             context = shape[6], rows = batch * context;
-  cpu::Team team(bench::option(argc, argv, "--threads", 2));
-  const std::optional<OpenBlas> blas = OpenBlas::load();
+  cpu::Team team(threads);
+  std::optional<OpenBlas> blas;
+  if (std::is_same_v<P, Single>) blas = OpenBlas::load();
 
   struct Weight {
     const char* name;
@@ -172,7 +188,7 @@ int main(int argc, char** argv) {
                             {"down", width, hidden, layers},
                             {"logits", vocabulary, width, 1}};
   struct Rates {
-    Product product;
+    Product<P> product;
     int count;
     std::string name;
     Form form;
@@ -185,10 +201,11 @@ int main(int argc, char** argv) {
           new Rates{{team, blas ? &*blas : nullptr, rows, weight.out, weight.in}, weight.count, weight.name, form}));
   // OpenBLAS last: its threads keep a core busy for a moment after they were used.
   for (auto& rates : all) rates->fathom = rates->product.fathom(rates->form);
-  if (blas) {
-    for (auto& rates : all) rates->dealt = rates->product.openblas_dealt(rates->form);
-    for (auto& rates : all) rates->threaded = rates->product.openblas_threaded(rates->form);
-  }
+  if constexpr (std::is_same_v<P, Single>)
+    if (blas) {
+      for (auto& rates : all) rates->dealt = rates->product.openblas_dealt(rates->form);
+      for (auto& rates : all) rates->threaded = rates->product.openblas_threaded(rates->form);
+    }
 
   double flops = 0, seconds = 0, fathom_seconds = 0;
   std::printf("{\"products\": [");
@@ -209,4 +226,21 @@ int main(int argc, char** argv) {
       "], \"flops_per_second\": %.4g, \"fathom_flops_per_second\": %.4g, \"product_seconds\": %.5g, "
       "\"attention_seconds\": %.5g, \"ideal_seconds_per_step\": %.5g}\n",
       flops / seconds, flops / fathom_seconds, seconds, attention * seconds / flops, seconds * (1 + attention / flops));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<int> shape = argc > 1 ? numbers_of(argv[1]) : std::vector<int>{};
+  std::string_view precision = "Single";
+  for (int i = 2; i + 1 < argc; ++i)
+    if (argv[i] == std::string_view("--precision")) precision = argv[i + 1];
+  if (shape.size() != 7 || *std::ranges::min_element(shape) < 1 || (precision != "Single" && precision != "Mixed")) {
+    std::fprintf(stderr,
+                 "usage: sgemm_rates layers,width,heads,feed-forward,vocabulary,batch,context [--threads N] "
+                 "[--precision Single|Mixed]\n");
+    return 2;
+  }
+  const int threads = bench::option(argc, argv, "--threads", 2);
+  precision == "Mixed" ? print_rates<Mixed>(shape, threads) : print_rates<Single>(shape, threads);
 }

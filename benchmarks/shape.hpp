@@ -15,6 +15,10 @@
 #include <string_view>
 #include <vector>
 
+#if !defined(FATHOM_PRECISION)
+#define FATHOM_PRECISION Single
+#endif
+
 /// What the programs have in common that are one for each shape of a model.
 namespace fathom::bench {
 

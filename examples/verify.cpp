@@ -6,6 +6,7 @@
 #include <fathom/fathom.hpp>
 #include <fathom/testing/verify.hpp>
 #include <initializer_list>
+#include <programs/precision.hpp>
 #include <programs/rules.hpp>
 #include <programs/run_program.hpp>
 #include <string>
@@ -60,7 +61,7 @@ struct Settings {
   std::string first = "cpu", second = "cuda";
   std::int64_t steps = 2;
   double tolerance = 0, dropout = 0;
-  bool mixed = false;
+  PrecisionOption precision;
   std::uint64_t seed = 1;
 };
 
@@ -82,9 +83,9 @@ template <class First, class Second>
 bool verify_models(const Settings& settings) {
   const double rate = settings.dropout;
   const testing::VerifyOptions options{.steps = settings.steps,
-                                       .tolerance = settings.tolerance > 0 ? settings.tolerance
-                                                    : settings.mixed       ? 0.1
-                                                                           : 1e-4,
+                                       .tolerance = settings.tolerance > 0          ? settings.tolerance
+                                                    : settings.precision.is_mixed() ? 0.1
+                                                                                    : 1e-4,
                                        .trainer = {.seed = settings.seed, .dropout = {rate, rate, rate, rate}}};
   const auto key = [&](std::int64_t step, const char* part) {
     return Key{settings.seed}.child(part).child(std::uint64_t(step));
@@ -130,18 +131,18 @@ int main(int argc, char** argv) {
     app.option_defaults()->always_capture_default();
     app.add_option("first", settings.first, "reference, cpu or cuda");
     app.add_option("second", settings.second, "another of them");
-    app.add_flag("--mixed", settings.mixed, "weights and activations of 16 bits, instead of floats");
+    settings.precision.add_to(app);
     app.add_option("--steps", settings.steps, "updates")->transform(program::whole(settings.steps, 1));
     app.add_option("--tolerance", settings.tolerance,
-                   "of a value, relative to the largest that its op has written; 0: 1e-4, with --mixed 0.1")
+                   "of a value, relative to the largest that its op has written; 0: 1e-4, with --precision Mixed 0.1")
         ->check(program::not_negative());
     app.add_option("--dropout", settings.dropout, "rate; cuDNN's attention draws masks of its own")
         ->check(program::rate());
     app.add_option("--seed", settings.seed, "of the weights, the tokens and dropout")
         ->transform(program::whole(settings.seed, 0));
     return program::run_command(app, argc, argv, [&] {
-      const bool agree =
-          settings.mixed ? program::verify_backends<Mixed>(settings) : program::verify_backends<Single>(settings);
+      const bool agree = settings.precision.with_precision(
+          [&]<class P>(std::type_identity<P>) { return program::verify_backends<P>(settings); });
       return agree ? 0 : 1;
     });
   });

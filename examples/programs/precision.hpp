@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/core/precision.hpp>
 #include <string>
 #include <type_traits>
 
@@ -18,10 +19,17 @@ struct PrecisionOption {
         ->check(CLI::IsMember({"Single", "Mixed"}));
   }
 
-  /// f(std::type_identity<the backend>).
+  bool is_mixed() const { return word == "Mixed"; }
+
+  /// f(std::type_identity<the precision>).
+  template <class F>
+  auto with_precision(F&& f) const {
+    return is_mixed() ? f(std::type_identity<Mixed>{}) : f(std::type_identity<Single>{});
+  }
+  /// f(std::type_identity<the CPU in it>).
   template <class F>
   auto with_backend(F&& f) const {
-    return word == "Mixed" ? f(std::type_identity<Cpu<Mixed>>{}) : f(std::type_identity<Cpu<Single>>{});
+    return with_precision([&]<class P>(std::type_identity<P>) { return f(std::type_identity<Cpu<P>>{}); });
   }
 };
 

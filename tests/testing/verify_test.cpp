@@ -9,7 +9,7 @@
 #include <string>
 #include <type_traits>
 
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 
 namespace verify_test {
 

@@ -31,6 +31,7 @@ using Recomputing =
                          RecomputeSqrt>,
                   Options...>;
 using Settings = std::tuple<Setting<SmallModel, Cpu<>, AdamW>, Setting<SmallModel, Cpu<Double>, Sgd>,
+                            Setting<SmallModel, Cpu<Mixed>, AdamW>,
                             Setting<Recomputing<vocabulary, TiedOutput, ScaledLogits>, Cpu<>, Adafactor>,
                             Setting<Recomputing<50'000>, Cpu<>, AdamW>>;
 

@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstdio>
 #include <fathom/backend/cpu/cpu.hpp>
+#include <fathom/models/language_model.hpp>
 #include <fathom/models/update_bound.hpp>
 #include <fathom/optim/sgd.hpp>
 #include <fathom/train/telemetry.hpp>
@@ -10,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 #include "support/narrow_translators.hpp"
 
 namespace theorem_test {

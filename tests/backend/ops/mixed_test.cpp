@@ -115,6 +115,19 @@ TEMPLATE_LIST_TEST_CASE("mixed: products", "[ops][mixed]", MixedBackends) {
   check_rounding<TestType>([=](auto& o) { return sample::linear_backward_input(o, 36, 20, true, Into::skip); });
 }
 
+#if !defined(FATHOM_TEST_CUDA)
+TEST_CASE("mixed: threads deal the columns of wide products of few rows", "[ops][mixed][threads]") {
+  std::deque<OpRows> few;
+  few.emplace_back("one", Layout{}, std::vector(1, 1));
+  few.emplace_back("four", Layout{}, std::vector(4, 1));
+  few.emplace_back("seven", Layout{}, std::vector(7, 1));
+  few.emplace_back("sixteen", Layout{}, std::vector(16, 1));
+  few.emplace_back("two sequences", Layout{}, std::vector{5, 7});
+  for (const bool bias : {false, true})
+    check_rounding<Cpu<Mixed>>([=](auto& o) { return sample::linear(o, 712, 301, bias); }, 1e-4, false, few, {0.0});
+}
+#endif
+
 TEMPLATE_LIST_TEST_CASE("mixed: ranks of logits", "[ops][mixed]", MixedBackends) {
   check_rounding<TestType>([](auto& o) { return sample::rank_logits(o, 37, 6, false); });
 }

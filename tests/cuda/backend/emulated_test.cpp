@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "device.hpp"
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 #include "support/temporary_directory.hpp"
 #include "train/translator_models.hpp"
 

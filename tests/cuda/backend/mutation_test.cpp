@@ -23,7 +23,7 @@
 
 #include "device.hpp"
 #include "mutation.hpp"
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 
 namespace mutation_test {
 

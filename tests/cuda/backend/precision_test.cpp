@@ -6,7 +6,8 @@
 #include <fathom/text/packed_pairs.hpp>
 #include <vector>
 
-#include "precision/gradient_error.hpp"
+#include "precision/deep/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 #include "support/policy_lists.hpp"
 #include "train/translator_models.hpp"
 

@@ -53,7 +53,7 @@ TEST_CASE("a language model's program trains on one device and goes on on the ot
 }
 
 TEST_CASE("fathom-verify compares the device with the CPU", "[programs]") {
-  for (const Arguments& more : {Arguments{}, Arguments{"--mixed"}}) {
+  for (const Arguments& more : {Arguments{}, Arguments{"--precision", "Mixed"}}) {
     const Ended verified = run(Arguments{program("emulated-verify"), "cpu", "cuda", "--steps", "1"} + more);
     INFO(verified.out << verified.err);
     CHECK(verified.code == 0);

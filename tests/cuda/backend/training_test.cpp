@@ -8,6 +8,7 @@
 #include <fathom/generate/translate.hpp>
 #include <fathom/models/language_model.hpp>
 #include <fathom/models/translator.hpp>
+#include <fathom/models/weights.hpp>
 #include <fathom/optim/adafactor.hpp>
 #include <fathom/optim/adam.hpp>
 #include <fathom/optim/lion.hpp>
@@ -19,7 +20,7 @@
 #include <limits>
 #include <vector>
 
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace training_test {

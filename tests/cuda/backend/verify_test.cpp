@@ -7,7 +7,7 @@
 #include <fathom/testing/verify.hpp>
 #include <type_traits>
 
-#include "precision/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 
 namespace verify_test {
 

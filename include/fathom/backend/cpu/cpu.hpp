@@ -17,6 +17,7 @@
 #include <fathom/backend/cpu/team.hpp>
 #include <fathom/core/buffer.hpp>
 #include <fathom/core/indexed.hpp>
+#include <type_traits>
 #include <vector>
 
 namespace fathom::inline FATHOM_ABI {
@@ -66,6 +67,8 @@ struct Ops : NeedsNoMemory,
 /// instantiate what stands in a class wherever it is used, whatever is declared `extern template`.
 template <class P, class MatmulEngine>
 struct Cpu : private Ops<P, MatmulEngine> {
+  static_assert(std::is_same_v<P, Single> || std::is_same_v<P, Double> || std::is_same_v<P, Mixed>,
+                "fathom: Cpu computes in Single, Double and Mixed; other bundles of types run on Ref");
   using Precision = P;
   using Matmul = MatmulEngine;
   using Lane = cpu::Lane<Deferred<P, Matmul>>;
@@ -153,6 +156,6 @@ FATHOM_CPU(extern, Mixed)
 
 }  // namespace cpu::inline FATHOM_CPU_ABI
 
-static_assert(CompleteBackend<Cpu<>> && CompleteBackend<Cpu<Double>>);
+static_assert(CompleteBackend<Cpu<>> && CompleteBackend<Cpu<Double>> && CompleteBackend<Cpu<Mixed>>);
 
 }  // namespace fathom::inline FATHOM_ABI

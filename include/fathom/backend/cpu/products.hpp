@@ -47,8 +47,6 @@ struct Products {
 template <class P, class Matmul>
   requires(std::is_same_v<typename P::Activation, Bf16>)
 struct Products<P, Matmul> {
-  static_assert(std::is_same_v<P, Mixed>,
-                "fathom: Cpu computes in Single, Double and Mixed; other bundles of types run on Ref");
   using T = Bf16;
   using Number = float;
   using Result = Bf16Result;

@@ -12,6 +12,7 @@
 #include "fathom/backend/cpu/matmul/pack.hpp"
 #include "fathom/backend/cpu/matmul/pack_bf16.hpp"
 #include "fathom/backend/cpu/matmul/tiles.hpp"
+#include "fathom/backend/cpu/sweep.hpp"
 
 namespace fathom::inline FATHOM_ABI::cpu::inline FATHOM_CPU_ABI {
 
@@ -172,13 +173,7 @@ struct Bf16Products {
 
   static void round(RowMajor<const float> from, std::size_t rows, std::size_t columns, RowMajor<Bf16> to) {
     for (std::size_t r = 0; r < rows; ++r)
-      for (std::size_t c = 0; c < columns; c += simd_width<float>) {
-        const std::size_t n = std::min(columns - c, simd_width<float>);
-        if (n == simd_width<float>)
-          store(to.row(r) + c, load(from.row(r) + c));
-        else
-          store_first(to.row(r) + c, load_first(from.row(r) + c, n), n);
-      }
+      sweep<float>(columns, [&](auto place) { place.store(to.row(r), place.load(from.row(r))); });
   }
 
   /// A sum of nothing is its start.

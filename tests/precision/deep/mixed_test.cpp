@@ -5,7 +5,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "precision/gradient_error.hpp"
+#include "precision/deep/gradient_error.hpp"
+#include "support/following_tokens.hpp"
 
 namespace mixed_test {
 

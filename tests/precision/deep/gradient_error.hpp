@@ -23,9 +23,9 @@
 namespace fathom_test {
 using namespace fathom;
 
-/// A float that every conversion throws off at random, evenly, by at most half a unit in the last place of a Bf16: as far
-/// as rounding does, but not in the same direction. The same float is thrown off alike until `seed` changes. Numbers that
-/// a Bf16 holds stay.
+/// A float that every conversion throws off at random, evenly, by at most half a unit in the last place of a Bf16: as
+/// far as rounding does, but not in the same direction. The same float is thrown off alike until `seed` changes.
+/// Numbers that a Bf16 holds stay.
 struct Loose {
   static inline std::uint64_t seed = 1;
   float value = 0;
@@ -49,28 +49,6 @@ struct Loose {
 template <class P>
 struct SumsOf16Bits : P {
   using Sum = Bf16;
-};
-
-/// Sequences in which the next token follows from the one before it, but for one in eight, which is any.
-template <int Vocabulary>
-struct FollowingTokens {
-  PackedRows rows;
-  std::vector<int> tokens, targets;
-
-  FollowingTokens(std::uint64_t seed, int sequences, int length) : rows(PackedRows::uniform(sequences, length)) {
-    const Philox random(Key{seed}.child("tokens"));
-    std::uint64_t drawn = 0;
-    for (int s = 0; s < sequences; ++s) {
-      int token = int(below(Vocabulary, low_bits(random(drawn++))));
-      for (int i = 0; i < length; ++i) {
-        tokens.push_back(token);
-        const auto bits = random(drawn++);
-        token = bits[0] % 8 == 0 ? int(below(Vocabulary, high_bits(bits))) : (5 * token + 3) % Vocabulary;
-        targets.push_back(token);
-      }
-    }
-  }
-  operator TokenBatch() const { return {rows, tokens, targets}; }
 };
 
 /// Forward and backward of a model on a backend, from weights that are rounded from masters.
