@@ -67,6 +67,7 @@ template <class P>
 class Product {
  public:
   using Engine = cpu::Products<P, cpu::Native>;
+  using Number = typename P::Activation;
 
   Product(cpu::Team& team, const OpenBlas* blas, int rows, int out, int in)
       : team_(team),
@@ -151,7 +152,6 @@ class Product {
   cpu::Team& team_;
   const OpenBlas* blas_;
   int rows_, out_, in_;
-  using Number = typename P::Activation;
   bench::NumbersOf<Number> x_, y_, weight_, bias_;
   bench::Numbers dweight_, dbias_;
   std::size_t scratch_each_;
