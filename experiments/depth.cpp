@@ -83,35 +83,80 @@ std::string machine() {
   return model + ", " + std::to_string(available_threads()) + " threads.";
 }
 
-int run(Options options) {
-  program::let_output_be_lost();
-  const auto cells = chosen(options);
-  const DirectoryLock folder(options.output);
-  load_all(options.output);  // what cannot be read is known before anything is trained
-  const StopSignal stop;
-  std::mutex mutex;  // of what jobs share: the next cell, the folder, stdout, and why they end
-  std::size_t next = 0;
-  std::string stopped;
-  std::exception_ptr failure;
-  std::atomic<bool> failed = false;
-  options.stop = [&] { return stop || failed; };
-  if (options.threads == 0) options.threads = std::max(1, available_threads() / options.jobs);
+/// Trains the cells that have no result, `Options::jobs` at a time. A result is saved, and the report written, as soon
+/// as it is there. The first job that fails ends the others.
+class Grid {
+ public:
+  /// Errors: `Error` for cells that were not compiled, and for results that cannot be read; `FileError` of the folder.
+  explicit Grid(const Options& options) : options_(options), cells_(chosen(options)), folder_(options.output) {
+    load_all(options.output);  // what cannot be read is known before anything is trained
+    options_.stop = [this] { return stop_ || failed_; };
+    if (options.threads == 0) options_.threads = std::max(1, available_threads() / options.jobs);
+  }
 
-  const auto next_cell = [&]() -> std::optional<std::size_t> {
-    const std::lock_guard lock(mutex);
-    while (next < cells.size() && std::filesystem::exists(path_of(options.output, cells[next].first))) ++next;
-    if (failed || next == cells.size()) return {};
-    folder.check();
-    return next++;
-  };
-  const auto train = [&](std::size_t number) {  // false: it was stopped
-    const auto& [cell, entry] = cells[number];
-    const std::string label = std::to_string(number + 1) + "/" + std::to_string(cells.size()) + " " + cell.name();
+  /// Returns the program's exit code. Errors: those of the first job that failed.
+  int run() {
+    {
+      std::vector<Thread> others;
+      try {
+        while (std::ssize(others) + 1 < std::min<std::ptrdiff_t>(options_.jobs, std::ssize(cells_)))
+          others.emplace_back([this] { work(); });
+        work();
+      } catch (...) {  // the system gives no more threads
+        fail();
+      }
+    }
+    if (failure_) std::rethrow_exception(failure_);
+    if (!stopped_.empty()) {
+      std::fprintf(stderr, "stopped; the same command goes on with %s\n", stopped_.c_str());
+      return stop_.exit_code();
+    }
+    write_report(options_.output, load_all(options_.output), machine());
+    std::printf("%s\n", (options_.output / "report.md").c_str());
+    return 0;
+  }
+
+ private:
+  /// One job: cell by cell, until there is none left.
+  void work() {
+    try {
+      for (auto number = next(); number; number = next()) {
+        const auto result = train(*number);
+        const std::lock_guard lock(mutex_);
+        if (result)
+          keep(*result);
+        else
+          stopped_ = cells_[*number].first.name();
+      }
+    } catch (...) {
+      fail();
+    }
+  }
+  void fail() {
+    const std::lock_guard lock(mutex_);
+    if (!failed_.exchange(true)) failure_ = std::current_exception();
+  }
+
+  /// The number of a cell that has no result and that no job has taken.
+  std::optional<std::size_t> next() {
+    const std::lock_guard lock(mutex_);
+    while (next_ < cells_.size() && std::filesystem::exists(path_of(options_.output, cells_[next_].first))) ++next_;
+    if (options_.stop() || next_ == cells_.size()) {
+      if (stop_ && stopped_.empty() && next_ < cells_.size()) stopped_ = cells_[next_].first.name();
+      return {};
+    }
+    folder_.check();
+    return next_++;
+  }
+
+  std::optional<Result> train(std::size_t number) {
+    const auto& [cell, entry] = cells_[number];
+    const std::string label = std::to_string(number + 1) + "/" + std::to_string(cells_.size()) + " " + cell.name();
     std::optional<Progress> progress;
     const auto watch = [&](const StepReport& report, std::int64_t steps, const std::optional<double>& validation) {
       if (!progress) {  // its clock starts behind the first update, which it does not count
         Progress::Options shown{.total = steps, .label = label};
-        if (options.jobs > 1) shown.terminal = false;  // lines of several do not fall on each other
+        if (options_.jobs > 1) shown.terminal = false;  // lines of several do not fall on each other
         progress.emplace(stderr, shown);
       } else {
         progress->update({.step = report.step,
@@ -120,50 +165,35 @@ int run(Options options) {
                           .validation_loss = validation,
                           .learning_rate = report.learning_rate});
       }
-      return !options.stop();
+      return !options_.stop();
     };
-    const auto result = entry->run(cell, options, watch);
-    if (progress) progress->finish();
-    const std::lock_guard lock(mutex);
-    if (!result) {
-      stopped = cell.name();
-      return false;
-    }
-    folder.check();
+    return entry->run(cell, options_, watch);
+  }
+
+  void keep(const Result& result) {
+    folder_.check();
     try {
-      save(options.output, *result);
-      write_report(options.output, load_all(options.output), machine());
+      save(options_.output, result);
+      write_report(options_.output, load_all(options_.output), machine());
     } catch (const FileError&) {
-      folder.check();  // which may be why
+      folder_.check();  // which may be why
       throw;
     }
-    std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", cell.name().c_str(),
-                std::string(text_of(verdict_of(*result))).c_str(), result->loss(), result->accuracy(), result->seconds);
+    std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", result.cell.name().c_str(),
+                std::string(text_of(verdict_of(result))).c_str(), result.loss(), result.accuracy(), result.seconds);
     std::fflush(stdout);
-    return true;
-  };
-  const auto job = [&] {
-    try {
-      for (auto number = next_cell(); number && train(*number);) number = next_cell();
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!failed.exchange(true)) failure = std::current_exception();
-    }
-  };
-  {
-    std::vector<Thread> others;
-    while (std::ssize(others) + 1 < options.jobs) others.emplace_back(job);
-    job();
   }
-  if (failure) std::rethrow_exception(failure);
-  if (!stopped.empty()) {
-    std::fprintf(stderr, "stopped; the same command goes on with %s\n", stopped.c_str());
-    return stop.exit_code();
-  }
-  write_report(options.output, load_all(options.output), machine());
-  std::printf("%s\n", (options.output / "report.md").c_str());
-  return 0;
-}
+
+  Options options_;
+  std::vector<std::pair<Cell, const Entry*>> cells_;
+  DirectoryLock folder_;
+  StopSignal stop_;
+  std::mutex mutex_;  // of what follows, of the folder and of stdout
+  std::size_t next_ = 0;
+  std::string stopped_;  // a cell that was
+  std::exception_ptr failure_;
+  std::atomic<bool> failed_ = false;
+};
 
 int list() {
   for (const Entry& entry : entries()) std::printf("%s %s %d\n", entry.task.c_str(), entry.method.c_str(), entry.depth);
@@ -202,13 +232,15 @@ int main(int argc, char** argv) {
     run->add_option("--validations", options.validations, "spread evenly over the updates")
         ->transform(program::whole(options.validations, 1));
     run->add_option("--output", options.output, "folder of the results and the report");
-    run->add_option("--jobs", options.jobs,
-                    "cells that are trained at a time; as many as there are cores is the quickest")
+    run->add_option("--jobs", options.jobs, "cells that are trained at a time")
         ->transform(program::whole(options.jobs, 1));
     run->add_option("--threads", options.threads, "of a cell; 0: the cores that the process may use, dealt to the jobs")
         ->transform(program::thread_count());
     CLI::App* const list = app.add_subcommand("list", "Print what was compiled: task, method, depth.");
-    return program::run_command(app, argc, argv,
-                                [&] { return list->parsed() ? experiments::list() : experiments::run(options); });
+    return program::run_command(app, argc, argv, [&] {
+      if (list->parsed()) return experiments::list();
+      program::let_output_be_lost();
+      return experiments::Grid(options).run();
+    });
   });
 }
