@@ -118,4 +118,7 @@ def convert(directory, output):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    convert(*sys.argv[1:])
+    try:
+        convert(*sys.argv[1:])
+    except (OSError, ValueError) as error:
+        sys.exit(f"to_ctranslate2.py: {error}; give the folder of a fathom translator's checkpoint")

@@ -132,11 +132,11 @@ class PairLineScorer {
 };
 
 /// Gives `scorer` the pairs of a text, or of a table that comes from stdin where none is named. Errors: as of
-/// `read_texts`, of `read_lines` and of the scorer.
+/// `read_text`, of `read_lines` and of the scorer.
 template <class Scorer>
 void score_pairs(const PairFiles& files, const PairFormat& format, Scorer& scorer) {
   if (files.empty()) return translate_lines({}, scorer);
-  const text::ParallelText text = read_texts(files, format).front();
+  const text::ParallelText text = read_text(files, format);
   for (std::size_t i = 0; i < text.size(); ++i) scorer.add(text.source[i], text.target[i], text.name);
   scorer.finish();
 }

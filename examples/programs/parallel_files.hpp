@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 /// Parallel texts as a command line names them.
@@ -66,6 +67,14 @@ inline std::vector<text::ParallelText> read_texts(const PairFiles& files, const 
     for (std::size_t i = 0; i < files.size(); i += 2) texts.push_back(text::read_pairs(files[i], files[i + 1]));
   }
   return texts;
+}
+
+/// The one text that the files are. Errors: as of `read_texts`; `Error` for several.
+inline text::ParallelText read_text(const PairFiles& files, const PairFormat& format) {
+  std::vector<text::ParallelText> texts = read_texts(files, format);
+  if (texts.size() > 1)
+    throw Error(texts[1].name + ": is a second text, and this command takes one at a time; leave one out");
+  return std::move(texts.front());
 }
 
 /// The names as a checkpoint stores them: from the root, so that a run goes on wherever it is resumed.

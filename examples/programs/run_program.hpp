@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fathom/core/error.hpp>
+#include <fathom/io/atomic_write.hpp>
 #include <fathom/io/file.hpp>
 #include <filesystem>
 #include <initializer_list>
@@ -75,14 +76,16 @@ inline void let_output_be_lost() {
   detail::output_may_be_lost = true;
 }
 
-/// Errors: `FileError` for a name that a file cannot take, because a folder, a pipe or a device has it. For what is
-/// written after long work.
+/// Errors: `FileError` for a name that a file cannot take, because a folder, a pipe or a device has it, or because its
+/// folder takes none. For what is written after long work.
 inline void check_output_file(const std::filesystem::path& path) {
   std::error_code none;
   const std::filesystem::file_status status = std::filesystem::status(path, none);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
     throw FileError(path.string() +
                     ": a file is written here in the end, and this is none; move it away, or name another");
+  if (::access(fathom::detail::resolve_target(path).parent_path().c_str(), W_OK | X_OK) != 0)
+    fathom::detail::throw_system_error(path, "write", errno);
 }
 
 /// Errors: `FileError` when something that was printed cannot be written, unless it may be lost.

@@ -86,12 +86,11 @@ inline CLI::Validator one_of(std::vector<std::string> words) {
           ""};
 }
 
-/// Texts as arguments.
-inline CLI::Option* add_texts(CLI::App& command, PairFiles& texts) {
-  return command
-      .add_option("texts", texts,
-                  "two files, source and target, or one with both sides in a line; several one behind another")
-      ->expected(1, most_texts);
+/// Texts as arguments, all of which count.
+inline CLI::Option* add_texts(CLI::App& command, PairFiles& texts, const std::string& more) {
+  return command.add_option("texts", texts, "two files, source and target, or one with both sides in a line" + more)
+      ->expected(1, most_texts)
+      ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
 }
 
 /// The options of commands that read such files. Those that decide what a run learns are `recorded`, where that is
@@ -101,7 +100,7 @@ inline void add_translation_data(CLI::App& command, TranslationDataOptions& opti
     CLI::Option* const option = command.add_option(name, value, description);
     return recorded ? recorded->fixed(option) : option;
   };
-  add_texts(command, options.texts);
+  add_texts(command, options.texts, "; several one behind another");
   command.option_defaults()->group("Text");
   add_pair_format(command, options.format);
   fixed("--target-languages", options.target_languages,
@@ -221,6 +220,13 @@ inline text::Subwords learn_subwords(std::span<const text::ParallelText> texts, 
   }
 }
 
+/// Whether `encode_pairs` keeps a pair.
+inline bool fits(std::string_view source, std::string_view target, const text::Subwords& subwords,
+                 const text::PairEncoding& encoding) {
+  return source_tokens(subwords, source, encoding.source_prefix).size() <= std::size_t(encoding.longest_source) &&
+         subwords.encode(target).size() < std::size_t(encoding.longest_target);
+}
+
 namespace detail {
 
 /// The pairs of a text that `encode_pairs` keeps; the others are counted.
@@ -229,9 +235,7 @@ inline text::ParallelText fitting(const text::ParallelText& text, const text::Su
   text::ParallelText kept;
   kept.name = text.name;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (source_tokens(subwords, text.source[i], encoding.source_prefix).size() <=
-            std::size_t(encoding.longest_source) &&
-        subwords.encode(text.target[i]).size() < std::size_t(encoding.longest_target))
+    if (fits(text.source[i], text.target[i], subwords, encoding))
       kept.append(text.source[i], text.target[i]);
     else
       ++too_long;

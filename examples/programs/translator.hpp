@@ -85,15 +85,19 @@ class TranslatorProgram {
     TranslationDataOptions texts = options_.data;
     texts.hold_out = 0;
     const auto data = load_translation_data(texts, vocabulary, context, options_.device.threads, {});
-    const auto write = [&](const std::string& name, const text::Lines& lines) {
-      std::string text;
-      for (std::size_t i = 0; i < lines.size(); ++i) text.append(lines[i]) += '\n';
-      write_file(folder.path() / name, text);
-    };
+    std::vector<std::pair<std::filesystem::path, const text::Lines*>> files;
     for (std::size_t i = 0; i < data.texts.size(); ++i) {
       const std::string name = data.texts.size() == 1 ? "train." : "train." + std::to_string(i + 1) + ".";
-      write(name + "source", data.texts[i].source);
-      write(name + "target", data.texts[i].target);
+      files.emplace_back(folder.path() / (name + "source"), &data.texts[i].source);
+      files.emplace_back(folder.path() / (name + "target"), &data.texts[i].target);
+    }
+    for (const auto& [path, lines] : files)
+      if (std::filesystem::exists(path))
+        throw Error(path.string() + ": is there already, and may be what is read here; give another --output");
+    for (const auto& [path, lines] : files) {
+      std::string text;
+      for (std::size_t i = 0; i < lines->size(); ++i) text.append((*lines)[i]) += '\n';
+      write_file(path, text);
     }
     data.subwords.save(subword_path());
     print_report(data);
@@ -120,6 +124,11 @@ class TranslatorProgram {
     }
     const TranslationData data =
         load_translation_data(options_.data, vocabulary, context, options_.device.threads, std::move(subwords));
+    if (!resumed && std::filesystem::exists(subword_path()) &&
+        text::Subwords::from_file(subword_path()).checksum() != data.subwords.checksum())
+      throw Error(subword_path().string() +
+                  ": is there already, and is not the subword model of this run; give it with --subwords, or another "
+                  "--output");
     if (options_.rows() < data.longest)
       throw Error("--batch and --pass leave " + std::to_string(options_.rows()) +
                   " tokens of a side in memory, and a sentence may have " + std::to_string(data.longest) +
@@ -202,6 +211,11 @@ class TranslatorProgram {
 
   /// Prints translations of lines. Returns the program's exit code.
   int translate() const {
+    const DecodingOptions& decoding = options_.decoding;
+    if (!decoding.sample && decoding.best > decoding.beam)
+      throw Error("--n-best " + std::to_string(decoding.best) + ": a search with --beam " +
+                  std::to_string(decoding.beam) + " finds fewer; give a --beam of at least " +
+                  std::to_string(decoding.best));
     const auto [subwords, language] = subwords_of_run();
     const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
     Sentences sentences(weights, subwords, language, context, options_.decoding, machine_options<B>(options_.device));
@@ -216,13 +230,17 @@ class TranslatorProgram {
     const StopSignal stop;
     const auto [subwords, language] = subwords_of_run();
     const auto weights = used_weights<Model, B>(options_, machine_options<B>(options_.device));
-    const text::ParallelText text = read_texts(options_.data.texts, options_.data.format).front();
-    const std::vector corpora{
-        text::encode_pairs(subwords, text, pair_encoding(subwords, context, options_.device.threads, language))};
-    if (const std::size_t too_long = corpora[0].too_long; too_long > 0)
+    const text::ParallelText text = read_text(options_.data.texts, options_.data.format);
+    const auto encoding = pair_encoding(subwords, context, options_.device.threads, language);
+    const std::vector corpora{text::encode_pairs(subwords, text, encoding)};
+    if (const std::size_t too_long = corpora[0].too_long; too_long > 0) {
+      std::size_t first = 0;
+      while (fits(text.source[first], text.target[first], subwords, encoding)) ++first;
       throw Error(text.name + ": " + std::to_string(too_long) + (too_long == 1 ? " pair has" : " pairs have") +
                   " a side of more than the " + std::to_string(context) +
-                  " tokens that the model reads; cut them into sentences");
+                  " tokens that the model reads, the first is line " + std::to_string(first + 1) +
+                  "; cut them into sentences");
+    }
     text::PairBatchOptions sizes = batch_options(context, false);
     sizes.source_rows = sizes.target_rows = std::max(sizes.source_rows, context);
     Judge judge(Batches(corpora, sizes), corpora, text);

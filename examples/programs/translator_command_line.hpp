@@ -154,26 +154,34 @@ class TranslatorCommandLine : public CommandLine {
     auto& decoding = options.decoding;
     translate_ = add("translate", "Translate lines of a file, or of stdin.");
     translate_->footer(
-        "Each line gives a line, in the same order, as soon as it is there. With --n-best a line gives several, of its\n"
-        "number, a score and the translation, parted by tabs.");
+        "Each line gives a line, in the same order, as soon as it is there. With --n-best a line gives several, of "
+        "its\n"
+        "number, a score and the translation, parted by tabs; two of them may be the same text in other pieces, and "
+        "an\n"
+        "empty line gives one.");
     translate_->add_option("input", options.input, "a file; otherwise stdin");
     add_saved_run(*translate_, options);
     add_target_language(*translate_, options);
     CLI::Option* const beam = add_search(*translate_, decoding);
     translate_->add_option("--n-best", decoding.best, "translations of a line, with their scores; 0: one, without")
         ->transform(whole(decoding.best, 0, 1024));
-    translate_->add_flag("--sample", decoding.sample, "draw translations instead of searching the best")
-        ->excludes(beam);
+    CLI::Option* const sample =
+        translate_->add_flag("--sample", decoding.sample, "draw translations instead of searching the best");
+    sample->excludes(beam);
     auto& sampling = decoding.sampling;
     translate_->add_option("--temperature", sampling.temperature, "of draws; 0: always the most probable piece")
-        ->check(not_negative());
+        ->check(not_negative())
+        ->needs(sample);
     translate_->add_option("--top-k", sampling.top_k, "draw from that many most probable pieces; 0: from all")
-        ->transform(whole(sampling.top_k, 0));
+        ->transform(whole(sampling.top_k, 0))
+        ->needs(sample);
     translate_->add_option("--top-p", sampling.top_p, "draw from the most probable pieces with this share")
-        ->check(share());
+        ->check(share())
+        ->needs(sample);
     translate_->add_option("--min-p", sampling.min_p, "draw pieces at least so many times as probable as the first")
-        ->check(number("from 0 to 1", [](double x) { return x >= 0 && x <= 1; }));
-    translate_->add_option("--seed", decoding.seed, "of draws")->transform(whole(decoding.seed, 0));
+        ->check(number("from 0 to 1", [](double x) { return x >= 0 && x <= 1; }))
+        ->needs(sample);
+    translate_->add_option("--seed", decoding.seed, "of draws")->transform(whole(decoding.seed, 0))->needs(sample);
   }
 
   void add_evaluate(TranslatorOptions& options) {
@@ -193,7 +201,9 @@ class TranslatorCommandLine : public CommandLine {
     score_ = add("score", "Print what a trained model says of given translations.");
     score_->footer(
         "Each pair gives a line, in the same order: the log-probability of the translation, its tokens, and the score\n"
-        "that --n-best of translate has, parted by tabs. Without texts a table is read from stdin.");
+        "that --n-best of translate has, parted by tabs. That is the same number where the model wrote the text in "
+        "the\n"
+        "pieces that it is cut into here. Without texts a table is read from stdin.");
     add_pair(*score_, options);
     add_saved_run(*score_, options);
     add_target_language(*score_, options);
@@ -207,10 +217,7 @@ class TranslatorCommandLine : public CommandLine {
 
   /// One text, and how it lies in files.
   static CLI::Option* add_pair(CLI::App& command, TranslatorOptions& options) {
-    CLI::Option* const texts =
-        command
-            .add_option("texts", options.data.texts, "two files, source and target, or one with both sides in a line")
-            ->expected(1, 2);
+    CLI::Option* const texts = add_texts(command, options.data.texts, "");
     add_pair_format(command, options.data.format);
     return texts;
   }

@@ -122,6 +122,22 @@ TEST_CASE("a run of another model, text or subwords is refused, and stays what i
                 {"subwords.model: is not the subword model that the run was trained with"});
   check_refused({tiny_translator(), "prepare", workshop.source, workshop.target, "--output", output},
                 {"subwords.model: is there already"});
+  // Files that are no run's.
+  const auto prepared = workshop.folder / "prepared";
+  REQUIRE(run(Arguments{tiny_translator(), "prepare", workshop.source, workshop.target, "--output", prepared}).code ==
+          0);
+  const auto ready = content_of(prepared);
+  check_refused(workshop.train("prepared", {"--hold-out", "50"}),
+                {"subwords.model: is there already, and is not the subword model of this run", "--subwords"});
+  check_same(content_of(prepared), ready);
+  const auto cleaned = workshop.folder / "cleaned";
+  std::filesystem::create_directory(cleaned);
+  for (const char* name : {"train.source", "train.target"}) std::filesystem::copy_file(prepared / name, cleaned / name);
+  const auto texts = content_of(cleaned);
+  check_refused({tiny_translator(), "prepare", cleaned / "train.source", cleaned / "train.target", "--output", cleaned},
+                {"train.source: is there already", "another --output"});
+  check_same(content_of(cleaned), texts);
+  CHECK(run(workshop.train("prepared", {"--subwords", prepared / "subwords.model", "--steps", "2"})).code == 0);
   check_same(content_of(output), before);
 }
 

@@ -123,7 +123,9 @@ TEST_CASE("what cannot be translated is told in one line, behind the translation
   refuse("caf\xe9\n", {"stdin: line 3 is not UTF-8 at byte 4"});
   const auto& folder = trained.workshop.folder;
   check_refused(trained.translate({folder / "none.de"}), {"none.de"});
-  check_refused(trained.translate({"--n-best", "6"}), {"6", "beam"});
+  check_refused(trained.translate({"--n-best", "6"}), {"--n-best 6", "--beam 5 finds fewer", "at least 6"});
+  for (const char* option : {"--temperature", "--top-k", "--top-p", "--min-p", "--seed"})
+    check_refused(trained.translate({option, "1"}), {option, "requires --sample"});
   check_refused(trained.translate({"--beam", "2", "--sample"}), {"--sample"});
   check_refused({tiny_translator(), "translate", "--output", folder / "nowhere"}, {"has no checkpoint"});
   check_refused({deeper_translator(), "translate", "--output", trained.output},
@@ -151,6 +153,7 @@ TEST_CASE("evaluate prints loss and scores with their signatures", "[programs]")
   CHECK(fathom::read_file(folder / "found.en") == run(trained.translate({source})).out);
   std::filesystem::create_directory(folder / "folder.en");
   check_refused(evaluate + Arguments{"--translations", folder / "folder.en"}, {"folder.en", "this is none"});
+  check_refused(evaluate + Arguments{"--translations", folder / "nowhere" / "found.en"}, {"nowhere", "cannot write"});
   check_refused(evaluate + Arguments{"--length-penalty", "nan"}, {"--length-penalty", "a number that is finite"});
   check_refused({tiny_translator(), "evaluate", source, trained.workshop.target, "--output", trained.output},
                 {"has 60 lines", "has 200 lines"});
@@ -177,7 +180,20 @@ TEST_CASE("what cannot be evaluated is told in one line, and an empty side is no
     CHECK(ended.code == 0);
   }
   check_refused(Arguments{tiny_translator(), "evaluate"} + pair("hund\n" + words + "\n", "dog\ndog\n"),
-                {"pair.de: 1 pair has a side of more than the 24 tokens"});
+                {"pair.de: 1 pair has a side of more than the 24 tokens", "the first is line 2"});
+}
+
+TEST_CASE("all texts that are named count, or are refused", "[programs]") {
+  const Trained& trained = Trained::once();
+  const auto& folder = trained.workshop.folder;
+  const std::filesystem::path source = trained.workshop.source, target = trained.workshop.target;
+  for (const char* command : {"evaluate", "score"}) {
+    const Arguments program{tiny_translator(), command, "--output", trained.output};
+    check_refused(program + Arguments{folder / "none.de", source, target}, {"toy.en: has no file of translations"});
+    check_refused(program + Arguments{source, target, source, target}, {"toy.de: is a second text", "one at a time"});
+    const auto table = folder.write("table.tsv", "hund\tdog\n");
+    check_refused(program + Arguments{"--tables", table, table}, {"table.tsv: is a second text"});
+  }
 }
 
 TEST_CASE("given translations are scored as those that are found", "[programs]") {
