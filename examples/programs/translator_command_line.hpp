@@ -154,11 +154,9 @@ class TranslatorCommandLine : public CommandLine {
     auto& decoding = options.decoding;
     translate_ = add("translate", "Translate lines of a file, or of stdin.");
     translate_->footer(
-        "Each line gives a line, in the same order, as soon as it is there. With --n-best a line gives several, of "
-        "its\n"
-        "number, a score and the translation, parted by tabs; two of them may be the same text in other pieces, and "
-        "an\n"
-        "empty line gives one.");
+        "Each line gives a line, in the same order, as soon as it is there. With --n-best a line gives several, each\n"
+        "its number, a score and the translation, parted by tabs. Two of them may be the same text in other pieces;\n"
+        "an empty line gives one.");
     translate_->add_option("input", options.input, "a file; otherwise stdin");
     add_saved_run(*translate_, options);
     add_target_language(*translate_, options);
@@ -201,9 +199,8 @@ class TranslatorCommandLine : public CommandLine {
     score_ = add("score", "Print what a trained model says of given translations.");
     score_->footer(
         "Each pair gives a line, in the same order: the log-probability of the translation, its tokens, and the score\n"
-        "that --n-best of translate has, parted by tabs. That is the same number where the model wrote the text in "
-        "the\n"
-        "pieces that it is cut into here. Without texts a table is read from stdin.");
+        "that --n-best of translate has, parted by tabs, which is the same number where the model wrote the text in\n"
+        "the pieces that it is cut into here. Without texts a table is read from stdin.");
     add_pair(*score_, options);
     add_saved_run(*score_, options);
     add_target_language(*score_, options);
