@@ -11,6 +11,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -166,7 +167,19 @@ struct Grid {
 
 }  // namespace detail
 
-/// Writes `report.md` and the plots into the folder.
+/// Every validation of every cell, a line each, for other tools.
+inline std::string curves_csv(const std::vector<Result>& results) {
+  std::ostringstream text;
+  text << "task,method,layers,largest learning rate,ramp,seed,update,training loss,validation loss,accuracy\n";
+  for (const Result& result : results)
+    for (const Point& point : result.curve)
+      text << result.cell.task << ',' << result.cell.method << ',' << result.cell.depth << ',' << result.cell.rate
+           << ',' << result.cell.ramp << ',' << result.cell.seed << ',' << point.step << ',' << point.training_loss
+           << ',' << point.validation_loss << ',' << point.accuracy << '\n';
+  return text.str();
+}
+
+/// Writes `report.md`, its plots and `curves.csv` into the folder.
 inline void write_report(const std::filesystem::path& folder, const std::vector<Result>& results,
                          const std::string& machine) {
   using detail::Place;
@@ -195,6 +208,7 @@ inline void write_report(const std::filesystem::path& folder, const std::vector<
       "loss is not below the\nloss of who only knows how frequent each token is; as one that *stagnates* when it is "
       "within a twentieth of that and gained less than a\nhundredth of it in the second half. A ramp has diverged when "
       "a loss is NaN or infinite, or comes back to the unigram loss.\n";
+  write_file(folder / "curves.csv", curves_csv(results));
   write_file(folder / "report.md", text);
 }
 

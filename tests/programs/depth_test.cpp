@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
@@ -94,6 +95,9 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   CHECK_THAT(report, ContainsSubstring("## reversal, learning rate 0.001") && ContainsSubstring("| DeepNorm |") &&
                          ContainsSubstring("seeds 2"));
   CHECK(std::filesystem::exists(output / "reversal-learning-rate-0.001.svg"));
+  const std::string curves = fathom::read_file(output / "curves.csv");
+  CHECK(std::ranges::count(curves, '\n') == 9);  // a heading, two validations of four cells
+  CHECK_THAT(curves, ContainsSubstring("\nreversal,DeepNorm,2,0.001,0,2,4,"));
   const Ended ramp = grid({"--seeds", "1", "--methods", "DeepNorm", "--ramp", "--rates", "0.05"});
   REQUIRE(ramp.code == 0);
   CHECK_THAT(ramp.out, ContainsSubstring("reversal-DeepNorm-2-ramp-0.05-1"));

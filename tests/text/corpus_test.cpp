@@ -176,13 +176,15 @@ TEST_CASE("what holds no text is refused in one line", "[corpus]") {
   CHECK_THAT(message(folder.write("empty.txt", "")), ContainsSubstring("empty.txt: is empty; give a file with text"));
   CHECK_THAT(message(folder.write("binary", std::string("ab\0", 3))),
              ContainsSubstring("binary: has a zero byte, so it is no text (at byte 2)"));
+  CHECK_THAT(message(folder.write("text.gz", std::string("\x1f\x8b\x08\0\0", 5))),
+             ContainsSubstring("text.gz: is compressed by gzip; unpack it"));
   CHECK_THAT(message("/dev/zero"), ContainsSubstring("is a device, which may have no end; give"));
   CHECK_THAT(message(folder.path()), ContainsSubstring("is a folder without text files; give"));
   CHECK_THAT(message(folder.path()), ContainsSubstring("text (left out: ") && ContainsSubstring("binary has a zero"));
   folder.write("text.txt", "x");
   CHECK_THAT(message(folder.path(), {".md", ".rst"}),
              ContainsSubstring("without text files named *.md or *.rst; give") &&
-                 ContainsSubstring("(left out: 3 files with other extensions)"));
+                 ContainsSubstring("(left out: 4 files with other extensions)"));
   CHECK(message(folder.path()).empty());
   if (::geteuid() != 0) {
     ::chmod((folder / "text.txt").c_str(), 0);

@@ -87,8 +87,10 @@ inline std::string why_no_text(std::string_view content) {
   if (content.empty()) return "is empty";
   if (const std::string encoding = wide_encoding(content); !encoding.empty())
     return "is " + encoding + " (convert it: iconv -f " + encoding + " -t UTF-8)";
-  if (const std::size_t zero = content.find('\0'); zero != content.npos)
-    return "has a zero byte, so it is no text (at byte " + std::to_string(zero) + ")";
+  if (const std::size_t zero = content.find('\0'); zero != content.npos) {
+    const std::string known = foreign_file(content.substr(0, 64));
+    return known.empty() ? "has a zero byte, so it is no text (at byte " + std::to_string(zero) + ")" : known;
+  }
   if (content.starts_with("version https://git-lfs.github.com/spec/")) return foreign_file(content);
   return {};
 }
