@@ -51,11 +51,12 @@ struct Place {
       if (verdict_of(*result) == Verdict::trained) losses.push_back(result->loss());
     return losses;
   }
-  std::vector<double> largest_rates() const {
+  std::vector<double> rates(double Tolerance::* rate) const {
     std::vector<double> rates;
-    for (const Result* result : results) rates.push_back(tolerance_of(*result).largest);
+    for (const Result* result : results) rates.push_back(tolerance_of(*result).*rate);
     return rates;
   }
+  std::vector<double> largest_rates() const { return rates(&Tolerance::largest); }
 
   /// Losses of those that trained; and how the others ended.
   std::string loss_text() const {
@@ -87,12 +88,11 @@ struct Place {
       if (result->bleu) scores.push_back(*result->bleu);
     return scores.empty() ? "" : with_spread(scores, 1);
   }
-  std::string best_rate_text() const {
-    std::vector<double> rates;
-    for (const Result* result : results) rates.push_back(tolerance_of(*result).best);
-    return with_spread(rates, 4);
+  std::string best_rate_text() const { return with_spread(rates(&Tolerance::best), 4); }
+  std::string largest_rate_text() const {
+    const bool more = std::ranges::any_of(results, [](const Result* result) { return tolerance_of(*result).more; });
+    return with_spread(largest_rates(), 4) + (more ? " or more" : "");
   }
-  std::string largest_rate_text() const { return with_spread(largest_rates(), 4); }
 };
 
 /// Cells that differ in method, depth and seed alone.
@@ -148,7 +148,8 @@ struct Grid {
                        std::to_string(seeds.size()) + "; unigram loss " + number(first.unigram, 3) +
                        " nats per token; " + std::to_string(static_cast<long long>(seconds)) + " s of training.\n";
     if (first.cell.ramp) {
-      text += table("The largest learning rate before it diverged:", &Place::largest_rate_text);
+      text += table("The largest learning rate before it diverged; 0 for what never came below the unigram loss:",
+                    &Place::largest_rate_text);
       text += table("The learning rate with the lowest validation loss:", &Place::best_rate_text);
     } else {
       text +=

@@ -36,15 +36,18 @@ inline std::span<const Point> before_divergence(const Result& result) {
   return std::span(result.curve).first(count);
 }
 
-/// Learning rates of a ramp: of the validation with the lowest loss, and of the last one before it diverged. 0: none.
+/// Learning rates of a ramp: of the validation with the lowest loss, and of the last one before it diverged. 0: it
+/// never knew more than the tokens' frequencies.
 struct Tolerance {
   double best = 0, largest = 0;
+  bool more = false;  ///< it had not diverged in the end
 };
 inline Tolerance tolerance_of(const Result& result) {
   const auto sound = before_divergence(result);
-  if (sound.empty()) return {};
+  const auto best = std::ranges::min_element(sound, {}, &Point::validation_loss);
+  if (best == sound.end() || best->validation_loss >= result.unigram) return {};
   const auto rate = [&](const Point& point) { return result.cell.rate * double(point.step) / double(result.steps); };
-  return {rate(*std::ranges::min_element(sound, {}, &Point::validation_loss)), rate(sound.back())};
+  return {rate(*best), rate(sound.back()), sound.back().step == result.steps};
 }
 
 inline Verdict verdict_of(const Result& result) {

@@ -55,6 +55,9 @@ TEST_CASE("a ramp tells the largest learning rate before it diverged, and the be
   CHECK(std::abs(tolerance({3.5, 2, NAN, 1}).largest - 0.002) < 1e-12);
   CHECK(std::abs(tolerance({3.5, 2, 1}).largest - 0.003) < 1e-12);
   CHECK(tolerance({NAN}).largest == 0);
+  CHECK(tolerance({3.5, 3.1, 3.2}).largest == 0);  // what has learned nothing cannot lose it
+  CHECK(tolerance(std::vector<double>(30, 2.5)).more);
+  CHECK(!tolerance(std::vector<double>(29, 2.5)).more);
 }
 
 TEST_CASE("a cell's result comes back from its file", "[depth]") {
