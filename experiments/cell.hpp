@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,15 +11,23 @@
 #include <fathom/io/directory.hpp>
 #include <fathom/io/file.hpp>
 #include <fathom/io/json.hpp>
+#include <fathom/report/format.hpp>
 #include <filesystem>
 #include <optional>
 #include <span>
-#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 /// The grid's cells, and what became of them, in files: a cell that has its file is done.
 namespace fathom::experiments {
+
+/// The shortest text that reads back as the same number.
+inline std::string exact(double number) {
+  std::string text;
+  format::append_exact(text, number);
+  return text;
+}
 
 /// One training of the grid.
 struct Cell {
@@ -29,16 +38,35 @@ struct Cell {
   bool ramp = false;  ///< the learning rate rises to its largest until the end
 
   /// What is in one table: reversal, learning rate 0.001.
-  std::string grid() const {
-    std::ostringstream text;
-    text << task << (ramp ? ", learning rate rising to " : ", learning rate ") << rate;
-    return text.str();
-  }
+  std::string grid() const { return task + (ramp ? ", learning rate rising to " : ", learning rate ") + exact(rate); }
   /// reversal-DeepNorm-18-0.001-1, with "ramp-" before the rate of a ramp.
   std::string name() const {
-    std::ostringstream text;
-    text << task << '-' << method << '-' << depth << (ramp ? "-ramp-" : "-") << rate << '-' << seed;
-    return text.str();
+    return task + '-' + method + '-' + std::to_string(depth) + (ramp ? "-ramp-" : "-") + exact(rate) + '-' +
+           std::to_string(seed);
+  }
+};
+
+/// How the cells of a table are trained.
+struct Recipe {
+  std::string model;  ///< "64-128-2": width, feed-forward width, heads
+  std::string texts;  ///< names of files, parted by spaces; empty: the task needs none
+  std::int64_t steps = 0, warmup = 0, validations = 0;
+  int translated = 0;  ///< sentences to validate on that are translated in the end
+
+  /// What differs from another recipe: "--steps 300, not 600". Empty: nothing.
+  std::string difference(const Recipe& other) const {
+    const auto options = [](const Recipe& recipe) {
+      return std::array<std::pair<const char*, std::string>, 6>{{{"--steps", std::to_string(recipe.steps)},
+                                                                 {"--warmup", std::to_string(recipe.warmup)},
+                                                                 {"--validations", std::to_string(recipe.validations)},
+                                                                 {"--bleu", std::to_string(recipe.translated)},
+                                                                 {"texts", recipe.texts},
+                                                                 {"a model of", recipe.model}}};
+    };
+    const auto mine = options(*this), others = options(other);
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      if (mine[i] != others[i]) return mine[i].first + (" " + mine[i].second) + ", not " + others[i].second;
+    return {};
   }
 };
 
@@ -51,10 +79,11 @@ struct Point {
 
 struct Result {
   Cell cell;
+  Recipe recipe;
   std::vector<Point> curve;
-  std::int64_t steps = 0, warmup = 0;  ///< updates that were planned
-  double unigram = 0;                  ///< nats per token of who knows how frequent each token is, and nothing else
+  double unigram = 0;  ///< nats per token of the unigram model, `score::Unigram`
   double seconds = 0;
+  std::string machine = {};         ///< its processor, and threads
   std::optional<double> bleu = {};  ///< of translations of the text to validate on
   std::string gave_up = {};         ///< why training ended before its end; empty: it did not
 
@@ -85,10 +114,15 @@ inline void save(const std::filesystem::path& folder, const Result& result) {
                   {"rate", result.cell.rate},
                   {"seed", result.cell.seed},
                   {"ramp", result.cell.ramp},
-                  {"steps", result.steps},
-                  {"warmup", result.warmup},
+                  {"model", result.recipe.model},
+                  {"texts", result.recipe.texts},
+                  {"steps", result.recipe.steps},
+                  {"warmup", result.recipe.warmup},
+                  {"validations", result.recipe.validations},
+                  {"translated", result.recipe.translated},
                   {"unigram", result.unigram},
                   {"seconds", result.seconds},
+                  {"machine", result.machine},
                   {"bleu", result.bleu ? number(*result.bleu) : Json()},
                   {"gave_up", result.gave_up},
                   {"curve", curve}};
@@ -111,15 +145,17 @@ inline Result load(const std::filesystem::path& path) {
         throw Error("a count in it is " + value.dump());
       return value.get<std::int64_t>();
     };
-    Result result{.cell = {json.at("task"), json.at("method"), int(whole(json.at("depth"), 1)), json.at("rate"),
-                           std::uint64_t(whole(json.at("seed"), 0)), json.value("ramp", false)},
-                  .curve = {},
-                  .steps = whole(json.at("steps"), 1),
-                  .warmup = whole(json.at("warmup"), 0),
-                  .unigram = json.at("unigram"),
-                  .seconds = json.at("seconds"),
-                  .bleu = {},
-                  .gave_up = json.at("gave_up")};
+    Result result{
+        .cell = {json.at("task"), json.at("method"), int(whole(json.at("depth"), 1)), json.at("rate"),
+                 std::uint64_t(whole(json.at("seed"), 0)), json.at("ramp")},
+        .recipe = {json.at("model"), json.at("texts"), whole(json.at("steps"), 1), whole(json.at("warmup"), 0),
+                   whole(json.at("validations"), 1), int(whole(json.at("translated"), 0))},
+        .curve = {},
+        .unigram = json.at("unigram"),
+        .seconds = json.at("seconds"),
+        .machine = json.at("machine"),
+        .bleu = {},
+        .gave_up = json.at("gave_up")};
     if (json.contains("bleu") && !json.at("bleu").is_null()) result.bleu = json.at("bleu").get<double>();
     for (const auto& point : json.at("curve"))
       result.curve.push_back({whole(point.at(0), 0), number(point.at(1)), number(point.at(2)), number(point.at(3))});

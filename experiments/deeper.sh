@@ -26,4 +26,4 @@ validation=("$data/multi30k"/val.{en,de}.gz "$tables"/tatoeba_dev.{en,de})
 for text in manpages_en_de libreoffice_help; do validation+=("$data/$text"/dev.{en,de}.gz); done
 validation+=("$data/europarl_en_de"/test.{en,de}.gz)
 
-"$program" run --task translation --pairs "${pairs[@]}" --validation-pairs "${validation[@]}" "$@"
+"$program" run --task translation --pairs "${pairs[@]}" --validation "${validation[@]}" "$@"

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <exception>
@@ -62,9 +63,10 @@ std::vector<std::pair<Cell, const Entry*>> chosen(const Options& options) {
     return list.empty() || std::ranges::find(list, one) != list.end();
   };
   std::vector<std::pair<Cell, const Entry*>> cells;
+  const std::set<double> rates(options.rates.begin(), options.rates.end());
   for (int seed = 1; seed <= options.seeds; ++seed)
     for (const int depth : depths)
-      for (const double rate : options.rates)
+      for (const double rate : rates)
         for (const Entry& entry : entries())
           if (entry.task == options.task && entry.depth == depth && wanted(options.methods, entry.method) &&
               wanted(options.depths, depth))
@@ -72,7 +74,8 @@ std::vector<std::pair<Cell, const Entry*>> chosen(const Options& options) {
   return cells;
 }
 
-std::string machine() {
+/// "AMD EPYC, threads: 1".
+std::string machine(int threads) {
   std::string model = "an unknown processor";
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
@@ -80,16 +83,19 @@ std::string machine() {
       model = line.substr(line.find(':') + 2);
       break;
     }
-  return model + ", " + std::to_string(available_threads()) + " threads.";
+  return model + ", threads: " + std::to_string(threads);
 }
 
 /// Trains the cells that have no result, `Options::jobs` at a time. A result is saved, and the report written, as soon
 /// as it is there. The first job that fails ends the others.
 class Grid {
  public:
-  /// Errors: `Error` for cells that were not compiled, and for results that cannot be read; `FileError` of the folder.
+  /// Errors: `Error` for cells that were not compiled, for results that cannot be read, and for those of other options
+  /// in the same table; `FileError` of the folder.
   explicit Grid(const Options& options) : options_(options), cells_(chosen(options)), folder_(options.output) {
-    load_all(options.output);  // what cannot be read is known before anything is trained
+    // What is wrong is known before anything is trained.
+    for (const Result& result : load_all(options.output)) check(result);
+    for (const char* file : {"report.md", "curves.csv"}) program::check_output_file(options.output / file);
     options_.stop = [this] { return stop_ || failed_; };
     if (options.threads == 0) options_.threads = std::max(1, available_threads() / options.jobs);
   }
@@ -108,10 +114,10 @@ class Grid {
     }
     if (failure_) std::rethrow_exception(failure_);
     if (!stopped_.empty()) {
-      std::fprintf(stderr, "stopped; the same command goes on with %s\n", stopped_.c_str());
+      std::fprintf(stderr, "stopped; the same command begins again with %s\n", stopped_.c_str());
       return stop_.exit_code();
     }
-    write_report(options_.output, load_all(options_.output), machine());
+    write_report(options_.output, load_all(options_.output));
     std::printf("%s\n", (options_.output / "report.md").c_str());
     return 0;
   }
@@ -121,12 +127,14 @@ class Grid {
   void work() {
     try {
       for (auto number = next(); number; number = next()) {
-        const auto result = train(*number);
+        auto result = train(*number);
         const std::lock_guard lock(mutex_);
-        if (result)
+        if (result) {
+          result->machine = machine(options_.threads);
           keep(*result);
-        else
+        } else {
           stopped_ = cells_[*number].first.name();
+        }
       }
     } catch (...) {
       fail();
@@ -135,6 +143,21 @@ class Grid {
   void fail() {
     const std::lock_guard lock(mutex_);
     if (!failed_.exchange(true)) failure_ = std::current_exception();
+  }
+
+  /// Of the same table, all are trained alike. Errors: `Error` otherwise.
+  void check(const Result& result) {
+    const Cell& cell = cells_.front().first;
+    if (result.cell.task != cell.task || result.cell.ramp != cell.ramp) return;
+    const std::string path = path_of(options_.output, result.cell).string();
+    const std::string difference = result.recipe.difference(cells_.front().second->recipe(options_, cell.ramp));
+    if (!difference.empty())
+      throw Error(path + ": was trained with " + difference + "; give the same, or name another folder by --output");
+    if (unigram_ && std::abs(result.unigram - *unigram_) > 1e-6)
+      throw Error(path +
+                  ": was trained on another text than others in its folder, of the same name; name another folder "
+                  "by --output");
+    unigram_ = result.unigram;
   }
 
   /// The number of a cell that has no result and that no job has taken.
@@ -171,10 +194,11 @@ class Grid {
   }
 
   void keep(const Result& result) {
+    check(result);
     folder_.check();
     try {
       save(options_.output, result);
-      write_report(options_.output, load_all(options_.output), machine());
+      write_report(options_.output, load_all(options_.output));
     } catch (const FileError&) {
       folder_.check();  // which may be why
       throw;
@@ -190,10 +214,26 @@ class Grid {
   StopSignal stop_;
   std::mutex mutex_;  // of what follows, of the folder and of stdout
   std::size_t next_ = 0;
+  std::optional<double> unigram_;  // loss of the table's text
   std::string stopped_;  // a cell that was
   std::exception_ptr failure_;
   std::atomic<bool> failed_ = false;
 };
+
+/// Errors: `Error` for an option of another task, or of none.
+void check_options(const Options& options) {
+  const auto only = [&](const char* task, bool given, const char* option) {
+    if (given && options.task != task)
+      throw Error(std::string(option) + ": belongs to the task " + task + ", and this one is " + options.task +
+                  "; leave it out");
+  };
+  only("language", !options.text.empty(), "--text");
+  only("translation", !options.pairs.empty(), "--pairs");
+  only("translation", !options.validation.empty(), "--validation");
+  only("translation", options.bleu > 0, "--bleu");
+  if (options.ramp && options.warmup >= 0)
+    throw Error("--warmup: the learning rate of a ramp rises to its end; leave it out");
+}
 
 int list() {
   for (const Entry& entry : entries()) std::printf("%s %s %d\n", entry.task.c_str(), entry.method.c_str(), entry.depth);
@@ -222,16 +262,19 @@ int main(int argc, char** argv) {
     run->add_flag("--ramp", options.ramp, "the learning rate rises to its largest until the end; ends what diverged");
     run->add_option("--text", options.text, "of the task language: a file, or a folder of them");
     run->add_option("--pairs", options.pairs, "of the task translation: two files, source and target, for each text");
-    run->add_option("--validation-pairs", options.validation_pairs,
-                    "the same; otherwise the last 500 pairs of each text");
+    run->add_option("--validation", options.validation, "the same, to validate on");
+    run->add_option("--hold-out", options.hold_out,
+                    "pairs at the end of each text that validate where there is no --validation")
+        ->transform(program::whole(options.hold_out, 1));
     run->add_option("--bleu", options.bleu, "sentences to validate on that are translated in the end")
         ->transform(program::whole(options.bleu, 0));
     run->add_option("--steps", options.steps, "updates; 0: the task's")->transform(program::whole(options.steps, 0));
     run->add_option("--warmup", options.warmup, "updates of rising learning rate; -1: the task's")
         ->transform(program::whole(options.warmup, -1));
-    run->add_option("--validations", options.validations, "spread evenly over the updates")
+    run->add_option("--validations", options.validations,
+                    "of a training: as many or some more, evenly over its updates")
         ->transform(program::whole(options.validations, 1));
-    run->add_option("--output", options.output, "folder of the results and the report");
+    run->add_option("--output", options.output, "folder of the results and the report")->check(program::some_text());
     run->add_option("--jobs", options.jobs, "cells that are trained at a time")
         ->transform(program::whole(options.jobs, 1));
     run->add_option("--threads", options.threads, "of a cell; 0: the cores that the process may use, dealt to the jobs")
@@ -239,6 +282,7 @@ int main(int argc, char** argv) {
     CLI::App* const list = app.add_subcommand("list", "Print what was compiled: task, method, depth.");
     return program::run_command(app, argc, argv, [&] {
       if (list->parsed()) return experiments::list();
+      experiments::check_options(options);
       program::let_output_be_lost();
       return experiments::Grid(options).run();
     });

@@ -2,9 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <fathom/core/error.hpp>
@@ -12,6 +10,7 @@
 #include <fathom/layers/feed_forward.hpp>
 #include <fathom/layers/residual_block.hpp>
 #include <fathom/models/language_model.hpp>
+#include <fathom/score/unigram.hpp>
 #include <fathom/text/text.hpp>
 #include <filesystem>
 #include <optional>
@@ -40,6 +39,10 @@ class LanguageModelling {
   using Model = LanguageModel<Vocabulary<256>, ContextLength<context>, Stack<Method, Depth>>;
   using Packed = text::PackedTokens;
 
+  static std::string texts(const Settings& settings) {
+    return (settings.text.has_filename() ? settings.text : settings.text.parent_path()).filename();
+  }
+
   /// Errors: `Error` without a text.
   LanguageModelling(const Settings& settings, std::uint64_t seed) : text_(split(settings)) {
     windows_.emplace(text_.train, text::WindowOptions{.batch = batch_size, .length = context, .seed = seed});
@@ -56,12 +59,11 @@ class LanguageModelling {
   void fill(std::int64_t step, Packed& batch) const { windows_->fill(std::uint64_t(step), batch); }
   const std::vector<Packed>& validation() const { return validation_; }
   double unigram() const {
-    std::array<double, 256> counts{};
-    double all = 0, entropy = 0;
-    for (const auto byte : text_.validation.tokens) ++counts[byte], ++all;
-    for (const double count : counts)
-      if (count > 0) entropy -= count / all * std::log(count / all);
-    return entropy;
+    score::Unigram model(256);
+    for (const auto byte : text_.train.tokens) model.add(byte);
+    double sum = 0;
+    for (const auto byte : text_.validation.tokens) sum += model.loss(byte);
+    return sum / double(text_.validation.tokens.size());
   }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -41,6 +42,18 @@ inline std::string with_spread(const std::vector<double>& values, int digits) {
   return text;
 }
 
+/// "1.234 ± 0.010, *stagnates* (1 of 3)": of the values that there are; and remarks, each with how many of `all` it is
+/// about.
+inline std::string summary(const std::vector<double>& values, int digits, const std::map<std::string, int>& remarks,
+                           std::size_t all) {
+  std::string text = values.empty() ? "" : with_spread(values, digits);
+  for (const auto& [remark, count] : remarks) {
+    text += (text.empty() ? "*" : ", *") + remark + "*";
+    if (all > 1) text += " (" + std::to_string(count) + " of " + std::to_string(all) + ")";
+  }
+  return text;
+}
+
 /// The results of all seeds of one place in a table.
 struct Place {
   std::vector<const Result*> results;
@@ -51,25 +64,22 @@ struct Place {
       if (verdict_of(*result) == Verdict::trained) losses.push_back(result->loss());
     return losses;
   }
+  /// Of ramps that learned.
   std::vector<double> rates(double Tolerance::* rate) const {
     std::vector<double> rates;
-    for (const Result* result : results) rates.push_back(tolerance_of(*result).*rate);
+    for (const Result* result : results)
+      if (const Tolerance found = tolerance_of(*result); found.largest > 0) rates.push_back(found.*rate);
     return rates;
   }
   std::vector<double> largest_rates() const { return rates(&Tolerance::largest); }
 
   /// Losses of those that trained; and how the others ended.
   std::string loss_text() const {
-    std::map<Verdict, int> others;
+    std::map<std::string, int> others;
     for (const Result* result : results)
-      if (const Verdict verdict = verdict_of(*result); verdict != Verdict::trained) ++others[verdict];
-    const std::vector<double> trained = losses();
-    std::string text = trained.empty() ? "" : with_spread(trained, 3);
-    for (const auto& [verdict, count] : others) {
-      text += (text.empty() ? "*" : ", *") + std::string(text_of(verdict)) + "*";
-      if (results.size() > 1) text += " (" + std::to_string(count) + " of " + std::to_string(results.size()) + ")";
-    }
-    return text;
+      if (const Verdict verdict = verdict_of(*result); verdict != Verdict::trained)
+        ++others[std::string(text_of(verdict))];
+    return summary(losses(), 3, others, results.size());
   }
   /// Updates to an accuracy of 0.99, where all seeds came so far; else the mean accuracy at the end.
   std::string accuracy_text() const {
@@ -88,10 +98,20 @@ struct Place {
       if (result->bleu) scores.push_back(*result->bleu);
     return scores.empty() ? "" : with_spread(scores, 1);
   }
-  std::string best_rate_text() const { return with_spread(rates(&Tolerance::best), 4); }
+  std::string best_rate_text() const { return summary(rates(&Tolerance::best), rate_digits(), {}, results.size()); }
   std::string largest_rate_text() const {
-    const bool more = std::ranges::any_of(results, [](const Result* result) { return tolerance_of(*result).more; });
-    return with_spread(largest_rates(), 4) + (more ? " or more" : "");
+    std::map<std::string, int> remarks;
+    for (const Result* result : results) {
+      const Tolerance found = tolerance_of(*result);
+      if (found.largest == 0) ++remarks["never below unigram"];
+      if (found.more) ++remarks["not diverged"];
+    }
+    return summary(largest_rates(), rate_digits(), remarks, results.size());
+  }
+  /// One more than tell apart the rates of two validations of a ramp.
+  int rate_digits() const {
+    const Result& first = *results.front();
+    return std::max(0, int(std::ceil(-std::log10(first.cell.rate / double(first.recipe.validations))))) + 1;
   }
 };
 
@@ -102,12 +122,14 @@ struct Grid {
   std::map<std::string, std::map<int, Place>> rows;
   std::set<int> depths;
   std::set<std::uint64_t> seeds;
+  std::set<std::string> machines;
   double seconds = 0;
 
   void add(const Result& result) {
     rows[result.cell.method][result.cell.depth].results.push_back(&result);
     depths.insert(result.cell.depth);
     seeds.insert(result.cell.seed);
+    machines.insert(result.machine);
     seconds += result.seconds;
   }
 
@@ -120,7 +142,12 @@ struct Grid {
       text += "\n| " + method + " |";
       for (const int depth : depths) {
         const auto place = row.find(depth);
-        text += " " + (place == row.end() ? "" : (place->second.*entry)()) + " |";
+        if (place != row.end()) {
+          text += " " + (place->second.*entry)();
+          const std::size_t there = place->second.results.size();
+          if (there < seeds.size()) text += ", seeds: " + std::to_string(there);
+        }
+        text += " |";
       }
     }
     return text + "\n";
@@ -144,12 +171,17 @@ struct Grid {
 
   /// What stands under its heading. `picture`: the name of its plot's file.
   std::string text(const std::string& picture) const {
-    std::string text = std::to_string(first.steps) + " updates, warm-up " + std::to_string(first.warmup) + ", seeds " +
-                       std::to_string(seeds.size()) + "; unigram loss " + number(first.unigram, 3) +
-                       " nats per token; " + std::to_string(static_cast<long long>(seconds)) + " s of training.\n";
+    const Recipe& recipe = first.recipe;
+    std::string text =
+        recipe.model + " (width, feed-forward width, heads); " + std::to_string(recipe.steps) + " updates, warm-up " +
+        std::to_string(recipe.warmup) + ", validations: " + std::to_string(recipe.validations) +
+        ", seeds: " + std::to_string(seeds.size()) + "; " +
+        (recipe.texts.empty() ? "" : "texts: " + recipe.texts + "; ") + "unigram loss " + number(first.unigram, 3) +
+        " nats per token.\n" + std::to_string(static_cast<long long>(seconds)) + " s of training on";
+    for (const std::string& machine : machines) text += (machine == *machines.begin() ? " " : "; ") + machine;
+    text += seeds.size() < 3 ? ". Fewer than three seeds rank nothing.\n" : ".\n";
     if (first.cell.ramp) {
-      text += table("The largest learning rate before it diverged; 0 for what never came below the unigram loss:",
-                    &Place::largest_rate_text);
+      text += table("The largest learning rate before it diverged:", &Place::largest_rate_text);
       text += table("The learning rate with the lowest validation loss:", &Place::best_rate_text);
     } else {
       text +=
@@ -160,7 +192,8 @@ struct Grid {
       const auto translated = [](const auto& row) {
         return std::ranges::any_of(row.second, [](const auto& place) { return !place.second.bleu_text().empty(); });
       };
-      if (std::ranges::any_of(rows, translated)) text += table("BLEU of the text to validate on:", &Place::bleu_text);
+      if (std::ranges::any_of(rows, translated))
+        text += table("BLEU of " + std::to_string(recipe.translated) + " sentences to validate on:", &Place::bleu_text);
     }
     return text + "\n![" + name + "](" + picture + ")\n";
   }
@@ -181,16 +214,18 @@ inline std::string curves_csv(const std::vector<Result>& results) {
 }
 
 /// Writes `report.md`, its plots and `curves.csv` into the folder.
-inline void write_report(const std::filesystem::path& folder, const std::vector<Result>& results,
-                         const std::string& machine) {
+inline void write_report(const std::filesystem::path& folder, const std::vector<Result>& results) {
   using detail::Place;
   std::map<std::string, detail::Grid> grids;
   for (const Result& result : results) {
     detail::Grid& grid = grids[result.cell.grid()];
-    if (grid.name.empty()) grid = {.name = result.cell.grid(), .first = result, .rows = {}, .depths = {}, .seeds = {}};
+    if (grid.name.empty()) {
+      grid.name = result.cell.grid();
+      grid.first = result;
+    }
     grid.add(result);
   }
-  std::string text = "# Depths and methods\n\n" + machine + "\n";
+  std::string text = "# Depths and methods\n";
   for (const auto& [name, grid] : grids) {
     std::string picture = name + ".svg";
     std::erase(picture, ',');
@@ -204,11 +239,7 @@ inline void write_report(const std::filesystem::path& folder, const std::vector<
       write_svg(plot, folder / picture);
     }
   }
-  text +=
-      "\nA training counts as *not finite* when a loss is NaN or infinite; as *above unigram* when its last validation "
-      "loss is not below the\nloss of who only knows how frequent each token is; as one that *stagnates* when it is "
-      "within a twentieth of that and gained less than a\nhundredth of it in the second half. A ramp has diverged when "
-      "a loss is NaN or infinite, or comes back to the unigram loss.\n";
+  text += "\n" + rules_text();
   write_file(folder / "curves.csv", curves_csv(results));
   write_file(folder / "report.md", text);
 }

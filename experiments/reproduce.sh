@@ -40,7 +40,7 @@ compare() {
 }
 
 ./cmake/bootstrap.sh deps
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFATHOM_DEPTH_METHODS=deepnorm \
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFATHOM_DEPTH_METHODS=DeepNorm \
   -DFATHOM_DEPTH_REVERSAL=18 -DFATHOM_DEPTH_LANGUAGE= -DFATHOM_DEPTH_TRANSLATION=
 cmake --build "$build" --target fathom-depth
 

@@ -9,6 +9,7 @@
 #include <fathom/models/translator.hpp>
 #include <fathom/text/packed_pairs.hpp>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "encoder_decoder.hpp"
@@ -30,6 +31,8 @@ class Reversal {
   using Model = Translator<Encoder<Vocabulary<vocabulary>, ContextLength<longest>, typename Stacks::Source>,
                            Decoder<Vocabulary<vocabulary>, ContextLength<longest + 1>, typename Stacks::Target>>;
   using Packed = text::PackedPairs;
+
+  static std::string texts(const Settings&) { return {}; }
 
   Reversal(const Settings&, std::uint64_t seed) : key_(Key{seed}.child("reversal")) {
     for (std::uint64_t number = 0; number < 8; ++number) {

@@ -10,7 +10,7 @@
 #include <fathom/models/weights.hpp>
 #include <fathom/score/bleu.hpp>
 #include <fathom/text/pair_batches.hpp>
-#include <optional>
+#include <filesystem>
 #include <programs/sentence_translator.hpp>
 #include <programs/translation_data.hpp>
 #include <string>
@@ -37,9 +37,23 @@ class Translation {
                            TiedSourceEmbedding>;
   using Packed = text::PackedPairs;
 
-  /// Errors: `Error` without texts; of what reads and cleans them.
+  static std::string texts(const Settings& settings) {
+    std::string names;
+    for (const auto* files : {&settings.pairs, &settings.validation})
+      for (const std::string& file : *files) {
+        if (!names.empty()) names += ' ';
+        names += std::filesystem::path(file).filename();
+      }
+    return names;
+  }
+
+  /// Errors: `Error` without texts, and for more sentences to translate than there are to validate on; of what reads
+  /// and cleans them.
   Translation(const Settings& settings, std::uint64_t seed)
       : data_(data_of(settings)), batches_(data_.corpora, options(seed, true)) {
+    if (std::size_t(settings.bleu) > data_.validation.size())
+      throw Error("--bleu " + std::to_string(settings.bleu) + ": there are " + std::to_string(data_.validation.size()) +
+                  " sentences to validate on; give less");
     const Batches all(data_.validation_corpora, options(0, false));
     std::vector<std::uint64_t> begins;
     for (std::uint64_t cursor = 0; cursor < all.epoch();) {
@@ -59,12 +73,11 @@ class Translation {
   const std::vector<Packed>& validation() const { return validation_; }
   double unigram() const { return program::loss_of_frequencies(data_); }
 
-  /// BLEU of the first `settings.bleu` sentences to validate on, which are translated by a beam of 4; nothing for 0.
+  /// BLEU of the first `settings.bleu` sentences to validate on, which are translated by a beam of 4. Worthless once
+  /// `settings.stopped()`.
   template <class Model, class B>
-  std::optional<double> bleu(const Weights<Model, B>& weights, const Settings& settings,
-                             const typename B::Options& machine) const {
-    const std::size_t count = std::min(std::size_t(settings.bleu), data_.validation.size());
-    if (count == 0) return {};
+  double bleu(const Weights<Model, B>& weights, const Settings& settings, const typename B::Options& machine) const {
+    const auto count = std::size_t(settings.bleu);
     program::SentenceTranslator<Model, B> translator(weights, data_.subwords, text::PairEncoding::none, longest,
                                                      {.beam = 4}, machine);
     std::vector<std::vector<int>> sources;
@@ -92,7 +105,8 @@ class Translation {
         throw Error("the task translation needs a parallel text: give two files with --pairs");
       program::TranslationDataOptions options;
       options.texts = settings.pairs;
-      options.validation = settings.validation_pairs;
+      options.validation = settings.validation;
+      options.hold_out = settings.hold_out;
       return program::load_translation_data(options, vocabulary, longest,
                                             settings.threads > 0 ? settings.threads : available_threads(), {});
     }();

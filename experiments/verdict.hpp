@@ -4,20 +4,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <iterator>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "cell.hpp"
 
 namespace fathom::experiments {
 
-/// How a training ended, by rules that are the same for every method.
-enum class Verdict {
-  trained,
-  not_finite,     ///< a loss was NaN or infinite, or training gave up
-  above_unigram,  ///< the last validation loss is not below that of who only knows the tokens' frequencies
-  stagnates,  ///< it is within a twentieth of that, and no more than a hundredth of it was gained in the second half
-};
+/// How a training ended, by rules that are the same for every method. `rules_text` has them.
+enum class Verdict { trained, not_finite, above_unigram, stagnates };
+
+/// Of the unigram loss: how near a training that stagnates is to it, and how little it gains in its second half.
+inline constexpr double stagnation_level = 0.05, stagnation_gain = 0.01;
 
 inline bool is_finite(const Point& point) {
   return std::isfinite(point.validation_loss) && std::isfinite(point.training_loss);
@@ -46,19 +46,23 @@ inline Tolerance tolerance_of(const Result& result) {
   const auto sound = before_divergence(result);
   const auto best = std::ranges::min_element(sound, {}, &Point::validation_loss);
   if (best == sound.end() || best->validation_loss >= result.unigram) return {};
-  const auto rate = [&](const Point& point) { return result.cell.rate * double(point.step) / double(result.steps); };
-  return {rate(*best), rate(sound.back()), sound.back().step == result.steps};
+  const auto rate = [&](const Point& point) {
+    return result.cell.rate * double(point.step) / double(result.recipe.steps);
+  };
+  return {rate(*best), rate(sound.back()), sound.back().step == result.recipe.steps};
 }
 
 inline Verdict verdict_of(const Result& result) {
-  if (!result.gave_up.empty() || result.curve.empty()) return Verdict::not_finite;
-  for (const Point& point : result.curve)
-    if (!is_finite(point)) return Verdict::not_finite;
-  const double last = result.loss();
-  if (last >= result.unigram) return Verdict::above_unigram;
-  const double half = result.curve[result.curve.size() / 2].validation_loss;
-  if (last > 0.95 * result.unigram && half - last < 0.01 * result.unigram) return Verdict::stagnates;
-  return Verdict::trained;
+  if (!result.gave_up.empty() || result.curve.empty() || !std::ranges::all_of(result.curve, is_finite))
+    return Verdict::not_finite;
+  const double last = result.loss(), unigram = result.unigram;
+  if (last >= unigram) return Verdict::above_unigram;
+  const auto second_half =
+      std::ranges::find_if(result.curve, [&](const Point& point) { return 2 * point.step > result.recipe.steps; });
+  if (second_half == result.curve.begin()) return Verdict::trained;  // nothing is known of the first half
+  const double gained = std::prev(second_half)->validation_loss - last;
+  const bool stagnates = last > (1 - stagnation_level) * unigram && gained < stagnation_gain * unigram;
+  return stagnates ? Verdict::stagnates : Verdict::trained;
 }
 
 constexpr std::string_view text_of(Verdict verdict) {
@@ -73,6 +77,20 @@ constexpr std::string_view text_of(Verdict verdict) {
       return "stagnates";
   }
   return "";
+}
+
+/// What the words in a table mean.
+inline std::string rules_text() {
+  const auto percent = [](double share) { return std::to_string(std::lround(100 * share)) + " %"; };
+  return "A training is *not finite* when a loss is NaN or infinite, or when a gradient is so that an update was "
+         "skipped; "
+         "*above unigram* when its last\nvalidation loss is not below that of a model that only knows how frequent "
+         "each "
+         "token is; it *stagnates* when that loss is within " +
+         percent(stagnation_level) + "\nof the unigram model's and less than " + percent(stagnation_gain) +
+         " of it was gained in the second half. A ramp has diverged when a loss is not finite, or comes back to that "
+         "of\n"
+         "the unigram model from below.\n";
 }
 
 }  // namespace fathom::experiments

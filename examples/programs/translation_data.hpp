@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -11,6 +10,7 @@
 #include <fathom/io/checksum.hpp>
 #include <fathom/io/file.hpp>
 #include <fathom/report/format.hpp>
+#include <fathom/score/unigram.hpp>
 #include <fathom/text/cleaning.hpp>
 #include <fathom/text/pairs.hpp>
 #include <fathom/text/subwords.hpp>
@@ -416,10 +416,10 @@ inline TranslationData load_translation_data(const TranslationDataOptions& optio
   return data;
 }
 
-/// Nats per token of the texts to validate on, by the frequencies that tokens have in the texts to learn from: what a
-/// model that reads nothing may reach. Tokens that do not come there count as if they came once.
+/// Nats per token of the texts to validate on, by the unigram model of those to learn from: what a model that reads
+/// nothing may reach.
 inline double loss_of_frequencies(const TranslationData& data) {
-  std::vector<double> counts(std::size_t(data.subwords.vocabulary()), 1.0);
+  score::Unigram model(std::size_t(data.subwords.vocabulary()));
   const auto each_target = [](const std::vector<TranslationData::Corpus>& corpora, auto&& f) {
     for (std::size_t c = 0; c < corpora.size(); ++c)
       for (std::size_t pair = 0; pair < corpora[c].size(); ++pair) {
@@ -428,12 +428,11 @@ inline double loss_of_frequencies(const TranslationData& data) {
       }
   };
   each_target(data.corpora, [&](std::size_t corpus, std::size_t token) {
-    counts[token] += data.weights.empty() ? 1 : data.weights[corpus];
+    model.add(token, data.weights.empty() ? 1 : data.weights[corpus]);
   });
-  double all = 0, sum = 0, targets = 0;
-  for (const double count : counts) all += count;
+  double sum = 0, targets = 0;
   each_target(data.validation_corpora, [&](std::size_t, std::size_t token) {
-    sum -= std::log(counts[token] / all);
+    sum += model.loss(token);
     ++targets;
   });
   return sum / targets;

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
+#include <cstdint>
+#include <experiments/report.hpp>
 #include <experiments/verdict.hpp>
 #include <filesystem>
 #include <programs/process.hpp>
 #include <programs/refusal.hpp>
+#include <programs/translator_run.hpp>
 #include <string>
 #include <support/temporary_directory.hpp>
 #include <system_error>
@@ -24,7 +29,11 @@ using fathom::experiments::Verdict;
 using fathom::experiments::verdict_of;
 
 Result with_losses(const std::vector<double>& losses) {
-  Result result{.cell = {"reversal", "DeepNorm", 18, 1e-3, 2}, .curve = {}, .steps = 300, .warmup = 100, .unigram = 3};
+  Result result{.cell = {"reversal", "DeepNorm", 18, 1e-3, 2},
+                .recipe = {"64-128-2", "", 300, 100, 30, 0},
+                .curve = {},
+                .unigram = 3,
+                .machine = "a machine"};
   for (const double loss : losses)
     result.curve.push_back({10 * (std::ssize(result.curve) + 1), loss, loss, loss < 0.1 ? 0.995 : 0.5});
   return result;
@@ -36,8 +45,16 @@ TEST_CASE("a training is judged by its validation losses", "[depth]") {
   CHECK(verdict_of(with_losses({3.5, 2, INFINITY})) == Verdict::not_finite);
   CHECK(verdict_of(with_losses({})) == Verdict::not_finite);
   CHECK(verdict_of(with_losses({2, 2.5, 3})) == Verdict::above_unigram);
-  CHECK(verdict_of(with_losses({3.1, 2.96, 2.955, 2.95})) == Verdict::stagnates);
-  CHECK(verdict_of(with_losses({3.1, 2.99, 2.96, 2.9})) == Verdict::trained);  // late, and on its way
+  const auto in_halves = [](const std::vector<double>& losses) {
+    Result result = with_losses(losses);
+    result.recipe.steps = result.curve.back().step;
+    return verdict_of(result);
+  };
+  CHECK(in_halves({3.1, 2.96, 2.955, 2.95}) == Verdict::stagnates);
+  CHECK(in_halves({3.1, 2.99, 2.96, 2.9}) == Verdict::trained);    // late, and on its way
+  CHECK(in_halves({3.1, 2.99, 2.955, 2.95}) == Verdict::trained);  // the half ends with the second of four
+  CHECK(in_halves({2.95}) == Verdict::trained);                    // of which there is no first half
+  CHECK(in_halves({2.96, 2.95}) == Verdict::stagnates);
   Result gave_up = with_losses({1});
   gave_up.gave_up = "updates were skipped";
   CHECK(verdict_of(gave_up) == Verdict::not_finite);
@@ -60,9 +77,45 @@ TEST_CASE("a ramp tells the largest learning rate before it diverged, and the be
   CHECK(!tolerance(std::vector<double>(29, 2.5)).more);
 }
 
+TEST_CASE("a table has the mean of the seeds that trained, and how the others ended", "[depth]") {
+  const TemporaryDirectory folder;
+  std::vector<Result> results;
+  const auto add = [&](const char* method, std::uint64_t seed, const std::vector<double>& losses, bool ramp = false) {
+    results.push_back(with_losses(losses));
+    results.back().cell.method = method;
+    results.back().cell.seed = seed;
+    results.back().cell.ramp = ramp;
+    if (ramp) results.back().cell.rate = 0.03;
+  };
+  for (const std::uint64_t seed : {1, 2, 3}) add("DeepNorm", seed, {2, 1 + 0.1 * double(seed)});
+  add("PostNorm", 1, {3.1, 3.2});
+  add("PostNorm", 2, {2, 1.5});
+  add("PostNorm", 3, {2, NAN});
+  add("Admin", 1, {2, 1.25});
+  add("DeepNorm", 1, {2, 1, 3.5}, true);
+  add("DeepNorm", 2, std::vector<double>(30, 2.5), true);
+  add("DeepNorm", 3, {3.5, 3.1}, true);
+  fathom::experiments::write_report(folder.path(), results);
+  const std::string report = fathom::read_file(folder / "report.md");
+  for (const char* line :
+       {"\n64-128-2 (width, feed-forward width, heads); 300 updates, warm-up 100, validations: 30, seeds: 3; unigram "
+        "loss "
+        "3.000 nats per token.\n",
+        "\n0 s of training on a machine.\n", "\n| DeepNorm | 1.200 ± 0.100 |\n",
+        "\n| PostNorm | 1.500, *above unigram* (1 of 3), *not finite* (1 of 3) |\n", "\n| Admin | 1.250, seeds: 1 |\n",
+        "\n| DeepNorm | 0.0160 ± 0.0140, *never below unigram* (1 of 3), *not diverged* (1 of 3) |\n", "within 5 %\n"})
+    CHECK_THAT(report, ContainsSubstring(line));
+  CHECK_THAT(report, !ContainsSubstring("Fewer than three seeds"));
+  CHECK(fathom::experiments::Cell{"reversal", "DeepNorm", 18, 0.0010000001, 2}.name() ==
+        "reversal-DeepNorm-18-0.0010000001-2");
+  fathom::experiments::write_report(folder.path(), {results[6]});
+  CHECK_THAT(fathom::read_file(folder / "report.md"), ContainsSubstring("Fewer than three seeds rank nothing."));
+}
+
 TEST_CASE("a cell's result comes back from its file", "[depth]") {
   const TemporaryDirectory folder;
   Result result = with_losses({2, NAN, 0.05});
+  result.recipe.texts = "a.txt b.txt";
   result.bleu = 12.5;
   fathom::experiments::save(folder.path(), result);
   CHECK(fathom::experiments::path_of(folder.path(), result.cell).filename() == "reversal-DeepNorm-18-0.001-2.json");
@@ -73,6 +126,8 @@ TEST_CASE("a cell's result comes back from its file", "[depth]") {
   CHECK(loaded[0].loss() == 0.05);
   CHECK(loaded[0].reached(0.99) == 30);
   CHECK(loaded[0].unigram == 3);
+  CHECK(loaded[0].recipe.difference(result.recipe).empty());
+  CHECK(loaded[0].machine == "a machine");
   CHECK(loaded[0].bleu == 12.5);
 }
 
@@ -96,16 +151,28 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
              ContainsSubstring("reversal-PostNorm-2-0.001-2") && ContainsSubstring("reversal-DeepNorm-2-0.001-1"));
   const std::string report = fathom::read_file(output / "report.md");
   CHECK_THAT(report, ContainsSubstring("## reversal, learning rate 0.001") && ContainsSubstring("| DeepNorm |") &&
-                         ContainsSubstring("seeds 2"));
+                         ContainsSubstring("seeds: 2"));
   CHECK(std::filesystem::exists(output / "reversal-learning-rate-0.001.svg"));
   const std::string curves = fathom::read_file(output / "curves.csv");
   CHECK(std::ranges::count(curves, '\n') == 9);  // a heading, two validations of four cells
   CHECK_THAT(curves, ContainsSubstring("\nreversal,DeepNorm,2,0.001,0,2,4,"));
-  const Ended ramp = grid({"--seeds", "1", "--methods", "DeepNorm", "--ramp", "--rates", "0.05"});
+  const Ended ramp = run({program, "run", "--output", output, "--steps", "4", "--validations", "2", "--seeds", "1",
+                          "--methods", "DeepNorm", "--ramp", "--rates", "0.05,0.05"});
   REQUIRE(ramp.code == 0);
   CHECK_THAT(ramp.out, ContainsSubstring("reversal-DeepNorm-2-ramp-0.05-1"));
   CHECK_THAT(fathom::read_file(output / "report.md"),
              ContainsSubstring("## reversal, learning rate rising to 0.05") && ContainsSubstring("before it diverged"));
+
+  check_refused({program, "run", "--output", output, "--steps", "5", "--warmup", "2", "--validations", "2"},
+                {"was trained with --steps 4, not 5", "--output"});
+  check_refused({program, "run", "--output", output, "--steps", "4", "--warmup", "3", "--validations", "2"},
+                {"was trained with --warmup 2, not 3", "--output"});
+  check_refused({program, "run", "--text", "here"}, {"--text: belongs to the task language"});
+  check_refused({program, "run", "--task", "language", "--bleu", "3"}, {"--bleu: belongs to the task translation"});
+  check_refused({program, "run", "--ramp", "--warmup", "3"}, {"--warmup", "leave it out"});
+  check_refused({program, "run", "--output", ""}, {"--output", "a text is needed"});
+  folder.write("taken/report.md/file", "");
+  check_refused({program, "run", "--output", folder / "taken"}, {"report.md: a file is written here"});
 
   const std::filesystem::path cell = output / "cells" / "reversal-PostNorm-2-0.001-1.json";
   folder.write("grid/cells/reversal-PostNorm-2-0.001-1.json", "{}");
@@ -121,6 +188,52 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   check_refused({program, "run", "--methods", "Nothing"}, {"the method Nothing was not compiled", "DeepNorm PostNorm"});
   check_refused({program, "run", "--depths", "7"}, {"the depth 7 was not compiled"});
   check_refused({program, "run", "--task", "chess"}, {"the task chess was not compiled"});
+}
+
+TEST_CASE("fathom-depth models a text, and translates", "[programs]") {
+  const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
+  if (!std::filesystem::exists(program)) SKIP(program + " is not built");
+  const TemporaryDirectory folder;
+  const ToyPairs toy(600), others(60, 2);
+  const std::filesystem::path source = folder.write("toy.de", toy.source), target = folder.write("toy.en", toy.target);
+  const auto train = [&](const char* task, const Arguments& more) {
+    return Arguments{program, "run",      "--task", task,      "--output", folder / task,   "--steps",
+                     "4",     "--warmup", "2",      "--seeds", "1",        "--validations", "2"} +
+           more;
+  };
+  const Ended language = run(train("language", {"--text", source}));
+  INFO(language.err);
+  REQUIRE(language.code == 0);
+  CHECK_THAT(fathom::read_file(folder / "language/report.md"), ContainsSubstring("texts: toy.de; unigram loss 2."));
+  check_refused(train("language", {}), {"was trained with texts toy.de, not"});
+  folder.write("other/toy.de", others.source);
+  check_refused(train("language", {"--seeds", "2", "--text", folder / "other/toy.de"}),
+                {"language-PostNorm-1-0.001-2", "was trained on another text"});
+
+  check_refused(train("translation", {"--pairs", source, target}), {"--hold-out 500", "give less"});
+  check_refused(train("translation", {"--pairs", source, target, "--hold-out", "20", "--bleu", "21"}),
+                {"--bleu 21: there are 20 sentences to validate on"});
+  const Ended translation = run(train("translation", {"--pairs", source, target, "--hold-out", "20", "--bleu", "20"}));
+  INFO(translation.err);
+  REQUIRE(translation.code == 0);
+  CHECK_THAT(fathom::read_file(folder / "translation/report.md"),
+             ContainsSubstring("texts: toy.de toy.en; ") && ContainsSubstring("BLEU of 20 sentences to validate on:"));
+}
+
+TEST_CASE("a grid that is stopped keeps its cells, and says which one begins again", "[programs]") {
+  const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
+  if (!std::filesystem::exists(program)) SKIP(program + " is not built");
+  const TemporaryDirectory folder;
+  const std::filesystem::path output = folder / "grid";
+  Process grid({program, "run", "--output", output, "--steps", "20", "--warmup", "2", "--seeds", "10000"});
+  while (grid.running() && !std::filesystem::exists(output / "report.md")) std::this_thread::yield();
+  check_refused({program, "run", "--output", output, "--steps", "20", "--warmup", "2"}, {"is in use"});
+  grid.signal(SIGINT);
+  const Ended ended = grid.wait();
+  CHECK(ended.code == 128 + SIGINT);
+  const auto cells = std::size_t(std::ranges::count(ended.out, '\n'));
+  CHECK(fathom::experiments::load_all(output).size() == cells);
+  CHECK_THAT(ended.err, ContainsSubstring("the same command begins again with reversal-"));
 }
 
 TEST_CASE("cells that are trained side by side are those that are trained one behind another", "[programs]") {
