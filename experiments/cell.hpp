@@ -56,12 +56,13 @@ struct Recipe {
   /// What differs from another recipe: "--steps 300, not 600". Empty: nothing.
   std::string difference(const Recipe& other) const {
     const auto options = [](const Recipe& recipe) {
-      return std::array<std::pair<const char*, std::string>, 6>{{{"--steps", std::to_string(recipe.steps)},
-                                                                 {"--warmup", std::to_string(recipe.warmup)},
-                                                                 {"--validations", std::to_string(recipe.validations)},
-                                                                 {"--bleu", std::to_string(recipe.translated)},
-                                                                 {"texts", recipe.texts},
-                                                                 {"a model of", recipe.model}}};
+      return std::array<std::pair<const char*, std::string>, 6>{
+          {{"--steps", std::to_string(recipe.steps)},
+           {"--warmup", std::to_string(recipe.warmup)},
+           {"--validations", std::to_string(recipe.validations)},
+           {"--bleu", std::to_string(recipe.translated)},
+           {"texts", recipe.texts.empty() ? "none" : recipe.texts},
+           {"a model of", recipe.model}}};
     };
     const auto mine = options(*this), others = options(other);
     for (std::size_t i = 0; i < mine.size(); ++i)

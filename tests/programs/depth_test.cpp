@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <programs/process.hpp>
 #include <programs/refusal.hpp>
-#include <programs/translator_run.hpp>
+#include <random>
 #include <string>
 #include <support/temporary_directory.hpp>
 #include <system_error>
@@ -27,6 +27,18 @@ using fathom::experiments::Point;
 using fathom::experiments::Result;
 using fathom::experiments::Verdict;
 using fathom::experiments::verdict_of;
+
+/// Lines of words without sense, of which so many differ that they have 4,000 subwords.
+std::string sentences(int lines, unsigned seed) {
+  std::minstd_rand draw(seed);
+  std::string text;
+  for (int line = 0; line < lines; ++line)
+    for (int word = 0; word < 8; ++word) {
+      for (int letter = 0; letter < 6; ++letter) text += char('a' + draw() % 26);
+      text += word < 7 ? ' ' : '\n';
+    }
+  return text;
+}
 
 Result with_losses(const std::vector<double>& losses) {
   Result result{.cell = {"reversal", "DeepNorm", 18, 1e-3, 2},
@@ -194,30 +206,33 @@ TEST_CASE("fathom-depth models a text, and translates", "[programs]") {
   const std::string program = FATHOM_TEST_EXAMPLES "/tiny-depth";
   if (!std::filesystem::exists(program)) SKIP(program + " is not built");
   const TemporaryDirectory folder;
-  const ToyPairs toy(600), others(60, 2);
-  const std::filesystem::path source = folder.write("toy.de", toy.source), target = folder.write("toy.en", toy.target);
+  const std::filesystem::path source = folder.write("a.txt", sentences(600, 1)),
+                              target = folder.write("b.txt", sentences(600, 2));
   const auto train = [&](const char* task, const Arguments& more) {
-    return Arguments{program, "run",      "--task", task,      "--output", folder / task,   "--steps",
-                     "4",     "--warmup", "2",      "--seeds", "1",        "--validations", "2"} +
+    return Arguments{program,   "run", "--task",   task, "--output",      folder / task,
+                     "--steps", "4",   "--warmup", "2",  "--validations", "2"} +
            more;
   };
-  const Ended language = run(train("language", {"--text", source}));
+  const Ended language = run(train("language", {"--seeds", "1", "--text", source}));
   INFO(language.err);
   REQUIRE(language.code == 0);
-  CHECK_THAT(fathom::read_file(folder / "language/report.md"), ContainsSubstring("texts: toy.de; unigram loss 2."));
-  check_refused(train("language", {}), {"was trained with texts toy.de, not"});
-  folder.write("other/toy.de", others.source);
-  check_refused(train("language", {"--seeds", "2", "--text", folder / "other/toy.de"}),
-                {"language-PostNorm-1-0.001-2", "was trained on another text"});
+  CHECK_THAT(fathom::read_file(folder / "language/report.md"), ContainsSubstring("texts: a.txt; unigram loss 3."));
+  check_refused(train("language", {"--seeds", "1"}), {"was trained with texts a.txt, not none"});
+  folder.write("other/a.txt", std::string(50000, 'a'));
+  const Ended other = run(train("language", {"--seeds", "2", "--text", folder / "other/a.txt"}));
+  CHECK(other.code == 1);
+  CHECK_THAT(other.err, ContainsSubstring("1-0.001-2.json: was trained on another text"));
+  CHECK(fathom::experiments::load_all(folder / "language").size() == 2);  // it was not kept
 
   check_refused(train("translation", {"--pairs", source, target}), {"--hold-out 500", "give less"});
   check_refused(train("translation", {"--pairs", source, target, "--hold-out", "20", "--bleu", "21"}),
                 {"--bleu 21: there are 20 sentences to validate on"});
-  const Ended translation = run(train("translation", {"--pairs", source, target, "--hold-out", "20", "--bleu", "20"}));
+  const Ended translation =
+      run(train("translation", {"--seeds", "1", "--pairs", source, target, "--hold-out", "20", "--bleu", "20"}));
   INFO(translation.err);
   REQUIRE(translation.code == 0);
   CHECK_THAT(fathom::read_file(folder / "translation/report.md"),
-             ContainsSubstring("texts: toy.de toy.en; ") && ContainsSubstring("BLEU of 20 sentences to validate on:"));
+             ContainsSubstring("texts: a.txt b.txt; ") && ContainsSubstring("BLEU of 20 sentences to validate on:"));
 }
 
 TEST_CASE("a grid that is stopped keeps its cells, and says which one begins again", "[programs]") {
@@ -282,7 +297,7 @@ TEST_CASE("a grid whose folder is removed ends, and leaves the next one alone", 
   Process grid(
       {program, "run", "--output", output, "--steps", "20", "--warmup", "2", "--seeds", "10000", "--jobs", "2"});
   while (grid.running() && !std::filesystem::exists(output / "report.md")) std::this_thread::yield();
-  for (std::error_code race; std::filesystem::exists(output);) std::filesystem::remove_all(output, race);
+  std::filesystem::rename(output, folder / "gone");
   const Ended ended = grid.wait();
   CHECK(ended.code == 1);
   CHECK_THAT(ended.err, ContainsSubstring("was removed or replaced"));
