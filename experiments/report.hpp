@@ -10,7 +10,6 @@
 #include <fathom/report/plot.hpp>
 #include <filesystem>
 #include <map>
-#include <numeric>
 #include <set>
 #include <sstream>
 #include <string>
@@ -71,7 +70,6 @@ struct Place {
       if (const Tolerance found = tolerance_of(*result); found.largest > 0) rates.push_back(found.*rate);
     return rates;
   }
-  std::vector<double> largest_rates() const { return rates(&Tolerance::largest); }
 
   /// Losses of those that trained; and how the others ended.
   std::string loss_text() const {
@@ -106,8 +104,22 @@ struct Place {
       if (found.largest == 0) ++remarks["never below unigram"];
       if (found.more) ++remarks["not diverged"];
     }
-    return summary(largest_rates(), rate_digits(), remarks, results.size());
+    return summary(rates(&Tolerance::largest), rate_digits(), remarks, results.size());
   }
+  /// What the picture of a ramp has; 0 for what never learned.
+  double drawn_rate() const {
+    double sum = 0;
+    for (const Result* result : results) sum += tolerance_of(*result).largest;
+    return sum / double(results.size());
+  }
+  /// What the picture has: what did not train is drawn at the unigram loss.
+  double drawn_loss() const {
+    double sum = 0;
+    for (const Result* result : results)
+      sum += verdict_of(*result) == Verdict::trained ? result->loss() : result->unigram;
+    return sum / double(results.size());
+  }
+
   /// One more than tell apart the rates of two validations of a ramp.
   int rate_digits() const {
     const Result& first = *results.front();
@@ -153,18 +165,16 @@ struct Grid {
     return text + "\n";
   }
 
-  /// A line for each method over the depths at which all seeds have a value.
-  Plot plot(const std::string& y_label, std::vector<double> (Place::*values)() const) const {
+  /// A line for each method over the depths.
+  Plot plot(const std::string& y_label, double (Place::*value)() const) const {
     Plot plot{.title = name, .x_label = "layers of each stack", .y_label = y_label};
     for (const auto& [method, row] : rows) {
       Series series{.name = method, .x = {}, .y = {}};
       for (const auto& [depth, place] : row) {
-        const std::vector<double> found = (place.*values)();
-        if (found.size() < place.results.size()) continue;
         series.x.push_back(depth);
-        series.y.push_back(std::accumulate(found.begin(), found.end(), 0.0) / double(found.size()));
+        series.y.push_back((place.*value)());
       }
-      if (!series.x.empty()) plot.lines.push_back({.series = std::move(series)});
+      plot.lines.push_back({.series = std::move(series)});
     }
     return plot;
   }
@@ -232,9 +242,9 @@ inline void write_report(const std::filesystem::path& folder, const std::vector<
     std::ranges::replace(picture, ' ', '-');
     text += "\n## " + name + "\n\n" + grid.text(picture);
     if (grid.first.cell.ramp) {
-      write_svg(grid.plot("learning rate", &Place::largest_rates), folder / picture);
+      write_svg(grid.plot("learning rate", &Place::drawn_rate), folder / picture);
     } else {
-      Plot plot = grid.plot("nats per token", &Place::losses);
+      Plot plot = grid.plot("nats per token", &Place::drawn_loss);
       plot.references.push_back({grid.first.unigram, "unigram"});
       write_svg(plot, folder / picture);
     }
