@@ -46,16 +46,10 @@ struct DeepNormSlowVectors : DeepNormByDepth {
     return {{.role = "norm gain", .rate = 0.1}, {.role = "bias", .rate = 0.1}};
   }
 };
-/// Adam moves each number by the learning rate, however small it started: what starts beta times smaller learns beta
-/// times slower, as if beta stood in the forward pass.
+/// Its matrices learn as many times slower as they started smaller.
 struct DeepNormScaledRates : DeepNormByDepth {
   static constexpr const char* name = "DeepNormScaledRates";
-  static std::vector<ParameterRule> rules(std::span<const ParameterInfo> table) {
-    std::vector<ParameterRule> rules;
-    for (const ParameterInfo& info : table)
-      if (info.gain != 1) rules.push_back({.names = info.name, .rate = info.gain});
-    return rules;
-  }
+  static std::vector<ParameterRule> rules(std::span<const ParameterInfo> table) { return rates_by_gain(table); }
 };
 /// Its alpha is learned.
 template <double Alpha>

@@ -69,6 +69,19 @@ static_assert(detail::matches("*", "") && detail::matches("a*c", "abc") && detai
 static_assert(detail::matches("*.bias", "x.bias.bias") && !detail::matches("*.bias", "bias"));
 static_assert(!detail::matches("a", "ab") && !detail::matches("", "a") && detail::matches("", ""));
 
+TEST_CASE("rates by gain are the policy's gains, and 1 where it has none", "[rules]") {
+  std::vector<ParameterInfo> table = describe<SmallModel>();
+  table.back().gain = 0;
+  const ParameterRates rates(rates_by_gain(table), parameter_extent<SmallModel>(), table);
+  REQUIRE(rates.tensors.size() == table.size());
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    INFO(table[i].name);
+    CHECK(rates.tensors[i].rate == (table[i].gain == 0 ? 1 : table[i].gain));
+    CHECK(rates.tensors[i].decay == 1);
+  }
+  CHECK(std::ranges::count_if(table, [](const ParameterInfo& info) { return info.gain < 1 && info.gain > 0; }) > 1);
+}
+
 TEMPLATE_TEST_CASE("frozen tensors stay, all others are trained", "[rules]", Sgd, MomentumSgd, Adam, AdamW, Lion,
                    Adafactor) {
   const std::vector<ParameterRule> rules{{.names = "blocks.1.*", .rate = 0}, {.role = "norm gain", .rate = 0}};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/config.hpp>
@@ -46,6 +47,17 @@ constexpr bool matches(std::string_view pattern, std::string_view text) {
 }
 
 }  // namespace detail
+
+/// Rules by which each tensor is trained at the learning rate times the gain of its residual policy. Adam and its kind
+/// move a number by the learning rate, however small it started; with these rules a matrix that starts beta times
+/// smaller moves beta times slower. DeepNorm tolerates larger rates so (docs/results/language.md). A gain of 0 counts
+/// as 1.
+inline std::vector<ParameterRule> rates_by_gain(std::span<const ParameterInfo> table) {
+  std::vector<ParameterRule> rules;
+  for (const ParameterInfo& info : table)
+    if (info.gain != 1 && info.gain != 0) rules.push_back({.names = info.name, .rate = std::abs(info.gain)});
+  return rules;
+}
 
 /// What rules make of a model: the factors of each tensor, and the flat buffers cut into what is updated alike. Without
 /// rules there is nothing of both, and the optimizer takes the two groups of the layout.
