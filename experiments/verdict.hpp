@@ -82,15 +82,12 @@ constexpr std::string_view text_of(Verdict verdict) {
 /// What the words in a table mean.
 inline std::string rules_text() {
   const auto percent = [](double share) { return std::to_string(std::lround(100 * share)) + " %"; };
-  return "A training is *not finite* when a loss is NaN or infinite, or when a gradient is so that an update was "
-         "skipped; "
-         "*above unigram* when its last\nvalidation loss is not below that of a model that only knows how frequent "
-         "each "
-         "token is; it *stagnates* when that loss is within " +
-         percent(stagnation_level) + "\nof the unigram model's and less than " + percent(stagnation_gain) +
-         " of it was gained in the second half. A ramp has diverged when a loss is not finite, or comes back to that "
-         "of\n"
-         "the unigram model from below.\n";
+  return "A training is *not finite* when a loss is NaN or infinite, or an update had to be skipped. It is *above "
+         "unigram* when its last validation loss\nis not below that of a model that only knows how frequent each token "
+         "is. It *stagnates* when that loss is within " +
+         percent(stagnation_level) + " of the unigram\nmodel's and less than " + percent(stagnation_gain) +
+         " of it was gained in the second half. A ramp has diverged when a loss is not finite, or comes back to the\n"
+         "unigram model's from below.\n";
 }
 
 }  // namespace fathom::experiments
