@@ -217,9 +217,9 @@ inline std::string curves_csv(const std::vector<Result>& results) {
   text << "task,method,layers,largest learning rate,ramp,seed,update,training loss,validation loss,accuracy\n";
   for (const Result& result : results)
     for (const Point& point : result.curve)
-      text << result.cell.task << ',' << result.cell.method << ',' << result.cell.depth << ',' << exact(result.cell.rate)
-           << ',' << result.cell.ramp << ',' << result.cell.seed << ',' << point.step << ',' << point.training_loss
-           << ',' << point.validation_loss << ',' << point.accuracy << '\n';
+      text << result.cell.task << ',' << result.cell.method << ',' << result.cell.depth << ','
+           << exact(result.cell.rate) << ',' << result.cell.ramp << ',' << result.cell.seed << ',' << point.step << ','
+           << point.training_loss << ',' << point.validation_loss << ',' << point.accuracy << '\n';
   return text.str();
 }
 
