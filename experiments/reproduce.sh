@@ -40,16 +40,18 @@ compare() {
   fi
 }
 
-data=${FATHOM_DATA_DIR:-} language=''
+data=${FATHOM_DATA_DIR:-} language='' translation=''
 if [[ -n "$data" ]]; then
-  packed=$data/wikitext2/wiki.train.tokens.gz
-  [[ -f "$packed" ]] || { printf 'reproduce: %s is not there; FATHOM_DATA_DIR has the corpora\n' "$packed" >&2; exit 1; }
-  language=12,32
+  packed=$data/wikitext2/wiki.train.tokens.gz captions=$data/multi30k
+  for file in "$packed" "$captions"/{train,val}.{en,de}.gz; do
+    [[ -f "$file" ]] || { printf 'reproduce: %s is not there; FATHOM_DATA_DIR has the corpora\n' "$file" >&2; exit 1; }
+  done
+  language=12,32 translation=6
 fi
 
 ./cmake/bootstrap.sh deps
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFATHOM_DEPTH_METHODS=DeepNorm \
-  -DFATHOM_DEPTH_REVERSAL=18 -DFATHOM_DEPTH_LANGUAGE=$language -DFATHOM_DEPTH_TRANSLATION=
+  -DFATHOM_DEPTH_REVERSAL=18 -DFATHOM_DEPTH_LANGUAGE=$language -DFATHOM_DEPTH_TRANSLATION=$translation
 cmake --build "$build" --target fathom-depth
 program=$build/bin/fathom-depth
 
@@ -63,7 +65,11 @@ if [[ -n "$data" ]]; then
     "$program" run --task language --text "$text" --steps 300 --validations 6
   compare language 'language, learning rate rising to 0.03' DeepNorm 32 \
     "$program" run --task language --text "$text" --steps 600 --ramp --rates 0.03
+  compare translation 'translation, learning rate 0.001' DeepNorm 6 "$program" run --task translation \
+    --pairs "$captions"/train.{en,de}.gz --validation "$captions"/val.{en,de}.gz --validations 6
+  compare deeper 'translation, learning rate 0.001' DeepNorm 6 \
+    bash experiments/deeper.sh "$program" --steps 1000 --validations 6 --bleu 500
 else
-  echo 'reproduce: language is left out; FATHOM_DATA_DIR names its corpus'
+  echo 'reproduce: language and translation are left out; FATHOM_DATA_DIR names their corpora'
 fi
 exit "$failed"

@@ -70,7 +70,7 @@ std::optional<Result> run_cell(const Cell& cell, const Settings& settings, const
                               double(sums.correct) / double(std::max<std::int64_t>(1, sums.targets))});
     }
     if (!watch(report, steps, validation_loss) && step < steps) return {};
-    if (cell.ramp && before_divergence(result).size() < result.curve.size()) break;
+    if (cell.ramp && ramp_is_over(result)) break;
   }
   if constexpr (requires { task.bleu(trainer.weights(), settings, machine); })
     if (result.recipe.translated > 0 && result.gave_up.empty()) {

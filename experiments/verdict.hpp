@@ -52,6 +52,14 @@ inline Tolerance tolerance_of(const Result& result) {
   return {rate(*best), rate(sound.back()), sound.back().step == result.recipe.steps};
 }
 
+/// Whether more updates of a ramp tell nothing: it has diverged, or has learned nothing in the first half, after which
+/// rates are only larger.
+inline bool ramp_is_over(const Result& result) {
+  if (before_divergence(result).size() < result.curve.size()) return true;
+  return !result.curve.empty() && 2 * result.curve.back().step >= result.recipe.steps &&
+         tolerance_of(result).largest == 0;
+}
+
 inline Verdict verdict_of(const Result& result) {
   if (!result.gave_up.empty() || result.curve.empty() || !std::ranges::all_of(result.curve, is_finite))
     return Verdict::not_finite;
@@ -87,7 +95,7 @@ inline std::string rules_text() {
          "is. It *stagnates* when that loss is within " +
          percent(stagnation_level) + " of the unigram\nmodel's and less than " + percent(stagnation_gain) +
          " of it was gained in the second half. A ramp has diverged when a loss is not finite, or comes back to the\n"
-         "unigram model's from below.\n";
+         "unigram model's from below. One that was not below it in its first half ends there.\n";
 }
 
 }  // namespace fathom::experiments

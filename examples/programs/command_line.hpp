@@ -40,6 +40,13 @@ class CommandLine {
     return recorded_.free(train_->add_option(name, value, description));
   }
 
+  /// Which matrices learn slower than others.
+  void add_matrix_rates(std::string& rates) {
+    fixed("--matrix-rates", rates,
+          "equal; or gain: a matrix learns as many times slower as the residual policy starts it smaller")
+        ->check(one_of({"equal", "gain"}));
+  }
+
   /// What a run measures beside its losses.
   void add_telemetry(std::int64_t& every) {
     free("--telemetry", every,

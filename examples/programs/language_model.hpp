@@ -70,7 +70,8 @@ class LanguageModelProgram {
                                           .dropout = dropout(),
                                           .clip_norm = options_.clip,
                                           .average = options_.average,
-                                          .recomputed = memory(windows.capacity()).recomputed},
+                                          .recomputed = memory(windows.capacity()).recomputed,
+                                          .rules = matrix_rates<Model>(options_.matrix_rates)},
                                          {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
                                          machine_options<B>(options_.device));
 

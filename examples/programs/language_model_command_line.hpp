@@ -25,6 +25,7 @@ struct LanguageModelOptions : SavedRun {
   double learning_rate = 1e-3, minimum_learning_rate = 1e-4, beta2 = 0.999, weight_decay = 0.01, clip = 1;
   double dropout = 0, average = 0, validation_fraction = 0.1;
   std::uint64_t seed = 1;
+  std::string matrix_rates = "equal";     ///< or "gain"
   std::string validation_batches = "30";  ///< a number, "all" or "none"
   std::string batches = "all";            ///< a number or "all"
   std::string prompt = "The ";
@@ -110,6 +111,7 @@ class LanguageModelCommandLine : public CommandLine {
     fixed("--warmup", options.warmup, "updates of rising learning rate")->transform(whole(options.warmup, 0));
     fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
     fixed("--weight-decay", options.weight_decay, "of matrices")->check(not_negative());
+    add_matrix_rates(options.matrix_rates);
     fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(not_negative());
     fixed("--average", options.average, "decay of an average of the weights, for use of the model; 0: none")
         ->check(rate());

@@ -76,6 +76,18 @@ inline CLI::Validator batches(std::vector<std::string> words) {
           ""};
 }
 
+/// One of `words`.
+inline CLI::Validator one_of(std::vector<std::string> words) {
+  return {[words = std::move(words)](const std::string& text) {
+            if (std::ranges::find(words, text) != words.end()) return std::string();
+            std::string rule;
+            for (const std::string& word : words)
+              rule += (rule.empty() ? "" : word == words.back() ? " or " : ", ") + word;
+            return rule + " is needed, not '" + text + "'";
+          },
+          ""};
+}
+
 inline CLI::Validator some_text() {
   return {[](const std::string& text) { return text.empty() ? std::string("a text is needed") : std::string(); }, ""};
 }

@@ -4,8 +4,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <fathom/core/error.hpp>
+#include <fathom/core/parameters.hpp>
 #include <fathom/io/atomic_write.hpp>
 #include <fathom/layers/sequence.hpp>
+#include <fathom/optim/parameter_rules.hpp>
 #include <fathom/report/log.hpp>
 #include <fathom/report/plot.hpp>
 #include <fathom/train/checkpoint.hpp>
@@ -131,6 +134,17 @@ constexpr bool is_profiled() {
   bool any = false;
   each_residual<Stack>([&](auto residual) { any |= decltype(residual)::type::ResidualPolicy::profiled; });
   return any;
+}
+
+/// The rules of `--matrix-rates`. Errors: `Error` for "gain" where that is the same as "equal".
+template <class Model>
+std::vector<ParameterRule> matrix_rates(const std::string& option) {
+  if (option == "equal") return {};
+  std::vector<ParameterRule> rules = rates_by_gain(describe<Model>());
+  if (rules.empty())
+    throw Error("--matrix-rates " + option +
+                ": this model's residual policy starts no matrix smaller than others; leave it out");
+  return rules;
 }
 
 /// What training takes of memory where it may take so many GiB; 0: any.

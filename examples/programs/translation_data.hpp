@@ -74,18 +74,6 @@ inline bool is_language(const std::string& name) {
 /// The piece in front of a source that asks for a translation into a language.
 inline std::string language_piece(const std::string& language) { return "<2" + language + ">"; }
 
-/// One of `words`.
-inline CLI::Validator one_of(std::vector<std::string> words) {
-  return {[words = std::move(words)](const std::string& text) {
-            if (std::ranges::find(words, text) != words.end()) return std::string();
-            std::string rule;
-            for (const std::string& word : words)
-              rule += (rule.empty() ? "" : word == words.back() ? " or " : ", ") + word;
-            return rule + " is needed, not '" + text + "'";
-          },
-          ""};
-}
-
 /// Texts as arguments, all of which count.
 inline CLI::Option* add_texts(CLI::App& command, PairFiles& texts, const std::string& more) {
   return command.add_option("texts", texts, "two files, source and target, or one with both sides in a line" + more)

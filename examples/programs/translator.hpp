@@ -152,7 +152,8 @@ class TranslatorProgram {
                                           .dropout = dropout(),
                                           .clip_norm = options_.clip,
                                           .average = options_.average,
-                                          .recomputed = memory(sampler.capacity()).recomputed},
+                                          .recomputed = memory(sampler.capacity()).recomputed,
+                                          .rules = matrix_rates<Model>(options_.matrix_rates)},
                                          {.beta2 = options_.beta2, .weight_decay = options_.weight_decay},
                                          machine_options<B>(options_.device));
     CheckpointInfo start;

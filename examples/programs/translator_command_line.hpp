@@ -26,6 +26,7 @@ struct TranslatorOptions : SavedRun {
   std::int64_t steps = 20000, warmup = 2000, validation_every = 0, save_every = 0, telemetry = 0;
   double learning_rate = 2e-3, beta2 = 0.98, weight_decay = 0, clip = 1, dropout = 0.3, smoothing = 0.1, average = 0;
   std::uint64_t seed = 1;
+  std::string matrix_rates = "equal";             ///< or "gain"
   std::string judge = "loss", tokenizer = "13a";  ///< of validation; of BLEU
   int samples = 2;
   DecodingOptions decoding;
@@ -117,6 +118,7 @@ class TranslatorCommandLine : public CommandLine {
     fixed("--warmup", options.warmup, "updates of rising learning rate")->transform(whole(options.warmup, 1));
     fixed("--beta2", options.beta2, "how slowly the second moments follow")->check(rate());
     fixed("--weight-decay", options.weight_decay, "of matrices")->check(not_negative());
+    add_matrix_rates(options.matrix_rates);
     fixed("--clip", options.clip, "largest gradient norm; 0: any")->check(not_negative());
     fixed("--average", options.average, "decay of an average of the weights, for use of the model; 0: none")
         ->check(rate());

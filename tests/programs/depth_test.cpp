@@ -87,6 +87,14 @@ TEST_CASE("a ramp tells the largest learning rate before it diverged, and the be
   CHECK(tolerance({3.5, 3.1, 3.2}).largest == 0);  // what has learned nothing cannot lose it
   CHECK(tolerance(std::vector<double>(30, 2.5)).more);
   CHECK(!tolerance(std::vector<double>(29, 2.5)).more);
+  using fathom::experiments::ramp_is_over;
+  CHECK(ramp_is_over(with_losses({3.5, 2, 3.1})));
+  CHECK(ramp_is_over(with_losses({3.5, NAN})));
+  CHECK(!ramp_is_over(with_losses({3.5, 2, 1})));
+  CHECK(!ramp_is_over(with_losses({})));
+  CHECK(!ramp_is_over(with_losses(std::vector<double>(14, 3.1))));  // of 30 validations
+  CHECK(ramp_is_over(with_losses(std::vector<double>(15, 3.1))));
+  CHECK(!ramp_is_over(with_losses(std::vector<double>(20, 2.9))));
 }
 
 TEST_CASE("a table has the mean of the seeds that trained, and how the others ended", "[depth]") {

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fathom/io/file.hpp>
+#include <fathom/report/log.hpp>
 #include <programs/translator_run.hpp>
 #include <support/sanitized.hpp>
 
@@ -84,7 +85,7 @@ TEST_CASE("a translator of T5's shape learns in mixed precision, with an average
 TEST_CASE("a translator's run ends in the same bits after a kill, after Ctrl-C, and from the same text elsewhere",
           "[programs]") {
   const TranslationWorkshop workshop;
-  const Arguments accumulated{"--batch", "400", "--pass", "200", "--average", "0.9"};
+  const Arguments accumulated{"--batch", "400", "--pass", "200", "--average", "0.9", "--matrix-rates", "gain"};
   REQUIRE(run(workshop.train("whole", accumulated)).code == 0);
   const auto whole = content_of(workshop.folder / "whole");
   for (const int signal : {SIGKILL, SIGINT}) {
@@ -100,6 +101,21 @@ TEST_CASE("a translator's run ends in the same bits after a kill, after Ctrl-C, 
     CHECK(resumed.code == 0);
     check_same(content_of(output), whole);
   }
+}
+
+TEST_CASE("matrices learn by their gain where that is asked for, and a run keeps to it", "[programs]") {
+  const TranslationWorkshop workshop;
+  const auto losses = [&](const std::string& rates) {
+    REQUIRE(run(workshop.train(rates, {"--steps", "2", "--warmup", "1", "--matrix-rates", rates})).code == 0);
+    return fathom::read_csv(workshop.folder / rates / "log.csv").series("loss").y;
+  };
+  const auto equal = losses("equal"), gain = losses("gain");
+  REQUIRE((equal.size() == 2 && gain.size() == 2));
+  CHECK(equal[0] == gain[0]);  // of the initial weights
+  CHECK(equal[1] != gain[1]);
+  const Arguments resume{tiny_translator(), "train", "--resume", "--output", workshop.folder / "gain"};
+  check_refused(resume + Arguments{"--matrix-rates", "equal"}, {"--matrix-rates is gain in the run to resume"});
+  check_refused(workshop.train("none", {"--matrix-rates", "some"}), {"--matrix-rates", "equal or gain is needed"});
 }
 
 TEST_CASE("a run of a translator ends when validations get no better", "[programs]") {
