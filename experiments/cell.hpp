@@ -82,7 +82,7 @@ struct Result {
   Cell cell;
   Recipe recipe;
   std::vector<Point> curve;
-  double unigram = 0;  ///< nats per token of the unigram model, `score::Unigram`
+  double unigram = 0;  ///< nats per token of the unigram model, `score::Unigram`, where the curve's losses are taken
   double seconds = 0;
   std::string machine = {};         ///< its processor, and threads
   std::optional<double> bleu = {};  ///< of translations of the text to validate on

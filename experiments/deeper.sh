@@ -11,6 +11,17 @@ shift
 tables=$(mktemp -d)
 trap 'rm -rf "$tables"' EXIT
 
+pairs=("$tables"/tatoeba.{en,de})
+for text in multi30k manpages_en_de libreoffice_help europarl_en_de; do pairs+=("$data/$text"/train.{en,de}.gz); done
+for year in 2008 2009 2010 2011 2012 2013 2015 2016 2017; do pairs+=("$data/wmt_newstest/newstest$year".{en,de}.gz); done
+validation=("$data/multi30k"/val.{en,de}.gz "$tables"/tatoeba_dev.{en,de})
+for text in manpages_en_de libreoffice_help; do validation+=("$data/$text"/dev.{en,de}.gz); done
+validation+=("$data/europarl_en_de"/test.{en,de}.gz)
+
+for file in "$data"/tatoeba_en_de/{train,dev}.tsv.gz "${pairs[@]}" "${validation[@]}"; do
+  [[ -f "$file" || "$file" == "$tables"/* ]] || { printf 'deeper: %s is not there; FATHOM_DATA_DIR has the corpora\n' "$file" >&2; exit 1; }
+done
+
 # Both sides of a table as two files, since all texts of a run are files of one kind.
 columns() {
   zcat "$1" | cut -f1 >"$2.en"
@@ -18,12 +29,5 @@ columns() {
 }
 columns "$data/tatoeba_en_de/train.tsv.gz" "$tables/tatoeba"
 columns "$data/tatoeba_en_de/dev.tsv.gz" "$tables/tatoeba_dev"
-
-pairs=("$tables"/tatoeba.{en,de})
-for text in multi30k manpages_en_de libreoffice_help europarl_en_de; do pairs+=("$data/$text"/train.{en,de}.gz); done
-for year in 2008 2009 2010 2011 2012 2013 2015 2016 2017; do pairs+=("$data/wmt_newstest/newstest$year".{en,de}.gz); done
-validation=("$data/multi30k"/val.{en,de}.gz "$tables"/tatoeba_dev.{en,de})
-for text in manpages_en_de libreoffice_help; do validation+=("$data/$text"/dev.{en,de}.gz); done
-validation+=("$data/europarl_en_de"/test.{en,de}.gz)
 
 "$program" run --task translation --pairs "${pairs[@]}" --validation "${validation[@]}" "$@"

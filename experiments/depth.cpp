@@ -95,6 +95,8 @@ class Grid {
   explicit Grid(const Options& options) : options_(options), cells_(chosen(options)), folder_(options.output) {
     // What is wrong is known before anything is trained.
     for (const Result& result : load_all(options.output)) check(result);
+    const auto is_new = [&](const auto& cell) { return !std::filesystem::exists(path_of(options.output, cell.first)); };
+    if (!trained_.empty() && std::ranges::any_of(cells_, is_new)) check_text();
     for (const char* file : {"report.md", "curves.csv"}) program::check_output_file(options.output / file);
     options_.stop = [this] { return stop_ || failed_; };
     if (options.threads == 0) options_.threads = std::max(1, available_threads() / options.jobs);
@@ -133,7 +135,7 @@ class Grid {
           result->machine = machine(options_.threads);
           keep(*result);
         } else {
-          stopped_ = cells_[*number].first.name();
+          stopped_ += (stopped_.empty() ? "" : ", ") + cells_[*number].first.name();
         }
       }
     } catch (...) {
@@ -153,11 +155,13 @@ class Grid {
     const std::string difference = result.recipe.difference(cells_.front().second->recipe(options_, cell.ramp));
     if (!difference.empty())
       throw Error(path + ": was trained with " + difference + "; give the same, or name another folder by --output");
-    if (unigram_ && std::abs(result.unigram - *unigram_) > 1e-6)
-      throw Error(path +
-                  ": was trained on another text than others in its folder, of the same name; name another folder "
-                  "by --output");
+    trained_ = path;
     unigram_ = result.unigram;
+  }
+  /// Errors: `Error` where a text has changed since a cell of the same table was trained.
+  void check_text() const {
+    if (std::abs(cells_.front().second->unigram(options_) - unigram_) > 1e-6)
+      throw Error(trained_ + ": was trained on another text of the same name; name another folder by --output");
   }
 
   /// The number of a cell that has no result and that no job has taken.
@@ -194,7 +198,6 @@ class Grid {
   }
 
   void keep(const Result& result) {
-    check(result);
     folder_.check();
     try {
       save(options_.output, result);
@@ -203,8 +206,12 @@ class Grid {
       folder_.check();  // which may be why
       throw;
     }
-    std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", result.cell.name().c_str(),
-                std::string(text_of(verdict_of(result))).c_str(), result.loss(), result.accuracy(), result.seconds);
+    if (result.cell.ramp)
+      std::printf("%-36s tolerates %.4g  best %.4g  %.0f s\n", result.cell.name().c_str(), tolerance_of(result).largest,
+                  tolerance_of(result).best, result.seconds);
+    else
+      std::printf("%-36s %-14s loss %.4f  accuracy %.3f  %.0f s\n", result.cell.name().c_str(),
+                  std::string(text_of(verdict_of(result))).c_str(), result.loss(), result.accuracy(), result.seconds);
     std::fflush(stdout);
   }
 
@@ -214,8 +221,9 @@ class Grid {
   StopSignal stop_;
   std::mutex mutex_;  // of what follows, of the folder and of stdout
   std::size_t next_ = 0;
-  std::optional<double> unigram_;  // loss of the table's text
-  std::string stopped_;  // a cell that was
+  std::string trained_;  // a cell of the same table that was there, and the loss of its text
+  double unigram_ = 0;
+  std::string stopped_;  // cells that were
   std::exception_ptr failure_;
   std::atomic<bool> failed_ = false;
 };
@@ -231,6 +239,13 @@ void check_options(const Options& options) {
   only("translation", !options.pairs.empty(), "--pairs");
   only("translation", !options.validation.empty(), "--validation");
   only("translation", options.bleu > 0, "--bleu");
+  only("translation", options.hold_out > 0, "--hold-out");
+  for (const auto& [option, files] : {std::pair("--pairs", &options.pairs), {"--validation", &options.validation}})
+    if (files->size() % 2 != 0)
+      throw Error(std::string(option) + ": " + files->back() +
+                  " has no file of translations behind it; give two files for each text");
+  if (options.hold_out > 0 && !options.validation.empty())
+    throw Error("--hold-out: there is a --validation; leave one of them out");
   if (options.ramp && options.warmup >= 0)
     throw Error("--warmup: the learning rate of a ramp rises to its end; leave it out");
 }
@@ -258,21 +273,21 @@ int main(int argc, char** argv) {
     run->add_option("--rates", options.rates, "largest learning rates, parted by commas")
         ->delimiter(',')
         ->check(program::number("above 0 and at most 1e6", [](double x) { return x > 0 && x <= 1e6; }));
-    run->add_option("--seeds", options.seeds, "how many")->transform(program::whole(options.seeds, 1));
+    run->add_option("--seeds", options.seeds, "how many")->transform(program::whole(options.seeds, 1, 10000));
     run->add_flag("--ramp", options.ramp, "the learning rate rises to its largest until the end; ends what diverged");
     run->add_option("--text", options.text, "of the task language: a file, or a folder of them");
     run->add_option("--pairs", options.pairs, "of the task translation: two files, source and target, for each text");
     run->add_option("--validation", options.validation, "the same, to validate on");
     run->add_option("--hold-out", options.hold_out,
-                    "pairs at the end of each text that validate where there is no --validation")
-        ->transform(program::whole(options.hold_out, 1));
+                    "pairs at the end of each text that validate where there is no --validation; 0: 500")
+        ->transform(program::whole(options.hold_out, 0));
     run->add_option("--bleu", options.bleu, "sentences to validate on that are translated in the end")
         ->transform(program::whole(options.bleu, 0));
     run->add_option("--steps", options.steps, "updates; 0: the task's")->transform(program::whole(options.steps, 0));
     run->add_option("--warmup", options.warmup, "updates of rising learning rate; -1: the task's")
         ->transform(program::whole(options.warmup, -1));
     run->add_option("--validations", options.validations,
-                    "of a training: as many or some more, evenly over its updates")
+                    "of a training, evenly over its updates, at most one for each")
         ->transform(program::whole(options.validations, 1));
     run->add_option("--output", options.output, "folder of the results and the report")->check(program::some_text());
     run->add_option("--jobs", options.jobs, "cells that are trained at a time")

@@ -58,12 +58,10 @@ class LanguageModelling {
   static Capacity capacity() { return {batch_size * context, batch_size, context}; }
   void fill(std::int64_t step, Packed& batch) const { windows_->fill(std::uint64_t(step), batch); }
   const std::vector<Packed>& validation() const { return validation_; }
-  double unigram() const {
+  score::Unigram frequencies() const {
     score::Unigram model(256);
     for (const auto byte : text_.train.tokens) model.add(byte);
-    double sum = 0;
-    for (const auto byte : text_.validation.tokens) sum += model.loss(byte);
-    return sum / double(text_.validation.tokens.size());
+    return model;
   }
 
  private:

@@ -46,7 +46,7 @@ struct DeepNormSlowVectors : DeepNormByDepth {
     return {{.role = "norm gain", .rate = 0.1}, {.role = "bias", .rate = 0.1}};
   }
 };
-/// Its matrices learn as many times slower as they started smaller.
+/// Its matrices learn at the rate times their gain.
 struct DeepNormScaledRates : DeepNormByDepth {
   static constexpr const char* name = "DeepNormScaledRates";
   static std::vector<ParameterRule> rules(std::span<const ParameterInfo> table) { return rates_by_gain(table); }

@@ -71,14 +71,17 @@ struct Place {
     return rates;
   }
 
-  /// Losses of those that trained; and how the others ended.
-  std::string loss_text() const {
-    std::map<std::string, int> others;
+  /// How those ended that did not train.
+  std::map<std::string, int> failures() const {
+    std::map<std::string, int> failures;
     for (const Result* result : results)
       if (const Verdict verdict = verdict_of(*result); verdict != Verdict::trained)
-        ++others[std::string(text_of(verdict))];
-    return summary(losses(), 3, others, results.size());
+        ++failures[std::string(text_of(verdict))];
+    return failures;
   }
+
+  /// Losses of those that trained; and how the others ended.
+  std::string loss_text() const { return summary(losses(), 3, failures(), results.size()); }
   /// Updates to an accuracy of 0.99, where all seeds came so far; else the mean accuracy at the end.
   std::string accuracy_text() const {
     std::vector<double> steps, accuracies;
@@ -89,12 +92,12 @@ struct Place {
     if (steps.size() == results.size()) return with_spread(steps, 0);
     return "at " + with_spread(accuracies, 2);
   }
-  /// Of those that translated.
+  /// Of those that trained; and how the others ended.
   std::string bleu_text() const {
     std::vector<double> scores;
     for (const Result* result : results)
-      if (result->bleu) scores.push_back(*result->bleu);
-    return scores.empty() ? "" : with_spread(scores, 1);
+      if (result->bleu && verdict_of(*result) == Verdict::trained) scores.push_back(*result->bleu);
+    return summary(scores, 1, failures(), results.size());
   }
   std::string best_rate_text() const { return summary(rates(&Tolerance::best), rate_digits(), {}, results.size()); }
   std::string largest_rate_text() const {
@@ -167,7 +170,9 @@ struct Grid {
 
   /// A line for each method over the depths.
   Plot plot(const std::string& y_label, double (Place::*value)() const) const {
-    Plot plot{.title = name, .x_label = "layers of each stack", .y_label = y_label};
+    Plot plot{.title = name,
+              .x_label = first.cell.task == "language" ? "layers" : "layers of each stack",
+              .y_label = y_label};
     for (const auto& [method, row] : rows) {
       Series series{.name = method, .x = {}, .y = {}};
       for (const auto& [depth, place] : row) {
@@ -199,10 +204,7 @@ struct Grid {
       if (first.cell.task == "reversal")
         text +=
             table("Updates until 99 % of tokens are right; or how many are right in the end:", &Place::accuracy_text);
-      const auto translated = [](const auto& row) {
-        return std::ranges::any_of(row.second, [](const auto& place) { return !place.second.bleu_text().empty(); });
-      };
-      if (std::ranges::any_of(rows, translated))
+      if (recipe.translated > 0)
         text += table("BLEU of " + std::to_string(recipe.translated) + " sentences to validate on:", &Place::bleu_text);
     }
     return text + "\n![" + name + "](" + picture + ")\n";

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <fathom/core/random.hpp>
 #include <fathom/models/translator.hpp>
+#include <fathom/score/unigram.hpp>
 #include <fathom/text/packed_pairs.hpp>
 #include <span>
 #include <string>
@@ -47,10 +47,13 @@ class Reversal {
   /// The batch of an update.
   void fill(std::int64_t step, Packed& batch) const { fill(key_.child(std::uint64_t(step)), batch); }
   const std::vector<Packed>& validation() const { return validation_; }
-  /// Of letters, which are equally frequent, and of the end.
-  double unigram() const {
-    constexpr double ends = 1.0 / (longest + 1);
-    return -(1 - ends) * std::log((1 - ends) / begin) - ends * std::log(ends);
+  /// Letters are equally frequent, and each sequence has an end.
+  score::Unigram frequencies() const {
+    constexpr double sequences = 1e12;  // without end
+    score::Unigram model(vocabulary);
+    for (std::size_t letter = 0; letter < begin; ++letter) model.add(letter, sequences * longest / begin);
+    model.add(end, sequences);
+    return model;
   }
 
  private:

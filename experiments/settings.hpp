@@ -13,8 +13,8 @@ namespace fathom::experiments {
 struct Settings {
   std::filesystem::path output = "runs/depth";
   std::filesystem::path text;                        ///< of language modelling
-  std::vector<std::string> pairs, validation;        ///< of translation: two files for each text, or one table
-  std::int64_t hold_out = 500;                       ///< pairs at the end of each that validate without `validation`
+  std::vector<std::string> pairs, validation;        ///< of translation: two files for each text
+  std::int64_t hold_out = 0;                         ///< pairs at the end of each that validate without `validation`
   int bleu = 0;                                      ///< sentences that a translator translates in the end
   std::int64_t steps = 0;                            ///< updates; 0: the task's
   std::int64_t warmup = -1;                          ///< of rising learning rate; -1: the task's

@@ -9,6 +9,7 @@
 #include <fathom/models/translator.hpp>
 #include <fathom/models/weights.hpp>
 #include <fathom/score/bleu.hpp>
+#include <fathom/score/unigram.hpp>
 #include <fathom/text/pair_batches.hpp>
 #include <filesystem>
 #include <programs/sentence_translator.hpp>
@@ -44,6 +45,7 @@ class Translation {
         if (!names.empty()) names += ' ';
         names += std::filesystem::path(file).filename();
       }
+    if (settings.validation.empty()) names += " (of each the last " + std::to_string(hold_out(settings)) + " validate)";
     return names;
   }
 
@@ -71,7 +73,7 @@ class Translation {
   /// The batch of an update. Those before it are asked for first.
   void fill(std::int64_t, Packed& batch) { cursor_ = batches_.fill(cursor_, batch); }
   const std::vector<Packed>& validation() const { return validation_; }
-  double unigram() const { return program::loss_of_frequencies(data_); }
+  score::Unigram frequencies() const { return program::frequencies(data_); }
 
   /// BLEU of the first `settings.bleu` sentences to validate on, which are translated by a beam of 4. Worthless once
   /// `settings.stopped()`.
@@ -106,12 +108,13 @@ class Translation {
       program::TranslationDataOptions options;
       options.texts = settings.pairs;
       options.validation = settings.validation;
-      options.hold_out = settings.hold_out;
+      options.hold_out = hold_out(settings);
       return program::load_translation_data(options, vocabulary, longest,
                                             settings.threads > 0 ? settings.threads : available_threads(), {});
     }();
     return data;
   }
+  static std::int64_t hold_out(const Settings& settings) { return settings.hold_out > 0 ? settings.hold_out : 500; }
   static text::PairBatchOptions options(std::uint64_t seed, bool shuffle) {
     return {.source_rows = rows,
             .target_rows = rows,

@@ -95,7 +95,8 @@ inline std::string rules_text() {
          "is. It *stagnates* when that loss is within " +
          percent(stagnation_level) + " of the unigram\nmodel's and less than " + percent(stagnation_gain) +
          " of it was gained in the second half. A ramp has diverged when a loss is not finite, or comes back to the\n"
-         "unigram model's from below. One that was not below it in its first half ends there.\n";
+         "unigram model's from below. One that was not below it in its first half ends there.\n"
+         "A table has the mean of the seeds that trained; its picture draws the others at the unigram loss.\n";
 }
 
 }  // namespace fathom::experiments

@@ -40,10 +40,11 @@ class CommandLine {
     return recorded_.free(train_->add_option(name, value, description));
   }
 
-  /// Which matrices learn slower than others.
+  /// Whether matrices learn at one rate.
   void add_matrix_rates(std::string& rates) {
     fixed("--matrix-rates", rates,
-          "equal; or gain: a matrix learns as many times slower as the residual policy starts it smaller")
+          "equal; or gain: each matrix learns at the learning rate times the gain that its residual policy starts it "
+          "with")
         ->check(one_of({"equal", "gain"}));
   }
 

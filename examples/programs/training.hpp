@@ -143,7 +143,7 @@ std::vector<ParameterRule> matrix_rates(const std::string& option) {
   std::vector<ParameterRule> rules = rates_by_gain(describe<Model>());
   if (rules.empty())
     throw Error("--matrix-rates " + option +
-                ": this model's residual policy starts no matrix smaller than others; leave it out");
+                ": this model's residual policy starts all matrices with a gain of 1; leave it out");
   return rules;
 }
 

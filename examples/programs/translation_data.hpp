@@ -404,22 +404,34 @@ inline TranslationData load_translation_data(const TranslationDataOptions& optio
   return data;
 }
 
+namespace detail {
+
+/// Calls f with each token of the targets, and with the number of its corpus.
+inline void each_target(const std::vector<TranslationData::Corpus>& corpora, auto&& f) {
+  for (std::size_t c = 0; c < corpora.size(); ++c)
+    for (std::size_t pair = 0; pair < corpora[c].size(); ++pair) {
+      for (const auto token : corpora[c].target.document(pair).subspan(1)) f(c, std::size_t(token));
+      f(c, std::size_t(corpora[c].end));
+    }
+}
+
+}  // namespace detail
+
+/// How frequent the tokens of the targets to learn from are.
+inline score::Unigram frequencies(const TranslationData& data) {
+  score::Unigram model(std::size_t(data.subwords.vocabulary()));
+  detail::each_target(data.corpora, [&](std::size_t corpus, std::size_t token) {
+    model.add(token, data.weights.empty() ? 1 : data.weights[corpus]);
+  });
+  return model;
+}
+
 /// Nats per token of the texts to validate on, by the unigram model of those to learn from: what a model that reads
 /// nothing may reach.
 inline double loss_of_frequencies(const TranslationData& data) {
-  score::Unigram model(std::size_t(data.subwords.vocabulary()));
-  const auto each_target = [](const std::vector<TranslationData::Corpus>& corpora, auto&& f) {
-    for (std::size_t c = 0; c < corpora.size(); ++c)
-      for (std::size_t pair = 0; pair < corpora[c].size(); ++pair) {
-        for (const auto token : corpora[c].target.document(pair).subspan(1)) f(c, std::size_t(token));
-        f(c, std::size_t(corpora[c].end));
-      }
-  };
-  each_target(data.corpora, [&](std::size_t corpus, std::size_t token) {
-    model.add(token, data.weights.empty() ? 1 : data.weights[corpus]);
-  });
+  const score::Unigram model = frequencies(data);
   double sum = 0, targets = 0;
-  each_target(data.validation_corpora, [&](std::size_t, std::size_t token) {
+  detail::each_target(data.validation_corpora, [&](std::size_t, std::size_t token) {
     sum += model.loss(token);
     ++targets;
   });

@@ -133,6 +133,28 @@ TEST_CASE("a table has the mean of the seeds that trained, and how the others en
   CHECK_THAT(fathom::read_file(folder / "report.md"), ContainsSubstring("Fewer than three seeds rank nothing."));
 }
 
+TEST_CASE("BLEU and accuracy are of the seeds that a table says", "[depth]") {
+  const TemporaryDirectory folder;
+  std::vector<Result> results;
+  const auto add = [&](const char* method, const std::vector<double>& losses, double bleu) {
+    results.push_back(with_losses(losses));
+    results.back().cell.method = method;
+    results.back().cell.seed = results.size();
+    results.back().recipe.translated = 20;
+    results.back().bleu = bleu;
+  };
+  add("DeepNorm", {2, 1}, 10);
+  add("DeepNorm", {2, 1}, 12);
+  add("DeepNorm", {3.1, 3.2}, 1);
+  add("Admin", {2, 0.05}, 30);
+  fathom::experiments::write_report(folder.path(), results);
+  const std::string report = fathom::read_file(folder / "report.md");
+  for (const char* line :
+       {"BLEU of 20 sentences to validate on:", "\n| DeepNorm | 11.0 ± 1.0, *above unigram* (1 of 3) |",
+        "\n| Admin | 30.0, seeds: 1 |", "\n| Admin | 20, seeds: 1 |", "\n| DeepNorm | at 0.50 ± 0.00 |"})
+    CHECK_THAT(report, ContainsSubstring(line));
+}
+
 TEST_CASE("a cell's result comes back from its file", "[depth]") {
   const TemporaryDirectory folder;
   Result result = with_losses({2, NAN, 0.05});
@@ -184,12 +206,29 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
   CHECK_THAT(fathom::read_file(output / "report.md"),
              ContainsSubstring("## reversal, learning rate rising to 0.05") && ContainsSubstring("before it diverged"));
 
+  const auto validated = [&](const std::string& validations) {
+    REQUIRE(run({program, "run", "--output", folder / validations, "--steps", "4", "--warmup", "2", "--validations",
+                 validations, "--seeds", "1", "--methods", "DeepNorm"})
+                .code == 0);
+    std::vector<std::int64_t> steps;
+    for (const Point& point : fathom::experiments::load_all(folder / validations).at(0).curve)
+      steps.push_back(point.step);
+    return steps;
+  };
+  CHECK(validated("3") == std::vector<std::int64_t>{2, 3, 4});
+  CHECK(validated("400") == std::vector<std::int64_t>{1, 2, 3, 4});
+
   check_refused({program, "run", "--output", output, "--steps", "5", "--warmup", "2", "--validations", "2"},
                 {"was trained with --steps 4, not 5", "--output"});
   check_refused({program, "run", "--output", output, "--steps", "4", "--warmup", "3", "--validations", "2"},
                 {"was trained with --warmup 2, not 3", "--output"});
   check_refused({program, "run", "--text", "here"}, {"--text: belongs to the task language"});
   check_refused({program, "run", "--task", "language", "--bleu", "3"}, {"--bleu: belongs to the task translation"});
+  check_refused({program, "run", "--hold-out", "3"}, {"--hold-out: belongs to the task translation"});
+  check_refused({program, "run", "--task", "translation", "--pairs", "a", "b", "c"}, {"--pairs: c has no file of"});
+  check_refused(
+      {program, "run", "--task", "translation", "--pairs", "a", "b", "--validation", "c", "d", "--hold-out", "3"},
+      {"--hold-out: there is a --validation"});
   check_refused({program, "run", "--ramp", "--warmup", "3"}, {"--warmup", "leave it out"});
   check_refused({program, "run", "--output", ""}, {"--output", "a text is needed"});
   folder.write("taken/report.md/file", "");
@@ -228,10 +267,9 @@ TEST_CASE("fathom-depth models a text, and translates", "[programs]") {
   CHECK_THAT(fathom::read_file(folder / "language/report.md"), ContainsSubstring("texts: a.txt; unigram loss 3."));
   check_refused(train("language", {"--seeds", "1"}), {"was trained with texts a.txt, not none"});
   folder.write("other/a.txt", std::string(50000, 'a'));
-  const Ended other = run(train("language", {"--seeds", "2", "--text", folder / "other/a.txt"}));
-  CHECK(other.code == 1);
-  CHECK_THAT(other.err, ContainsSubstring("1-0.001-2.json: was trained on another text"));
-  CHECK(fathom::experiments::load_all(folder / "language").size() == 2);  // it was not kept
+  const Arguments other = train("language", {"--seeds", "2", "--text", folder / "other/a.txt"});
+  check_refused(other, {"-0.001-1.json: was trained on another text of the same name"});
+  CHECK(fathom::experiments::load_all(folder / "language").size() == 2);  // nothing was trained
 
   check_refused(train("translation", {"--pairs", source, target}), {"--hold-out 500", "give less"});
   check_refused(train("translation", {"--pairs", source, target, "--hold-out", "20", "--bleu", "21"}),
@@ -241,7 +279,8 @@ TEST_CASE("fathom-depth models a text, and translates", "[programs]") {
   INFO(translation.err);
   REQUIRE(translation.code == 0);
   CHECK_THAT(fathom::read_file(folder / "translation/report.md"),
-             ContainsSubstring("texts: a.txt b.txt; ") && ContainsSubstring("BLEU of 20 sentences to validate on:"));
+             ContainsSubstring("texts: a.txt b.txt (of each the last 20 validate); ") &&
+                 ContainsSubstring("BLEU of 20 sentences to validate on:"));
 }
 
 TEST_CASE("a grid that is stopped keeps its cells, and says which one begins again", "[programs]") {

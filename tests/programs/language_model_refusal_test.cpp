@@ -60,7 +60,7 @@ TEST_CASE("flags without sense are refused by their name", "[programs]") {
       {"--validation-every", {"0", "-7"}},
       {"--validation-fraction", {"0", "1", "-0.1", "1.5", "nan"}},
       {"--dropout", {"-0.1", "1", "nan"}},
-      {"--matrix-rates", {"some", "", "gain"}},  // PreNorm starts no matrix smaller
+      {"--matrix-rates", {"some", "", "gain"}},  // PreNorm has no gain
       {"--threads", {"-1", "x", "100000"}},
       {"--seed", {"-1", "x"}},
   };

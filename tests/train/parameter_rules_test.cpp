@@ -69,14 +69,18 @@ static_assert(detail::matches("*", "") && detail::matches("a*c", "abc") && detai
 static_assert(detail::matches("*.bias", "x.bias.bias") && !detail::matches("*.bias", "bias"));
 static_assert(!detail::matches("a", "ab") && !detail::matches("", "a") && detail::matches("", ""));
 
-TEST_CASE("rates by gain are the policy's gains, and 1 where it has none", "[rules]") {
+TEST_CASE("rates by gain are the policy's gains of matrices, and 1 of all else", "[rules]") {
   std::vector<ParameterInfo> table = describe<SmallModel>();
-  table.back().gain = 0;
+  const auto matrix = std::ranges::find(table, true, [](const ParameterInfo& info) { return decays(info.role); });
+  const auto vector = std::ranges::find(table, false, [](const ParameterInfo& info) { return decays(info.role); });
+  REQUIRE((matrix != table.end() && vector != table.end()));
+  matrix->gain = 0;
+  vector->gain = 1e-5;  // a learned scale, as some policies have
   const ParameterRates rates(rates_by_gain(table), parameter_extent<SmallModel>(), table);
   REQUIRE(rates.tensors.size() == table.size());
   for (std::size_t i = 0; i < table.size(); ++i) {
     INFO(table[i].name);
-    CHECK(rates.tensors[i].rate == (table[i].gain == 0 ? 1 : table[i].gain));
+    CHECK(rates.tensors[i].rate == (table[i].gain == 0 || !decays(table[i].role) ? 1 : table[i].gain));
     CHECK(rates.tensors[i].decay == 1);
   }
   CHECK(std::ranges::count_if(table, [](const ParameterInfo& info) { return info.gain < 1 && info.gain > 0; }) > 1);

@@ -48,14 +48,15 @@ constexpr bool matches(std::string_view pattern, std::string_view text) {
 
 }  // namespace detail
 
-/// Rules by which each tensor is trained at the learning rate times the gain of its residual policy. Adam and its kind
-/// move a number by the learning rate, however small it started; with these rules a matrix that starts beta times
-/// smaller moves beta times slower. DeepNorm tolerates larger rates so (docs/results/language.md). A gain of 0 counts
-/// as 1.
+/// Rules by which each matrix is trained at the learning rate times the gain that its residual policy starts it with.
+/// Adam and its kind move a number by the learning rate, however small it started; with these rules a matrix whose
+/// initial values are beta times as large moves beta times as far. DeepNorm tolerates larger rates so
+/// (docs/results/language.md). A gain of 0 counts as 1. What is no matrix, such as a learned scale, is left as it is.
 inline std::vector<ParameterRule> rates_by_gain(std::span<const ParameterInfo> table) {
   std::vector<ParameterRule> rules;
   for (const ParameterInfo& info : table)
-    if (info.gain != 1 && info.gain != 0) rules.push_back({.names = info.name, .rate = std::abs(info.gain)});
+    if (decays(info.role) && info.gain != 1 && info.gain != 0)
+      rules.push_back({.names = info.name, .rate = std::abs(info.gain)});
   return rules;
 }
 
