@@ -136,17 +136,17 @@ TEST_CASE("a table has the mean of the seeds that trained, and how the others en
 TEST_CASE("BLEU and accuracy are of the seeds that a table says", "[depth]") {
   const TemporaryDirectory folder;
   std::vector<Result> results;
-  const auto add = [&](const char* method, const std::vector<double>& losses, double bleu) {
+  const auto add = [&](const char* method, std::uint64_t seed, const std::vector<double>& losses, double bleu) {
     results.push_back(with_losses(losses));
     results.back().cell.method = method;
-    results.back().cell.seed = results.size();
+    results.back().cell.seed = seed;
     results.back().recipe.translated = 20;
     results.back().bleu = bleu;
   };
-  add("DeepNorm", {2, 1}, 10);
-  add("DeepNorm", {2, 1}, 12);
-  add("DeepNorm", {3.1, 3.2}, 1);
-  add("Admin", {2, 0.05}, 30);
+  add("DeepNorm", 1, {2, 1}, 10);
+  add("DeepNorm", 2, {2, 1}, 12);
+  add("DeepNorm", 3, {3.1, 3.2}, 1);
+  add("Admin", 1, {2, 0.05}, 30);
   fathom::experiments::write_report(folder.path(), results);
   const std::string report = fathom::read_file(folder / "report.md");
   for (const char* line :
@@ -210,9 +210,9 @@ TEST_CASE("fathom-depth trains a grid cell by cell, and goes on where it was", "
     REQUIRE(run({program, "run", "--output", folder / validations, "--steps", "4", "--warmup", "2", "--validations",
                  validations, "--seeds", "1", "--methods", "DeepNorm"})
                 .code == 0);
+    const Result result = fathom::experiments::load_all(folder / validations).at(0);
     std::vector<std::int64_t> steps;
-    for (const Point& point : fathom::experiments::load_all(folder / validations).at(0).curve)
-      steps.push_back(point.step);
+    for (const Point& point : result.curve) steps.push_back(point.step);
     return steps;
   };
   CHECK(validated("3") == std::vector<std::int64_t>{2, 3, 4});
