@@ -221,8 +221,8 @@ class Grid {
   StopSignal stop_;
   std::mutex mutex_;  // of what follows, of the folder and of stdout
   std::size_t next_ = 0;
-  std::string trained_;  // a cell of the same table that was there, and the loss of its text
-  double unigram_ = 0;
+  std::string trained_;  // a cell of the same table that was there
+  double unigram_ = 0;   // of its text
   std::string stopped_;  // cells that were
   std::exception_ptr failure_;
   std::atomic<bool> failed_ = false;
