@@ -32,7 +32,7 @@ compare() {
   if awk -v a="$found" -v b="$printed" 'BEGIN {
        split(a, x, " ± "); split(b, y, " ± ")
        d = x[1] - y[1]; digits = length(y[2]) - index(y[2], "."); whole = "^[0-9.]+ ± [0-9.]+$"
-       exit !(a ~ whole && b ~ whole && (d < 0 ? -d : d) <= y[2] + 10 ^ -digits) }'; then
+       exit !(a ~ whole && b ~ whole && (d < 0 ? -d : d) <= y[2] + 10 ^ -digits + 1e-9) }'; then
     echo 'within its spread'
   else
     echo 'NOT within its spread'
