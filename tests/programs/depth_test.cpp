@@ -155,6 +155,18 @@ TEST_CASE("BLEU and accuracy are of the seeds that a table says", "[depth]") {
     CHECK_THAT(report, ContainsSubstring(line));
 }
 
+TEST_CASE("a table in which nothing trained has a report and a picture", "[depth]") {
+  const TemporaryDirectory folder;
+  std::vector<Result> results;
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    results.push_back(with_losses({3.2, 3.2}));
+    results.back().cell.seed = seed;
+    results.back().unigram = 3.1868857642592543;  // of which the mean of three is another number
+  }
+  fathom::experiments::write_report(folder.path(), results);
+  CHECK_THAT(fathom::read_file(folder / "report.md"), ContainsSubstring("| DeepNorm | *above unigram* (3 of 3) |"));
+}
+
 TEST_CASE("a cell's result comes back from its file", "[depth]") {
   const TemporaryDirectory folder;
   Result result = with_losses({2, NAN, 0.05});

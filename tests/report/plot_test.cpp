@@ -131,6 +131,15 @@ TEST_CASE("a plot of nothing, of one point and of one value is well-formed", "[p
   }
 }
 
+TEST_CASE("values that differ by a rounding alone are drawn as one", "[plot]") {
+  for (const double value : {3.1868857642592543, -2.0, 1e6})
+    for (const bool log : {false, true}) {
+      auto one = one_line({value, value, value}), rounded = one_line({value, std::nextafter(value, 1e9), value});
+      one.log_y = rounded.log_y = log;
+      CHECK(svg(rounded) == svg(one));
+    }
+}
+
 TEST_CASE("points that cannot be shown break the line, and a point alone is a dot", "[plot]") {
   CHECK(count(first_path(one_line({1, 2, 3, 4, 5})), 'M') == 1);
   CHECK(count(first_path(one_line({1, 2, nan, 4, 5})), 'M') == 2);

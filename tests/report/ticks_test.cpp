@@ -49,6 +49,14 @@ TEST_CASE("linear marks lie inside, are few, and are told apart by their labels"
   }
 }
 
+TEST_CASE("marks of a range as narrow as one rounding are few", "[ticks]") {
+  for (const double low : {3.0, -3.0, 1e300, 1e-300}) {
+    const double high = std::nextafter(low, 1e308);
+    CHECK(linear_ticks(low, high, 9).size() <= 9);
+    if (low > 0) CHECK(log_ticks(low, high, 9).size() <= 9);
+  }
+}
+
 TEST_CASE("logarithmic marks are powers of ten, with company where few fit", "[ticks]") {
   CHECK(labels(log_ticks(0.01, 100, 9)) == "0.01 0.1 1 10 100");
   CHECK(labels(log_ticks(0.008, 120, 9)) == "0.01 0.1 1 10 100");

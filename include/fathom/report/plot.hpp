@@ -83,7 +83,7 @@ struct Axis {
   /// Makes the range finite and not empty, with that share of it added at both ends.
   void widen(double share) {
     if (low > high) low = 0, high = 1;
-    if (low == high) {
+    if (high - low <= 1e-12 * std::max(std::abs(low), std::abs(high))) {  // nothing, or what rounding leaves
       const double margin = low == 0 ? 1 : std::abs(low) / 10;
       low -= margin, high += margin;
     }

@@ -30,7 +30,9 @@ inline std::vector<Tick> multiples(double step, double low, double high) {
   const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step / scale) + 1e-9)));
 
   std::vector<Tick> ticks;
-  for (double i = std::ceil(low / step - 1e-9); i <= high / step + 1e-9; ++i) {
+  const double first = std::ceil(low / step - 1e-9), count = std::floor(high / step + 1e-9) - first + 1;
+  for (double number = 0; number < count; ++number) {  // counted from 0, since 2⁵³ + 1 is 2⁵³
+    const double i = first + number;
     Tick& tick = ticks.emplace_back(Tick{.value = i == 0 ? 0 : i * step, .label = {}});
     if (i == 0) {
       tick.label = "0";
